@@ -1,0 +1,98 @@
+"""The progress bar, the running loss, and a line for each epoch."""
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from rich.text import Text
+from tqdm import tqdm
+
+from lenet_lab.terminal import show
+
+SECONDS_BETWEEN_UPDATES = 0.2  # of the bar; a step in between costs it one look at the clock
+
+
+class Progress(Callback):
+    """Shows how training goes: a bar where there is a terminal, and plain lines everywhere.
+
+    Attributes:
+        seconds: time spent in training steps so far, validation left out.
+        steps: training batches so far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.steps = 0
+        self._bar: tqdm[None] | None = None
+        self._epoch = ""
+        self._epoch_steps = 0
+        self._epoch_seconds = 0.0
+        self._started = 0.0
+        self._next_update = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the epoch's bar."""
+        last = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+        self._epoch = f"epoch {trainer.current_epoch + 1}/{last}"
+        self._epoch_steps = 0
+        self._epoch_seconds = 0.0
+        if trainer.is_global_zero and sys.stdout.isatty():
+            self._bar = tqdm(
+                total=int(trainer.num_training_batches),
+                desc=self._epoch,
+                unit=" steps",
+                file=sys.stdout,
+                leave=False,
+                dynamic_ncols=True,
+            )
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the step; report the running loss when the module has just logged it."""
+        self._epoch_steps += 1
+        if self._bar is not None and time.perf_counter() > self._next_update:
+            self._bar.update(self._epoch_steps - self._bar.n)
+            self._next_update = time.perf_counter() + SECONDS_BETWEEN_UPDATES
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            loss = float(trainer.callback_metrics["train/loss"])
+            self._say(f"{self._epoch}  step {self._epoch_steps:,}/{trainer.num_training_batches:,}  loss {loss:.3f}")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._epoch_seconds += time.perf_counter() - self._started
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report, and start the clock again."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            metrics = trainer.callback_metrics
+            accuracy, loss = float(metrics["val/accuracy"]), float(metrics["val/loss"])
+            self._say(f"{self._epoch}  validation accuracy {accuracy:.2%}, loss {loss:.3f}")
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the bar away and say how long the epoch took."""
+        self._epoch_seconds += time.perf_counter() - self._started
+        self.seconds += self._epoch_seconds
+        self.steps += self._epoch_steps
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        step = 1000 * self._epoch_seconds / max(self._epoch_steps, 1)
+        self._say(f"{self._epoch}  {self._epoch_steps:,} steps in {self._epoch_seconds:.1f} s, {step:.2f} ms each")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the terminal tidy."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _say(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+        show(Text(line))
+        if self._bar is not None:
+            self._bar.refresh()

@@ -1,0 +1,134 @@
+"""The LightningModule: what happens to a batch, and what is measured."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lenet_lab.data.datamodule import Batch
+from lenet_lab.metrics import EvaluationMetrics
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning-rate schedule that is yet to be given its optimizer.
+
+    Attributes:
+        make: from an optimizer to its scheduler; an argument "run_length" stands for the number of intervals in
+            the whole run, which is known only then.
+        interval: how often it moves.
+        monitor: metric that ReduceLROnPlateau and the like watch.
+    """
+
+    make: "partial[Any]"
+    interval: Literal["step", "epoch"] = "step"
+    monitor: str | None = None
+
+
+class Classifier(LightningModule):
+    """Trains any network that maps images to logits, with cross entropy.
+
+    Args:
+        network: float (B, C, H, W) to logits (B, classes).
+        classes: names, in the order of the labels.
+        optimizer: from parameters to an optimizer; not needed to evaluate.
+        schedule: how the learning rate moves; None keeps it.
+        description: plain data that every checkpoint carries, for `lenet_lab.checkpoint`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: Sequence[str],
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        schedule: Schedule | None = None,
+        description: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.description = description
+        self.metrics = EvaluationMetrics(classes)
+        self.results: dict[str, float] = {}
+        """What the last validation and the last test measured: see `EvaluationMetrics.compute`."""
+        self._loss_sum: Tensor
+        self._loss_steps = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float (B, C, H, W) to logits (B, classes)."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def on_train_start(self) -> None:
+        """Begin the running loss."""
+        self._loss_sum = torch.zeros((), device=self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss of a batch; every `trainer.log_every_n_steps` steps, the mean since the last report is logged."""
+        images, labels = batch
+        loss = F.cross_entropy(self.network(images), labels)
+        # Summed on the device: `self.log` each step costs a third of a step at batch 4 and waits for a GPU.
+        self._loss_sum += loss.detach()
+        self._loss_steps += 1
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log("train/loss", self._loss_sum / self._loss_steps)
+            self._loss_sum.zero_()
+            self._loss_steps = 0
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure a batch."""
+        self._measure(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure a batch."""
+        self._measure(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Sum up as `val/…`."""
+        self._sum_up("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Sum up as `test/…`."""
+        self._sum_up("test")
+
+    def _measure(self, batch: Batch) -> None:
+        images, labels = batch
+        logits = self.network(images)
+        loss = F.cross_entropy(logits, labels) if len(labels) else logits.new_zeros(())
+        self.metrics.update(logits, labels, loss)
+
+    def _sum_up(self, stage: str) -> None:
+        metrics = self.metrics.compute(stage)
+        self.metrics.reset()
+        self.results.update(metrics)
+        # All devices hold the same numbers here; sync_dist only tells Lightning so.
+        self.log_dict({key: value for key, value in metrics.items() if key != f"{stage}/count"}, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """Make the optimizer and, where there is one, its schedule."""
+        if self.optimizer is None:
+            raise RuntimeError("a Classifier without optimizer cannot be trained")
+        optimizer = self.optimizer(self.network.parameters())
+        if self.schedule is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        length = steps if self.schedule.interval == "step" else self.trainer.max_epochs
+        known = {key: length for key, value in self.schedule.make.keywords.items() if value == "run_length"}
+        scheduler = {
+            "scheduler": self.schedule.make(optimizer, **known),
+            "interval": self.schedule.interval,
+            "monitor": self.schedule.monitor,
+        }
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what `evaluate` needs to rebuild the network from the file alone."""
+        checkpoint["lenet_lab"] = self.description

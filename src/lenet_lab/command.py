@@ -1,0 +1,121 @@
+"""A front door: a Hydra application that refuses wrong input in a line or two, then runs a frozen configuration.
+
+What runs is never Hydra's configuration itself but a plain dictionary: resolved, checked, and written to the run
+folder as `config.yaml`. A process started for another device reads that file, so it cannot compose anything else,
+whatever the command line was.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from lenet_lab.errors import UserError
+
+Config = dict[str, Any]
+
+EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
+
+
+def run_command(name: str, complete: Callable[[Config], Config], run: Callable[[Config], dict[str, Any]]) -> None:
+    """Be the command `python -m lenet_lab.<name>`.
+
+    Args:
+        name: of the command, of its module and of its file in `conf`.
+        complete: from what Hydra composed to a checked configuration; quick, for it runs before the folder is made.
+        run: does the work on one device, from a checked configuration; gives the metrics.
+    """
+
+    def task(composed: DictConfig) -> Any:
+        with user_errors():
+            config = complete(_plain(composed, HydraConfig.get().runtime, HydraConfig.get().runtime.output_dir))
+            _claim(config)
+            from lenet_lab.processes import device_count, run_on_devices
+
+            count = device_count(config["trainer"])
+            metrics = run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
+        return metrics.get("val/accuracy")  # for Hydra's sweepers
+
+    CheckBeforeStart.complete = staticmethod(complete)
+    with user_errors():
+        # Where Hydra would print its own report, a page long, this makes it raise instead.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
+
+
+def config_folder() -> Path:
+    """Where the YAML files are: inside an installed package, or beside `src` in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+class CheckBeforeStart(Callback):
+    """Named in `conf/hydra`: refuses a wrong configuration before Hydra has made the run folder."""
+
+    complete: Callable[[Config], Config]
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check; Hydra turns ordinary exceptions of callbacks into warnings, but lets SystemExit pass."""
+        with user_errors():
+            self.complete(_plain(config, config.hydra.runtime, config.hydra.run.dir))
+
+
+def _plain(composed: DictConfig, runtime: Any, folder: str) -> Config:
+    """Resolve `composed`, with the two keys that the program sets."""
+    task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    task.folder = str(Path(folder).absolute())
+    task.choices = {group: runtime.choices[group] for group in ("data", "model")}
+    plain: Config = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    return plain
+
+
+def _claim(config: Config) -> None:
+    """Write `config.yaml`, which no run of this program ever overwrites."""
+    file = Path(config["folder"]) / "config.yaml"
+    try:
+        with file.open("x") as stream:
+            stream.write(OmegaConf.to_yaml(config))
+    except FileExistsError as error:
+        raise UserError(
+            f"{file.parent} holds a run already, and nothing in it is overwritten.\n"
+            "Choose another folder with hydra.run.dir=DIR, or leave it out to get a new one."
+        ) from error
+
+
+def read_config(folder: Path) -> Config:
+    """Give the configuration that the run in `folder` was started with."""
+    config: Config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))  # type: ignore[assignment]
+    return config
+
+
+@contextmanager
+def user_errors(show_traceback: bool = os.environ.get("HYDRA_FULL_ERROR") == "1") -> Iterator[None]:
+    """Print errors that the user can mend in a line or two, and end with status 2; let all others through.
+
+    Args:
+        show_traceback: print the traceback as well; by default if HYDRA_FULL_ERROR=1 was set at the start.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except Exception as error:
+        from lenet_lab.explain import explain  # only now: a correct start need not pay for it
+
+        text = explain(error)
+        if text is None:
+            raise
+        if show_traceback:
+            traceback.print_exception(error)
+        print(f"error: {text}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(EXIT_USER_ERROR) from None

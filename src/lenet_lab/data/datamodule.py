@@ -1,0 +1,111 @@
+"""The LightningDataModule: which images are trained on, validated and tested on, and how they reach the network."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+
+from lenet_lab.data.image_set import ImageSet, Source
+from lenet_lab.data.loader import BatchLoader
+from lenet_lab.data.normalize import Normalize
+from lenet_lab.data.split import Rows, balanced_split
+
+Batch = tuple[Tensor, Tensor]
+
+
+class ImageDataModule(LightningDataModule):
+    """Wraps any source: splits validation images from its train images, loads, augments and normalizes.
+
+    Args:
+        source: where the images come from.
+        batch_size: images in a training batch, on each device.
+        shuffle: train images in a new order each epoch.
+        eval_batch_size: images in a validation or test batch, on each device.
+        validation: fraction of each class's train images to validate on, above 0 and below 1.
+        split_seed: which images these are.
+        mean: on the scale 0 to 1, for all channels or one a channel.
+        std: likewise.
+        augment: applied to training batches only, in this order; each maps uint8 (B, C, H, W) to the same.
+        seed: of the order of the training images.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        batch_size: int,
+        shuffle: bool,
+        eval_batch_size: int,
+        validation: float,
+        split_seed: int,
+        mean: float | Sequence[float],
+        std: float | Sequence[float],
+        augment: Sequence[nn.Module] = (),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.validation = validation
+        self.split_seed = split_seed
+        self.augment = nn.Sequential(*augment)
+        self.normalize = Normalize(mean, std)
+        self.shuffle_seed = seed if shuffle else None
+        self.train: ImageSet
+        self.test: ImageSet
+        self.train_rows: Rows
+        self.validation_rows: Rows
+
+    def prepare_data(self) -> None:
+        """Fetch and decode what is missing, in one process while the others wait."""
+        self.setup()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Map the images and split them; `stage` makes no difference, and a second call does nothing."""
+        if hasattr(self, "test"):
+            return
+        self.train, self.test = self.source.load()
+        self.train_rows, self.validation_rows = balanced_split(self.train.labels, self.validation, self.split_seed)
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled, without the validation images."""
+        return self._loader(self.train, self.train_rows, self.batch_size, self.shuffle_seed)
+
+    def val_dataloader(self) -> BatchLoader:
+        """Images split from train."""
+        return self._loader(self.train, self.validation_rows, self.eval_batch_size)
+
+    def test_dataloader(self) -> BatchLoader:
+        """The source's own test images, all of them."""
+        return self._loader(self.test, np.arange(len(self.test)), self.eval_batch_size)
+
+    def _loader(self, images: ImageSet, rows: Rows, batch_size: int, seed: int | None = None) -> BatchLoader:
+        trainer = self.trainer
+        if trainer is None:
+            return BatchLoader(images, rows, batch_size, shuffle_seed=seed)
+        return BatchLoader(
+            images,
+            rows,
+            batch_size,
+            shuffle_seed=seed,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            epoch=lambda: trainer.current_epoch,
+        )
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move uint8 images, a quarter of the bytes of float32."""
+        images, labels = batch
+        return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment (while training) and normalize: uint8 to float32 (B, C, H, W)."""
+        images, labels = batch
+        if self.trainer is not None and self.trainer.training:
+            images = self.augment(images)
+        if self.normalize.scale.device != images.device:
+            self.normalize.to(images.device)
+        return self.normalize(images), labels

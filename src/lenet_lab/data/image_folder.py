@@ -1,0 +1,164 @@
+"""Any folder of images sorted into one folder a class."""
+
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_lab.data.decode import ImageFormat, decode_files
+from lenet_lab.data.image_set import ImageSet
+from lenet_lab.data.split import balanced_split
+from lenet_lab.data.store import StoreWriter, open_store
+from lenet_lab.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Files of one split, sorted by class and path, with what tells whether they changed since."""
+
+    paths: list[str]
+    labels: npt.NDArray[np.int64]
+    stamps: list[str]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "_Files":
+        return _Files([self.paths[row] for row in rows], self.labels[rows], [self.stamps[row] for row in rows])
+
+
+class ImageFolder:
+    """`train/<class>/*` and `test/<class>/*`, or one tree `<class>/*` from which a test set is split.
+
+    Files may lie in subfolders of their class; names that start with a dot are passed over. The classes are the
+    names of the folders, sorted.
+
+    Args:
+        root: folder that holds the tree.
+        cache: folder for the decoded images.
+        channels: 1 (grey) or 3 (RGB).
+        image_size: (height, width) in pixels.
+        resize: "stretch", "crop" or "pad"; see `lenet_lab.data.decode.RESIZE`.
+        on_bad_file: "error" or "skip", for a file that cannot be decoded.
+        test_fraction: of each class, above 0 and below 1; only for one tree.
+        test_seed: which images become the test set; only for one tree.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        cache: str | Path,
+        *,
+        channels: int,
+        image_size: tuple[int, int],
+        resize: str,
+        on_bad_file: str,
+        test_fraction: float,
+        test_seed: int,
+    ) -> None:
+        self.root = Path(root)
+        self.cache = Path(cache)
+        self.format = ImageFormat(channels, *image_size, resize)
+        self.on_bad_file = on_bad_file
+        self.test_fraction = test_fraction
+        self.test_seed = test_seed
+
+    def load(self) -> tuple[ImageSet, ImageSet]:
+        """Give the train and the test images, decoded now if the folder was not seen before or has changed."""
+        if not self.root.is_dir():
+            raise UserError(
+                f"There is no folder {self.root}.\n"
+                "Set data.root=DIR to a folder with train/<class>/* and test/<class>/*, or with <class>/*."
+            )
+        if (self.root / "train").is_dir() and (self.root / "test").is_dir():
+            classes = _class_names(self.root / "train")
+            test_classes = _class_names(self.root / "test")
+            if classes != test_classes:
+                odd = ", ".join(sorted(set(classes) ^ set(test_classes)))
+                raise UserError(
+                    f"{self.root}: train/ and test/ must hold the same classes; only in one of them: {odd}."
+                )
+            train = _list_files(self.root / "train", classes)
+            test = _list_files(self.root / "test", classes)
+        else:
+            classes = _class_names(self.root)
+            everything = _list_files(self.root, classes)
+            rows = balanced_split(everything.labels, self.test_fraction, self.test_seed)
+            train, test = (everything.take(part) for part in rows)
+        return self._open(train, classes), self._open(test, classes)
+
+    def _open(self, files: _Files, classes: tuple[str, ...]) -> ImageSet:
+        description = "\n".join([repr(self.format), self.on_bad_file, *classes, *files.stamps])
+        key = hashlib.sha256(description.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+        def make(store: StoreWriter) -> None:
+            target = store.create(len(files.paths), self.format.shape)
+            bad = [
+                row for row, why in decode_files(files.paths, target, self.format) if self._skip(files.paths[row], why)
+            ]
+            rows = np.setdiff1d(np.arange(len(files.paths)), bad)
+            lost = [name for label, name in enumerate(classes) if not np.any(files.labels[rows] == label)]
+            if lost:
+                raise UserError(f"{self.root}: no file of class {lost[0]!r} can be decoded. Replace its files.")
+            if bad:
+                store.keep(rows)
+            store.finish(files.labels[rows], classes, skipped=len(bad))
+
+        return open_store(self.cache, f"folder-{key}", make)
+
+    def _skip(self, path: str, why: str) -> bool:
+        if self.on_bad_file == "skip":
+            log.warning("Skipped %s: %s", path, why)
+            return True
+        raise UserError(
+            f"{path} cannot be decoded: {why}\nReplace or remove it, or set data.on_bad_file=skip to go on without it."
+        )
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    if len(names) < 2:
+        raise UserError(
+            f"{folder} holds {len(names)} class folders: at least two are needed.\n"
+            "Put the images of each class into a folder with the name of the class."
+        )
+    return tuple(names)
+
+
+def _list_files(folder: Path, classes: tuple[str, ...]) -> _Files:
+    paths: list[str] = []
+    labels: list[int] = []
+    stamps: list[str] = []
+    prefix = len(str(folder))
+    for label, name in enumerate(classes):
+        found = sorted(_walk(str(folder / name)))
+        if not found:
+            raise UserError(f"{folder / name} holds no files: put images into it, or remove the folder.")
+        paths += [path for path, _, _ in found]
+        labels += [label] * len(found)
+        stamps += [f"{path[prefix:]}\t{size}\t{changed}" for path, size, changed in found]
+    return _Files(paths, np.array(labels, dtype=np.int64), stamps)
+
+
+def _walk(folder: str) -> Iterator[tuple[str, int, int]]:
+    """Path, bytes and time of change (ns) of every file below; links to folders are not followed, for they may loop.
+
+    Plain strings and one `stat` a file: this runs at every start, and Path objects would double its time.
+    """
+    for entry in os.scandir(folder):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
+        else:
+            facts = entry.stat(follow_symlinks=False)
+            if stat.S_ISLNK(facts.st_mode):
+                if not os.path.isfile(entry.path):  # noqa: PTH113
+                    continue
+                facts = entry.stat()
+            yield entry.path, facts.st_size, facts.st_mtime_ns

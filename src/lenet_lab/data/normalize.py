@@ -1,0 +1,28 @@
+"""From stored bytes to what the network is fed."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """(x / 255 - mean) / std, a batch at a time, on the batch's device.
+
+    Args:
+        mean: on the scale 0 to 1; one number for all channels, or one a channel.
+        std: likewise. mean 0.5 and std 0.5 bring images to [-1, 1].
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+        super().__init__()
+        mean_, std_ = (torch.tensor(x, dtype=torch.float64).reshape(-1, 1, 1) for x in (mean, std))  # (C or 1, 1, 1)
+        self.register_buffer("scale", (1 / (255 * std_)).float(), persistent=False)
+        self.register_buffer("shift", (-mean_ / std_).float(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Uint8 (B, C, H, W) to float32 (B, C, H, W)."""
+        return torch.addcmul(self.shift, images.float(), self.scale)

@@ -1,0 +1,33 @@
+"""Seeded, class-balanced splits."""
+
+import numpy as np
+import numpy.typing as npt
+
+from lenet_lab.errors import UserError
+
+Rows = npt.NDArray[np.int64]
+
+
+def balanced_split(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Choose the same fraction of every class at random.
+
+    Args:
+        labels: int64 (N,).
+        fraction: of each class, above 0 and below 1; at least one image is chosen and one left.
+        seed: the same seed and labels give the same split on every machine.
+
+    Returns:
+        Rows left, rows chosen; int64, ascending, together all N.
+
+    Raises:
+        UserError: a class has fewer than two images.
+    """
+    generator = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < 2:
+            raise UserError(f"Class number {label} has {len(rows)} image: it takes two to split it. Add images to it.")
+        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+        chosen[generator.permutation(rows)[:count]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -1,0 +1,65 @@
+"""Other people's exceptions in a line or two: which value, why, and what to do about it."""
+
+import difflib
+import errno
+import sys
+from collections.abc import Iterable
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from lenet_lab.errors import UserError
+
+MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+
+
+def explain(error: Exception) -> str | None:
+    """Say in one or two lines what the user should mend, or None where it is not the user's to mend."""
+    cause = error.__cause__
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException):
+        return _no_such_option(error)
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+        return _no_such_key(cause)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is missing: give it as {error.full_key}=VALUE"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} is refused: write KEY=VALUE, and quote a value with special characters: 'KEY=\"a, b\"'"
+        )
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
+        return "\n".join([line.strip() for line in text.splitlines() if line.strip()][:2])
+    if isinstance(error, OSError) and error.errno in MENDABLE:
+        return f"{error.filename or 'file'}: {error.strerror}. Choose another place, or make room there."
+    return None
+
+
+def _no_such_option(error: MissingConfigException) -> str:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    options = sorted(error.options or [])
+    if not group or not options:
+        return str(error).splitlines()[0]
+    return f"{group}={name} is refused: there is no such option{_meant(name, options)}\nallowed: {', '.join(options)}"
+
+
+def _no_such_key(error: OmegaConfBaseException) -> str:
+    key = str(error.full_key)
+    parent, _, name = key.rpartition(".")
+    given = next((word for word in sys.argv[1:] if word.split("=")[0] == key), key)
+    siblings = sorted(map(str, error.parent_node)) if error.parent_node is not None else []
+    siblings = [sibling for sibling in siblings if sibling != "hydra"]
+    where = f"keys of {parent}" if parent else "keys"
+    allowed = f"\n{where}: {', '.join(siblings)}" if siblings else ""
+    return f"{given} is refused: there is no such key{_meant(name, siblings)}{allowed}"
+
+
+def _meant(name: str, options: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(options), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,63 @@
+"""Overall and per-class accuracy from one confusion matrix."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+
+class EvaluationMetrics(nn.Module):
+    """Loss and confusion matrix of a pass over a set of images, exact whatever the batches and devices.
+
+    Args:
+        classes: names, in the order of the labels; two or more.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__()
+        self.classes = tuple(classes)
+        self.confusion = MulticlassConfusionMatrix(len(self.classes))  # int64 (true class, predicted class)
+        self.loss = MeanMetric()
+
+    def update(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        """Take in a batch: float (B, classes), int64 (B,), its mean loss ()."""
+        self.confusion.update(logits, labels)
+        self.loss.update(loss, weight=len(labels))
+
+    def compute(self, stage: str) -> dict[str, float]:
+        """Sum up over all devices; every device must call it.
+
+        Args:
+            stage: "val" or "test".
+
+        Returns:
+            `<stage>/loss`, `<stage>/accuracy`, `<stage>/accuracy/<class>` (fractions, 0 to 1; none for a class
+            without images) and `<stage>/count` (images).
+        """
+        confusion: Tensor = self.confusion.compute().to("cpu", torch.float64)  # (classes, classes)
+        correct, images = confusion.diagonal(), confusion.sum(1)
+        metrics = {
+            f"{stage}/loss": float(self.loss.compute()),
+            f"{stage}/accuracy": float(correct.sum() / images.sum()),
+            f"{stage}/count": int(images.sum()),
+        }
+        for name, right, total in zip(self.classes, correct.tolist(), images.tolist(), strict=True):
+            if total:
+                metrics[f"{stage}/accuracy/{name}"] = right / total
+        return metrics
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self.confusion.reset()
+        self.loss.reset()
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
+    """Write `metrics.json`, whole or not at all."""
+    unfinished = folder / ".metrics.json"
+    unfinished.write_text(json.dumps(metrics, indent=1) + "\n")
+    unfinished.rename(folder / "metrics.json")

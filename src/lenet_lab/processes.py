@@ -1,0 +1,76 @@
+"""Several devices: one process each, started by PyTorch's own launcher (the one behind `torchrun`)."""
+
+import importlib
+import json
+import logging
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from lenet_lab.command import EXIT_USER_ERROR, read_config, user_errors
+
+
+def device_count(trainer: dict[str, Any]) -> int:
+    """How many processes `trainer.devices` asks for."""
+    devices = trainer["devices"]
+    if isinstance(devices, list):
+        return len(devices)
+    if devices == "auto":
+        import torch
+
+        on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        return torch.cuda.device_count() if on_gpu else 1
+    return int(devices)
+
+
+def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str, Any]:
+    """Call `run` of `module` in `count` processes, from `config.yaml` in the run folder.
+
+    If one of them fails the others are stopped, and this process ends with its exit status.
+
+    Returns:
+        What the run wrote to `metrics.json`.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # The processes report their own errors; the launcher would add a page to each.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_process(config, count)))
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",  # a free port, so runs beside each other do not meet
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    try:
+        elastic_launch(launch, sys.executable)("-m", "lenet_lab.processes", module, config["folder"])
+    except ChildFailedError as error:
+        codes = [failure.exitcode for failure in error.failures.values()]
+        raise SystemExit(EXIT_USER_ERROR if EXIT_USER_ERROR in codes else 1) from None
+    metrics: dict[str, Any] = json.loads((Path(config["folder"]) / "metrics.json").read_text())
+    return metrics
+
+
+def threads_per_process(config: dict[str, Any], count: int) -> int:
+    """`threads`, or an equal share of the cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return config["threads"] or max(cores // count, 1)
+
+
+def main() -> None:
+    """Be one of the processes: `python -m lenet_lab.processes MODULE RUN_FOLDER`."""
+    module, folder = sys.argv[1:]
+    with user_errors():
+        importlib.import_module(module).run(read_config(Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

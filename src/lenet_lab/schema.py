@@ -1,0 +1,201 @@
+"""Every key of the configuration: its type, its unit, what is allowed.
+
+The text of each `Field` is what a user reads when a value is refused, so it says what would be accepted. Groups that
+users extend (model, optimizer, scheduler, augment, callbacks, logger, and data sources of their own) may hold keys
+that are not listed here; Hydra has already refused those that no file of the group names.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from lenet_lab.errors import UserError
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)] | Positive
+LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
+
+
+class Closed(BaseModel):
+    """A part with exactly the keys listed; `strict` keeps "4", 4.0 and true from passing as 4."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Open(BaseModel):
+    """A part that users extend."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class Target(Open):
+    """Something to make: a class or function, and its arguments."""
+
+    target: str = Field(alias="_target_", min_length=1, description="a class or function as package.module.Name")
+
+
+class Loading(BaseModel):
+    """The keys of `data` that concern loading; all others go to the source."""
+
+    batch_size: Positive = Field(description="a whole number, at least 1 (images in a training batch on each device)")
+    shuffle: bool = Field(description="true or false (train images in a new order each epoch)")
+    eval_batch_size: Positive = Field(
+        description="a whole number, at least 1 (images in a validation or test batch on each device)"
+    )
+    validation: Fraction = Field(
+        description="a fraction above 0 and below 1 (of each class's train images, to validate on)"
+    )
+    split_seed: Natural = Field(description="a whole number, 0 or more (chooses the validation images)")
+    mean: float | list[float] = Field(description="a number, or one a channel, on the scale 0 to 1")
+    std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = Field(
+        description="a number above 0, or one a channel, on the scale 0 to 1"
+    )
+
+
+class Data(Target, Loading):
+    """Where the images come from, and how they are loaded."""
+
+    root: AbsolutePath | None = Field(None, description="a folder")
+    cache: AbsolutePath | None = Field(None, description="a folder for the decoded images")
+    mirrors: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="a list of addresses of the archive, [https://…,…], tried in order"
+    )
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = Field(
+        None, description="32 hexadecimal digits, the MD5 of the archive"
+    )
+    channels: Literal[1, 3] | None = Field(None, description="1 (grey) or 3 (RGB)")
+    image_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="[height,width] in pixels, whole numbers, at least 1"
+    )
+    resize: Literal["stretch", "crop", "pad"] | None = Field(None, description="stretch, crop or pad")
+    on_bad_file: Literal["error", "skip"] | None = Field(None, description="error or skip")
+    test_fraction: Fraction | None = Field(
+        None, description="a fraction above 0 and below 1 (of each class, for the test set)"
+    )
+    test_seed: Natural | None = Field(None, description="a whole number, 0 or more (chooses the test images)")
+
+
+class Optimizer(Target):
+    """Any optimizer of torch.optim or the user's own."""
+
+    lr: Annotated[float, Field(gt=0)] | None = Field(None, description="a number above 0 (learning rate)")
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="a number from 0 to below 1")
+    weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="a number, 0 or more")
+
+
+class Scheduler(Target):
+    """Any learning-rate scheduler of torch.optim or the user's own."""
+
+    interval: Literal["step", "epoch"] = Field(description="step or epoch (when the learning rate moves)")
+    monitor: str | None = Field(None, description="a metric to watch, such as val/loss")
+
+
+class Trainer(Target):
+    """Arguments of lightning.pytorch.Trainer."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = Field(description="auto, cpu, gpu, mps or tpu")
+    devices: Positive | Annotated[list[Natural], Field(min_length=1)] | Literal["auto"] = Field(
+        description="a whole number, at least 1 (how many devices), a list such as [0,2] (which ones), or auto"
+    )
+    strategy: str = Field(description="the name of a Lightning strategy, such as auto, ddp or fsdp")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "transformer-engine"] = (
+        Field(description="32-true, bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true or transformer-engine")
+    )
+    max_epochs: Positive = Field(description="a whole number, at least 1 (passes over the training images)")
+    max_steps: Annotated[int, Field(ge=-1)] = Field(
+        description="a whole number (optimizer steps to stop after), or -1 for no limit"
+    )
+    limit_train_batches: Share = Field(description=LIMIT)
+    limit_val_batches: Share = Field(description=LIMIT)
+    limit_test_batches: Share = Field(description=LIMIT)
+    check_val_every_n_epoch: Positive = Field(description="a whole number, at least 1 (epochs between validations)")
+    log_every_n_steps: Positive = Field(
+        description="a whole number, at least 1 (steps between reports of the running loss)"
+    )
+    accumulate_grad_batches: Positive = Field(description="a whole number, at least 1 (batches to an optimizer step)")
+    gradient_clip_val: Annotated[float, Field(gt=0)] | None = Field(description="a number above 0, or null")
+    profiler: Target | None = Field(description="a Lightning profiler with its _target_, or null")
+
+
+class Config(Closed):
+    """What every command shares."""
+
+    folder: str
+    choices: dict[str, Any]
+    data: Data
+    trainer: Trainer
+    threads: Positive | None = Field(
+        description="a whole number, at least 1 (CPU threads of each process), or null for an equal share of the cores"
+    )
+
+
+class TrainConfig(Config):
+    """`python -m lenet_lab.train`."""
+
+    seed: Natural = Field(description="a whole number, 0 or more (of weights and order of images)")
+    model: Target
+    optimizer: Optimizer
+    scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)]
+    augment: dict[str, Target] = Field(description="named transformations, each with a _target_")
+    callbacks: dict[str, Target | None] = Field(description="named callbacks, each with a _target_")
+    logger: dict[str, Target | None] = Field(description="named loggers, each with a _target_")
+
+
+class EvaluateConfig(Config):
+    """`python -m lenet_lab.evaluate`, once the checkpoint has told its model and data."""
+
+    checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
+    model: Target
+
+
+def check(config: dict[str, Any], schema: type[Config]) -> dict[str, Any]:
+    """Give `config` with paths made absolute, or refuse it.
+
+    Raises:
+        UserError: one line for each of the first two wrong values: key, value, what is allowed.
+    """
+    try:
+        return schema.model_validate(config).model_dump(by_alias=True, exclude_unset=True)
+    except ValidationError as error:
+        described = dict(_descriptions(schema))
+        lines = [_explain(config, described, problem) for problem in error.errors()]
+        raise UserError("\n".join(list(dict.fromkeys(lines))[:2])) from error
+
+
+def _explain(config: dict[str, Any], described: dict[str, str], problem: ErrorDetails) -> str:
+    """One line: KEY=VALUE and what is allowed there."""
+    key: list[str] = []
+    value: Any = config
+    for part in problem["loc"]:  # where a value may have several forms, the location names the form behind the key
+        if not isinstance(value, dict) or part not in value:
+            break
+        key.append(str(part))
+        value = value[part]
+    if problem["type"] == "missing":
+        name = ".".join([*key, str(problem["loc"][-1])])
+        return f"{name} is missing: {described.get(name, 'it must be given')}"
+    name = ".".join(key)
+    if problem["type"] == "extra_forbidden":
+        return f"{name}={value} is refused: there is no such key"
+    return f"{name}={value} is refused: give {described.get(name, problem['msg'])}"
+
+
+def _descriptions(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, field in schema.model_fields.items():
+        key = prefix + (field.alias or name)
+        if field.description:
+            yield key, field.description
+        for form in (field.annotation, *get_args(field.annotation)):
+            if isinstance(form, type) and issubclass(form, BaseModel):
+                yield from _descriptions(form, f"{key}.")

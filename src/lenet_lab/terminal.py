@@ -1,0 +1,153 @@
+"""What a run says: to a person on the terminal, and in the same words to the run's log."""
+
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from lenet_lab.classifier import Classifier
+    from lenet_lab.data.datamodule import ImageDataModule
+
+LOG_WIDTH = 110  # characters, of the log file and of output that goes to no terminal
+
+_consoles: list[Console] = []
+
+
+def open_log(file: Path) -> None:
+    """Send what `show` is given to the terminal and, without colours, to the end of `file`.
+
+    Warnings, and the log messages of this package and of Lightning, go the same way. In a process that is not the
+    first of its run nothing is shown or written but errors.
+    """
+    close_log()
+    if int(os.environ.get("RANK", "0")) == 0:
+        on_terminal = sys.stdout.isatty()
+        _consoles.append(Console(highlight=False, soft_wrap=not on_terminal, width=None if on_terminal else LOG_WIDTH))
+        _consoles.append(Console(file=file.open("a"), highlight=False, soft_wrap=True, width=LOG_WIDTH))
+    for name in ("lenet_lab", "lightning.pytorch", "lightning.fabric", "py.warnings"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO if name == "lenet_lab" else logging.WARNING)
+        logger.handlers = [_ToConsoles()]
+        logger.propagate = False
+    logging.captureWarnings(True)
+    # Lightning 2.6 with torch 2.14: nothing that a user of this program could mend.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    # The default interval suits CIFAR-10 at batch 4; on a small set `build_trainer` shortens it.
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+
+
+def close_log() -> None:
+    """Close the log file; `show` is silent from now on."""
+    for console in _consoles:
+        if console.file is not sys.stdout:
+            console.file.close()
+    _consoles.clear()
+
+
+def show(what: RenderableType) -> None:
+    """Print text or a table."""
+    for console in _consoles:
+        console.print(what)
+
+
+class _ToConsoles(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        show(Text(record.getMessage().rstrip(), style="yellow" if record.levelno >= logging.WARNING else ""))
+
+
+def show_run(
+    title: Literal["train", "evaluate"],
+    config: Mapping[str, Any],
+    data: "ImageDataModule",
+    classifier: "Classifier",
+    trainer: "Trainer",
+) -> None:
+    """Print what is about to run, a line a fact."""
+    channels, height, width = data.test.image_shape
+    devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
+    parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
+    skipped = data.train.skipped + data.test.skipped
+    images = f"{len(data.test):,} test images"
+    if title == "train":
+        images = f"{len(data.train_rows):,} train, {len(data.validation_rows):,} validation, {images}"
+    facts = {
+        "data": f"{config['choices']['data']}: {len(data.test.classes)} classes, {channels}x{height}x{width}, {images}",
+        "skipped": f"{skipped:,} files that cannot be decoded" if skipped else "",
+        "model": f"{type(classifier.network).__name__}, {parameters:,} parameters",
+        "batch": f"{data.batch_size} images x {_count(devices, 'device')}"
+        + (f" x {accumulated} accumulated" if accumulated > 1 else "")
+        + f" = {data.batch_size * devices * accumulated} images a step",
+        "device": f"{trainer.strategy.root_device.type}, {trainer.precision}, "
+        + _count(torch.get_num_threads(), "CPU thread")
+        + (" a process" if devices > 1 else ""),
+        "run folder": _short(Path(config["folder"])),
+    }
+    if title == "evaluate":
+        facts["batch"] = f"{data.eval_batch_size:,} images x {_count(devices, 'device')}"
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, Text(value))
+    show(Text(f"lenet_lab {title}", style="bold"))
+    show(Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def show_accuracy(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]) -> None:
+    """Print overall and per-class accuracy as a table.
+
+    Args:
+        metrics: as in `metrics.json`.
+        stage: "val" or "test".
+        classes: names, in the order to show.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("class")
+    table.add_column(f"{stage} accuracy", justify="right")
+    table.add_column("")
+    for name in classes:
+        accuracy = metrics.get(f"{stage}/accuracy/{name}")
+        shown = "no images" if accuracy is None else f"{accuracy:.2%}"
+        table.add_row(Text(name), shown, Text("━" * round(20 * (accuracy or 0)), style="cyan"))
+    table.add_section()
+    overall = metrics[f"{stage}/accuracy"]
+    note = f"of {metrics[f'{stage}/count']:,} images, loss {metrics[f'{stage}/loss']:.4f}"
+    table.add_row(Text("overall", style="bold"), Text(f"{overall:.2%}", style="bold"), note)
+    show(table)
+
+
+def show_next_steps(folder: Path, checkpoint: str) -> None:
+    """Print where the results are and the commands that go on from here."""
+    show(Text(f"results    {_short(folder / 'metrics.json')}"))
+    if checkpoint:
+        show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate checkpoint={_short(Path(checkpoint))}"))
+    show(Text(f"dashboard  {_script('tensorboard')} --logdir {_short(folder)}"))
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _script(name: str) -> str:
+    """How to call a script that is installed beside this Python: by its name where PATH leads to it."""
+    installed = Path(sys.executable).parent / name
+    return name if shutil.which(name) == str(installed) else _short(installed)

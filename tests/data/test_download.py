@@ -1,0 +1,278 @@
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lenet_lab.data.download import download
+from lenet_lab.errors import UserError
+
+BODY = bytes(range(251)) * 1200  # 251: no power of two, so that a shift would show
+OTHER = BODY[:-1] + bytes([BODY[-1] ^ 1])  # same length
+MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
+OTHER_MD5 = hashlib.md5(OTHER, usedforsecurity=False).hexdigest()
+
+fetch = partial(download, md5=MD5, stall_seconds=0.4)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "data" / "photos.tar.gz"
+
+
+def part_of(file: Path) -> Path:
+    return file.with_name("photos.tar.gz.part")
+
+
+def write_part(file: Path, content: bytes) -> None:
+    file.parent.mkdir()
+    part_of(file).write_bytes(content)
+
+
+def failure(file: Path, *mirrors, **settings) -> str:
+    """The message of a download that fails, with what holds for all of them checked."""
+    with pytest.raises(UserError) as caught:
+        fetch(file, urls=[mirror.url for mirror in mirrors], **settings)
+    message = str(caught.value)
+    assert message.count("\n") <= 1
+    assert str(file) in message
+    return message
+
+
+def refusing(serve):
+    """A mirror whose port nobody listens at."""
+    mirror = serve(BODY)
+    mirror.stop()
+    return mirror
+
+
+def test_file_arrives_whole_and_nothing_else_stays_but_the_lock(serve, file):
+    mirror = serve(BODY)
+    fetch(file, urls=[mirror.url])
+    assert file.read_bytes() == BODY
+    assert mirror.requests == [None]
+    assert {path.name for path in file.parent.iterdir()} <= {"photos.tar.gz", "photos.tar.gz.lock"}
+
+
+def test_file_in_place_needs_no_network_and_no_writable_folder(serve, file):
+    mirror = serve(BODY)
+    file.parent.mkdir()
+    file.write_bytes(BODY)
+    fetch(file, urls=[mirror.url], md5=MD5.upper())
+    assert mirror.requests == []
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_another_file_in_place_is_kept_and_named(serve, file):
+    mirror = serve(BODY)
+    file.parent.mkdir()
+    file.write_bytes(OTHER)
+    message = failure(file, mirror)
+    assert MD5 in message
+    assert OTHER_MD5 in message
+    assert "Move it away" in message
+    assert file.read_bytes() == OTHER
+    assert mirror.requests == []
+
+
+@pytest.mark.parametrize("announce", [True, False])
+def test_part_is_continued(serve, file, announce):
+    mirror = serve(BODY, announce=announce)
+    write_part(file, BODY[:1000])
+    fetch(file, urls=[mirror.url])
+    assert mirror.requests == ["bytes=1000-"]
+    assert file.read_bytes() == BODY
+    assert not part_of(file).exists()
+
+
+def test_server_without_ranges_starts_over(serve, file):
+    mirror = serve(BODY, ranges=False)
+    write_part(file, BODY[:1000])
+    fetch(file, urls=[mirror.url])
+    assert mirror.requests == ["bytes=1000-"]
+    assert file.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("excess", [b"", b"more"], ids=["same length", "longer"])
+def test_worthless_part_that_leaves_nothing_to_send_is_fetched_again(serve, file, excess):
+    mirror = serve(BODY)
+    write_part(file, OTHER + excess)
+    fetch(file, urls=[mirror.url])
+    assert mirror.requests == [f"bytes={len(OTHER + excess)}-", None]
+    assert file.read_bytes() == BODY
+
+
+def test_complete_part_is_taken(serve, file):
+    mirror = serve(BODY)
+    write_part(file, BODY)
+    fetch(file, urls=[mirror.url])
+    assert mirror.requests == [f"bytes={len(BODY)}-"]
+    assert file.read_bytes() == BODY
+
+
+def test_part_of_another_file_is_fetched_again_once(serve, file):
+    mirror = serve(BODY)
+    write_part(file, b"x" * 1000)
+    fetch(file, urls=[mirror.url])
+    assert mirror.requests == ["bytes=1000-", None]
+    assert file.read_bytes() == BODY
+
+
+def test_wrong_range_in_the_answer_starts_over(serve, file):
+    mirror = serve(BODY, content_range=f"bytes 7-{len(BODY) - 1}/{len(BODY)}")
+    write_part(file, BODY[:1000])
+    fetch(file, urls=[mirror.url])
+    assert mirror.requests == ["bytes=1000-", None]
+    assert file.read_bytes() == BODY
+
+
+def test_mirrors_are_asked_in_order_and_only_as_needed(serve, file):
+    refused, missing, good, unused = refusing(serve), serve(BODY, status=404), serve(BODY), serve(BODY)
+    fetch(file, urls=[mirror.url for mirror in (refused, missing, good, unused)])
+    assert [len(mirror.requests) for mirror in (refused, missing, good, unused)] == [0, 1, 1, 0]
+    assert file.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("behaviour", ["cut_after", "stall_after"])
+def test_next_mirror_continues_what_the_last_one_began(serve, file, behaviour):
+    first, second = serve(BODY, **{behaviour: 5000}), serve(BODY)
+    fetch(file, urls=[first.url, second.url])
+    assert first.requests == [None]
+    assert second.requests == ["bytes=5000-"]
+    assert file.read_bytes() == BODY
+
+
+def test_lying_mirror_is_passed_over(serve, file):
+    lying, honest = serve(OTHER), serve(BODY)
+    fetch(file, urls=[lying.url, honest.url])
+    assert (lying.requests, honest.requests) == ([None], [None])
+    assert file.read_bytes() == BODY
+
+
+def test_beginning_from_a_lying_mirror_does_not_spoil_the_next(serve, file):
+    lying, honest = serve(b"x" * len(BODY), cut_after=5000), serve(BODY)
+    fetch(file, urls=[lying.url, honest.url])
+    assert honest.requests == ["bytes=5000-", None]
+    assert file.read_bytes() == BODY
+
+
+def test_refused_download_says_why_where_and_what_else(serve, file):
+    refused = refusing(serve)
+    message = failure(file, refused, cure="Or use the small one.")
+    assert refused.url in message
+    assert "refused" in message
+    assert MD5 in message
+    assert message.endswith(" Or use the small one.")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ({"status": 503}, "HTTP 503"),
+        ({"status": 404}, "HTTP 404"),
+        ({"cut_after": 5000}, f"broke off after 5000 of {len(BODY)} bytes"),
+        ({"stall_after": 5000}, "no answer for 0.4 seconds"),
+        ({"pause": 0.8}, "no answer for 0.4 seconds"),
+        ({"cut_after": 5000, "announce": False}, "its file has another MD5"),
+    ],
+)
+def test_failure_names_the_reason_of_every_mirror(serve, file, behaviour, reason):
+    message = failure(file, serve(BODY, **behaviour), serve(OTHER))
+    assert reason in message
+    assert "its file has another MD5" in message
+    assert not file.exists()
+
+
+def test_download_that_broke_off_is_continued_by_the_next_call(serve, file):
+    mirror = serve(BODY, cut_after=5000)
+    failure(file, mirror)
+    assert part_of(file).read_bytes() == BODY[:5000]
+    mirror.cut_after = None
+    fetch(file, urls=[mirror.url])
+    assert mirror.requests == [None, "bytes=5000-"]
+    assert file.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("announce", [True, False])
+def test_body_without_end_is_given_up_and_leaves_no_rubbish(serve, file, announce):
+    message = failure(file, serve(BODY, announce=announce), max_bytes=1000)
+    assert "more than 1000 bytes" in message
+    assert part_of(file).stat().st_size == 0
+
+
+def test_wrong_content_leaves_no_part(serve, file):
+    failure(file, serve(OTHER))
+    assert not part_of(file).exists()
+
+
+def test_no_mirrors_at_all(file):
+    assert "no address is given" in failure(file)
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/file", "file:///etc/hostname", "photos.tar.gz", ""])
+def test_other_addresses_are_refused_before_any_is_asked(serve, file, url):
+    mirror = serve(BODY)
+    with pytest.raises(UserError, match="must begin with http") as caught:
+        fetch(file, urls=[mirror.url, url])
+    assert repr(url) in str(caught.value)
+    assert mirror.requests == []
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[", "http://127.0.0.1:port/", "https://bad host/"])
+def test_malformed_address_is_a_failed_mirror(serve, file, url):
+    good = serve(BODY)
+    fetch(file, urls=[url, good.url])
+    assert file.read_bytes() == BODY
+
+
+def test_folder_that_cannot_be_made(serve, tmp_path):
+    (tmp_path / "data").write_text("a file where the folder should be")
+    message = failure(tmp_path / "data" / "photos.tar.gz", serve(BODY), cure="Or use the small one.")
+    assert "cannot be written" in message
+    assert message.endswith("Or use the small one.")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_full_disk_is_not_taken_for_a_bad_mirror(serve, file):
+    first, second = serve(BODY), serve(BODY)
+    file.parent.mkdir()
+    part_of(file).symlink_to("/dev/full")
+    assert "No space left" in failure(file, first, second)
+    assert second.requests == []
+
+
+def test_processes_that_start_together_download_once(serve, file):
+    mirror = serve(BODY, pause=1.0)
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom lenet_lab.data.download import download\n"
+        "print(flush=True)\nsys.stdin.read()\n"
+        "download(Path(sys.argv[1]), urls=[sys.argv[2]], md5=sys.argv[3])"
+    )
+    command = [sys.executable, "-c", code, file, mirror.url, MD5]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ) for _ in range(3)
+    ]
+    for process in processes:
+        process.stdout.readline()  # it has imported everything
+    for process in processes:
+        process.stdin.close()
+    assert [process.wait(timeout=60) for process in processes] == [0, 0, 0]
+    for process in processes:
+        process.stdout.close()
+    assert mirror.requests == [None]
+    assert file.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_for_terminals(serve, file, monkeypatch, terminal):
+    stderr = io.StringIO()
+    stderr.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stderr)
+    fetch(file, urls=[serve(BODY).url])
+    assert ("100%" in stderr.getvalue()) == terminal
+    assert terminal or stderr.getvalue() == ""
