@@ -12,9 +12,10 @@ ROOT holds CIFAR-10 as 32×32 image files: ROOT/train/<class>/* and, for lenet_l
 * lenet_lab: `python -m lenet_lab.train data=image_folder` with everything it does by default
 
 All train the network of 62,006 parameters on the CPU by SGD with momentum, with torch's default number of
-threads. Each run is a process of its own whose output goes to a pseudo-terminal, so that progress bars are
-drawn. Only training steps are timed, not start-up, decoding into memory, validation, test or the final
-checkpoint. The contenders take turns within each repetition, and the order rotates between repetitions.
+threads (lenet_lab with its own default). Each run is a process of its own whose output goes to a
+pseudo-terminal, so that progress bars are drawn. Only training steps are timed, not start-up, decoding into
+memory, validation, test or the final checkpoint. The contenders take turns within each repetition, and the
+order rotates between repetitions.
 
 It takes about 4 minutes on 2 cores, on Linux or macOS. Leave the machine otherwise idle: other work shifts
 even the ratios. Milliseconds differ several times over between machines. Exit status: 2 for something the
