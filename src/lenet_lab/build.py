@@ -16,10 +16,12 @@ from lenet_lab.classifier import Schedule
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.errors import UserError
-from lenet_lab.processes import device_count, threads_per_process
+from lenet_lab.processes import device_count, cores_per_process
 from lenet_lab.schema import Loading
 
 Config = dict[str, Any]
+
+VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain on LeNet (2-core AMD EPYC)
 
 
 def build(node: Config, key: str, **arguments: Any) -> Any:
@@ -77,11 +79,20 @@ def build_schedule(scheduler: Config | None) -> Schedule | None:
     return Schedule(build(arguments, "scheduler"), scheduler["interval"], scheduler.get("monitor"))
 
 
+def _threads(data: ImageDataModule, cores: int) -> int:
+    """As many threads as a batch can keep busy.
+
+    With more, a step of LeNet at batch 4 is no faster, and a hundred times slower as soon as another program wants the
+    same cores: OpenMP's threads then wait for each other in busy loops, each for a core that the other holds.
+    """
+    return max(1, min(cores, data.batch_size * math.prod(data.train.image_shape) // VALUES_A_THREAD))
+
+
 def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callback], loggers: list[Any]) -> Trainer:
     """Make the Trainer and give this process its share of the cores; Lightning's own bar and tables stay off."""
     settings = config["trainer"]
     devices = device_count(settings)
-    torch.set_num_threads(threads_per_process(config, devices))
+    torch.set_num_threads(config["threads"] or _threads(data, cores_per_process(devices)))
     epoch = math.ceil(len(data.train_rows) / (data.batch_size * devices))
     trainer: Trainer = build(
         {**settings, "log_every_n_steps": min(settings["log_every_n_steps"], epoch)},  # on small data, once an epoch

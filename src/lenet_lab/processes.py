@@ -38,7 +38,7 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
 
     # The processes report their own errors; the launcher would add a page to each.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_process(config, count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores_per_process(count)))
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -59,10 +59,10 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
     return metrics
 
 
-def threads_per_process(config: dict[str, Any], count: int) -> int:
-    """`threads`, or an equal share of the cores that this process may use."""
+def cores_per_process(count: int) -> int:
+    """An equal share of the cores that this process may use, one at least."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return config["threads"] or max(cores // count, 1)
+    return max(cores // count, 1)
 
 
 def main() -> None:

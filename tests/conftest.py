@@ -1,0 +1,104 @@
+"""What the tests share: commands run as a user runs them, small image folders, and the real images where there are."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL = ["data=digits", "data.batch_size=32", "optimizer.lr=0.05", "trainer.max_epochs=1"]
+"""A run of a few seconds, most of them spent importing."""
+
+
+@dataclass
+class Result:
+    """How a command ended, and what it left."""
+
+    status: int
+    out: str
+    err: str
+    folder: Path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return json.loads((self.folder / "metrics.json").read_text())
+
+
+Command = Callable[..., Result]
+
+
+def run_command(where: Path, module: str, *overrides: str, options: tuple[str, ...] = (), **environment: str) -> Result:
+    """Call `python -m lenet_lab.<module>` in the folder `where`, with its run folder `where/run` unless told otherwise."""
+    chosen = [word.split("=", 1)[1] for word in overrides if word.startswith("hydra.run.dir=")]
+    folder = where / (chosen[0] if chosen else "run")
+    given = list(overrides) if chosen else [*overrides, f"hydra.run.dir={folder}"]
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LENET_LAB", "HYDRA"))}
+    done = subprocess.run(
+        [sys.executable, *options, "-m", f"lenet_lab.{module}", *given],
+        cwd=where,
+        env={**inherited, "LENET_LAB_CACHE": str(where / "cache"), "COLUMNS": "100", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    return Result(done.returncode, done.stdout, done.stderr, folder)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """`run_command` in an empty folder of the test's own."""
+    return lambda module, *overrides, **rest: run_command(tmp_path, module, *overrides, **rest)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The quick start, run once for all tests that look at what it leaves."""
+    result = run_command(tmp_path_factory.mktemp("digits"), "train", "experiment=digits")
+    assert result.status == 0, result.err
+    return result
+
+
+def write_images(folder: Path, count: int, seed: int, mode: str = "RGB", suffix: str = "png") -> None:
+    """Fill a folder with random 32x32 images, brighter for a higher seed so that there is something to learn."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(seed)
+    for number in range(count):
+        pixels = generator.integers(0, 60, (32, 32, 3), dtype=np.uint8) + np.uint8(60 * seed)
+        Image.fromarray(pixels).convert(mode).save(folder / f"{number:04d}.{suffix}")
+
+
+@pytest.fixture(scope="session")
+def image_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train/ and test/ of three classes; 50 test images, which neither 3 devices nor 3 classes divide."""
+    root = tmp_path_factory.mktemp("images")
+    for label, (name, test_count) in enumerate({"ant": 16, "bee": 17, "cow": 17}.items()):
+        write_images(root / "train" / name, 40, label)
+        write_images(root / "test" / name, test_count, label)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with train/<class>/* and test/<class>/* of CIFAR-10, as JPEG files."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    place = Path(os.environ.get("LENET_LAB_CIFAR10_IMAGES", beside))
+    if (place / "train").is_dir():
+        return place
+    archive = place / "cifar10-jpeg.tar"
+    if not archive.is_file():
+        pytest.skip(
+            "needs CIFAR-10 as images: set LENET_LAB_CIFAR10_IMAGES to a folder with train/<class>/* and test/<class>/*"
+        )
+    root = tmp_path_factory.mktemp("cifar10")
+    with tarfile.open(archive) as tar:
+        tar.extractall(root, filter="data")
+    return root

@@ -1,0 +1,23 @@
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from lenet_lab.data.normalize import Normalize
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.5, 0.5), ([0.49, 0.48, 0.45], [0.25, 0.24, 0.26])])
+def test_equals_torchvision(mean: float | list[float], std: float | list[float]) -> None:
+    images = torch.arange(256, dtype=torch.uint8).repeat(12).reshape(4, 3, 16, 16)
+    reference = v2.Compose(
+        [
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([mean] * 3 if isinstance(mean, float) else mean, [std] * 3 if isinstance(std, float) else std),
+        ]
+    )
+    torch.testing.assert_close(Normalize(mean, std)(images), reference(images), rtol=0, atol=2e-6)
+
+
+def test_half_and_half_gives_minus_one_to_one() -> None:
+    ends = Normalize(0.5, 0.5)(torch.tensor([[[[0, 255]]]], dtype=torch.uint8))
+    assert ends.dtype == torch.float32
+    assert ends.flatten().tolist() == pytest.approx([-1, 1])

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenet_lab.data.store import StoreWriter, open_store
+from lenet_lab.errors import UserError
+
+
+def fill(store: StoreWriter) -> None:
+    images = np.load(store.create(3, (1, 2, 2)), mmap_mode="r+")
+    images[:] = np.arange(3)[:, None, None, None]
+    images.flush()
+    store.finish(np.array([0, 1, 1]), ("a", "b"), skipped=1)
+
+
+def test_is_made_once_and_then_mapped(tmp_path: Path) -> None:
+    open_store(tmp_path / "new" / "cache", "key", fill)
+    images = open_store(tmp_path / "new" / "cache", "key", lambda _: pytest.fail("made twice"))
+    assert isinstance(images.images, np.memmap)
+    assert images.images[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert images.labels.tolist() == [0, 1, 1]
+    assert (images.classes, images.skipped) == (("a", "b"), 1)
+
+
+def test_a_failure_leaves_no_store(tmp_path: Path) -> None:
+    def fail(store: StoreWriter) -> None:
+        store.create(3, (1, 2, 2))
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        open_store(tmp_path, "key", fail)
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["key.lock"])
+
+
+def test_keeps_chosen_rows(tmp_path: Path) -> None:
+    def some(store: StoreWriter) -> None:
+        fill(store)
+        store.keep(np.array([2, 0]))
+        store.finish(np.array([1, 0]), ("a", "b"))
+
+    assert open_store(tmp_path, "key", some).images[:, 0, 0, 0].tolist() == [2, 0]
+    assert sorted(path.name for path in (tmp_path / "key-v1").iterdir()) == ["facts.json", "images.npy", "labels.npy"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be kept in .*/file/cache: Not a directory\.\n.*data\.cache=DIR"):
+        open_store(tmp_path / "file" / "cache", "key", fill)
+
+
+@pytest.mark.parametrize("name", ["facts.json", "labels.npy", "images.npy"])
+def test_a_damaged_store_is_named(tmp_path: Path, name: str) -> None:
+    open_store(tmp_path, "key", fill)
+    (tmp_path / "key-v1" / name).write_bytes(b"{}")
+    with pytest.raises(UserError, match="key-v1 are damaged. Remove this folder"):
+        open_store(tmp_path, "key", fill)
