@@ -36,7 +36,7 @@ Command = Callable[..., Result]
 
 
 def run_command(where: Path, module: str, *overrides: str, options: tuple[str, ...] = (), **environment: str) -> Result:
-    """Call `python -m lenet_lab.<module>` in the folder `where`, with its run folder `where/run` unless told otherwise."""
+    """Call `python -m lenet_lab.<module>` in the folder `where`; the run folder is `where/run` unless given."""
     chosen = [word.split("=", 1)[1] for word in overrides if word.startswith("hydra.run.dir=")]
     folder = where / (chosen[0] if chosen else "run")
     given = list(overrides) if chosen else [*overrides, f"hydra.run.dir={folder}"]

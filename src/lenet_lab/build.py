@@ -3,6 +3,7 @@
 import functools
 import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,12 +12,13 @@ from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
+from torch.optim import Optimizer
 
 from lenet_lab.classifier import Schedule
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.errors import UserError
-from lenet_lab.processes import device_count, cores_per_process
+from lenet_lab.processes import cores_per_process, device_count
 from lenet_lab.schema import Loading
 
 Config = dict[str, Any]
@@ -69,6 +71,16 @@ def build_network(model: Config, images: ImageSet) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise UserError(f"model ({model['_target_']}) makes a {type(network).__name__}: give a torch.nn.Module.")
     return network
+
+
+def build_optimizer(optimizer: Config) -> Callable[..., Optimizer]:
+    """Make what makes the optimizer from parameters, and try it on one: its complaints belong before training."""
+    make: Callable[..., Optimizer] = build(optimizer, "optimizer")
+    try:
+        make([nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"optimizer ({optimizer['_target_']}): {error}") from error
+    return make
 
 
 def build_schedule(scheduler: Config | None) -> Schedule | None:

@@ -9,13 +9,15 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lenet_lab.classifier import Classifier
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.errors import UserError
+
+if TYPE_CHECKING:  # it would bring Lightning, which a refusal need not wait for
+    from lenet_lab.classifier import Classifier
 
 KEY = "lenet_lab"
 NOT_KEPT = {
@@ -73,7 +75,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_weights(classifier: Classifier, path: Path) -> None:
+def load_weights(classifier: "Classifier", path: Path) -> None:
     """Put the weights of a checkpoint into a classifier.
 
     Raises:

@@ -15,6 +15,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,6 +23,7 @@ from lenet_lab.errors import UserError
 
 Config = dict[str, Any]
 
+SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"  # with a user's error too; Hydra's own switch for it
 EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
 
 
@@ -41,13 +43,19 @@ def run_command(name: str, complete: Callable[[Config], Config], run: Callable[[
             from lenet_lab.processes import device_count, run_on_devices
 
             count = device_count(config["trainer"])
-            metrics = run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
+            with env_override({"HYDRA_FULL_ERROR": "1" if SHOW_TRACEBACK else "0"}):  # other processes inherit it
+                metrics = run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
     CheckBeforeStart.complete = staticmethod(complete)
-    with user_errors():
-        # Where Hydra would print its own report, a page long, this makes it raise instead.
-        os.environ["HYDRA_FULL_ERROR"] = "1"
+    words = sys.argv[1:]
+    # Where Hydra would print its own report, a page long, this makes it raise instead.
+    with user_errors(), env_override({"HYDRA_FULL_ERROR": "1"}):
+        if "--help" in words or "-h" in words:
+            from lenet_lab.usage import usage
+
+            print(usage(name, config_folder(), [word for word in words if not word.startswith("-")]))  # noqa: T201
+            return
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
 
 
@@ -98,12 +106,8 @@ def read_config(folder: Path) -> Config:
 
 
 @contextmanager
-def user_errors(show_traceback: bool = os.environ.get("HYDRA_FULL_ERROR") == "1") -> Iterator[None]:
-    """Print errors that the user can mend in a line or two, and end with status 2; let all others through.
-
-    Args:
-        show_traceback: print the traceback as well; by default if HYDRA_FULL_ERROR=1 was set at the start.
-    """
+def user_errors() -> Iterator[None]:
+    """Print errors that the user can mend in a line or two, and end with status 2; let all others through."""
     try:
         yield
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
@@ -115,7 +119,7 @@ def user_errors(show_traceback: bool = os.environ.get("HYDRA_FULL_ERROR") == "1"
         text = explain(error)
         if text is None:
             raise
-        if show_traceback:
+        if SHOW_TRACEBACK:
             traceback.print_exception(error)
         print(f"error: {text}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EXIT_USER_ERROR) from None

@@ -5,11 +5,15 @@ import json
 import logging
 import os
 import sys
+import time
+import traceback
 import uuid
 from pathlib import Path
 from typing import Any
 
-from lenet_lab.command import EXIT_USER_ERROR, read_config, user_errors
+from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
+from lenet_lab.errors import UserError
+from lenet_lab.explain import explain
 
 
 def device_count(trainer: dict[str, Any]) -> int:
@@ -28,10 +32,14 @@ def device_count(trainer: dict[str, Any]) -> int:
 def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str, Any]:
     """Call `run` of `module` in `count` processes, from `config.yaml` in the run folder.
 
-    If one of them fails the others are stopped, and this process ends with its exit status.
+    If one of them fails the others are stopped.
 
     Returns:
         What the run wrote to `metrics.json`.
+
+    Raises:
+        UserError: of one of the processes.
+        SystemExit: with status 1, for any other failure of theirs.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -53,8 +61,13 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
     try:
         elastic_launch(launch, sys.executable)("-m", "lenet_lab.processes", module, config["folder"])
     except ChildFailedError as error:
-        codes = [failure.exitcode for failure in error.failures.values()]
-        raise SystemExit(EXIT_USER_ERROR if EXIT_USER_ERROR in codes else 1) from None
+        for failure in error.failures.values():
+            if failure.exitcode == EXIT_USER_ERROR:
+                raise UserError(failure.message) from None
+        rank, failure = error.get_first_failure()
+        if failure.exitcode > 0:  # it has printed its traceback
+            raise SystemExit(1) from None
+        raise SystemExit(f"error: the process of device {rank} has died: {failure.message}") from None
     metrics: dict[str, Any] = json.loads((Path(config["folder"]) / "metrics.json").read_text())
     return metrics
 
@@ -68,8 +81,18 @@ def cores_per_process(count: int) -> int:
 def main() -> None:
     """Be one of the processes: `python -m lenet_lab.processes MODULE RUN_FOLDER`."""
     module, folder = sys.argv[1:]
-    with user_errors():
+    try:
         importlib.import_module(module).run(read_config(Path(folder)))
+    except Exception as error:
+        text = explain(error)
+        if text is None or SHOW_TRACEBACK:
+            traceback.print_exc()
+        if text is None:
+            raise SystemExit(1) from None
+        # Told to the launcher rather than to the user, who would read it once for each process.
+        report = {"message": text, "timestamp": int(time.time())}
+        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report))
+        raise SystemExit(EXIT_USER_ERROR) from None
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ class Config(Closed):
     data: Data
     trainer: Trainer
     threads: Positive | None = Field(
-        description="a whole number, at least 1 (CPU threads of each process), or null for as many as a batch can keep busy"
+        description="a whole number, at least 1 (CPU threads of each process), or null (what a batch can keep busy)"
     )
 
 

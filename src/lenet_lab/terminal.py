@@ -61,7 +61,8 @@ def close_log() -> None:
 def show(what: RenderableType) -> None:
     """Print text or a table."""
     for console in _consoles:
-        console.print(what)
+        # a command or path that the console cut into lines could not be copied
+        console.print(what, soft_wrap=isinstance(what, Text))
 
 
 class _ToConsoles(logging.Handler):

@@ -28,7 +28,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     from lightning.pytorch import seed_everything
 
     from lenet_lab import terminal
-    from lenet_lab.build import build, build_data, build_each, build_network, build_schedule, build_trainer
+    from lenet_lab.build import build_data, build_each, build_network, build_optimizer, build_schedule, build_trainer
     from lenet_lab.callbacks.progress import Progress
     from lenet_lab.checkpoint import describe, load_weights
     from lenet_lab.classifier import Classifier
@@ -43,7 +43,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     classifier = Classifier(
         network=build_network(config["model"], data.train),
         classes=data.train.classes,
-        optimizer=build(config["optimizer"], "optimizer"),
+        optimizer=build_optimizer(config["optimizer"]),
         schedule=build_schedule(config["scheduler"]),
         description=describe(config, data.train),
     )

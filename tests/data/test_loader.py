@@ -37,7 +37,7 @@ def test_shuffles_anew_each_epoch_the_same_way_for_the_same_seed() -> None:
     assert passes[0] == passes[1]
     assert passes[0] != passes[2]
     assert passes[0] != passes[3]
-    assert all(sorted(sum(one, [])) == list(range(50)) for one in passes)
+    assert all(sorted(row for batch in one for row in batch) == list(range(50)) for one in passes)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 24, 25, 26, 100])

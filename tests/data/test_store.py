@@ -53,5 +53,5 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_damaged_store_is_named(tmp_path: Path, name: str) -> None:
     open_store(tmp_path, "key", fill)
     (tmp_path / "key-v1" / name).write_bytes(b"{}")
-    with pytest.raises(UserError, match="key-v1 are damaged. Remove this folder"):
+    with pytest.raises(UserError, match=r"key-v1 are damaged\. Remove this folder"):
         open_store(tmp_path, "key", fill)

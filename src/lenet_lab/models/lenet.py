@@ -36,14 +36,15 @@ class LeNet(nn.Module):
     ) -> None:
         super().__init__()
         first, second = conv_channels
+        wide, narrow = hidden
         height, width = (((side - KERNEL + 1) // POOL - KERNEL + 1) // POOL for side in image_size)  # 32 -> 5
         if height < 1 or width < 1:
             raise ValueError(f"LeNet needs images of at least 16x16 pixels, not {image_size[0]}x{image_size[1]}")
         self.conv1 = nn.Conv2d(in_channels, first, KERNEL)
         self.conv2 = nn.Conv2d(first, second, KERNEL)
-        self.fc1 = nn.Linear(second * height * width, hidden[0])
-        self.fc2 = nn.Linear(hidden[0], hidden[1])
-        self.fc3 = nn.Linear(hidden[1], num_classes)
+        self.fc1 = nn.Linear(second * height * width, wide)
+        self.fc2 = nn.Linear(wide, narrow)
+        self.fc3 = nn.Linear(narrow, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (B, in_channels, H, W) to logits (B, num_classes); the shapes noted are those of 3x32x32 images."""

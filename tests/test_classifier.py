@@ -1,0 +1,132 @@
+"""The Lightning module does exactly what a plain PyTorch loop does."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Trainer, seed_everything
+
+from lenet_lab.classifier import Classifier, Schedule
+from lenet_lab.data.datamodule import ImageDataModule
+from lenet_lab.data.digits import Digits
+from lenet_lab.models.lenet import LeNet
+
+SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+
+
+def digits(**changes: Any) -> ImageDataModule:
+    settings = {
+        "batch_size": 64,
+        "shuffle": True,
+        "eval_batch_size": 100,
+        "validation": 0.1,
+        "split_seed": 0,
+        "mean": 0.5,
+        "std": 0.5,
+        "seed": 3,
+    }
+    return ImageDataModule(Digits(), **{**settings, **changes})
+
+
+def trainer(folder: Path, **changes: Any) -> Trainer:
+    settings: dict[str, Any] = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "log_every_n_steps": 5}
+    return Trainer(
+        **{**settings, **changes},
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def test_weights_equal_those_of_a_plain_loop_bit_for_bit(tmp_path: Path) -> None:
+    seed_everything(7, verbose=False)
+    plain = LeNet(1, (32, 32), 10)
+    lightning = LeNet(1, (32, 32), 10)
+    lightning.load_state_dict(plain.state_dict())
+
+    data = digits()
+    classifier = Classifier(lightning, data.source.load()[0].classes, SGD)
+    trainer(tmp_path).fit(classifier, datamodule=data)
+
+    data = digits()
+    data.setup()
+    optimizer = SGD(plain.parameters())
+    for epoch in range(2):
+        loader = data.train_dataloader()
+        loader.epoch = lambda epoch=epoch: epoch  # type: ignore[misc]
+        for images, labels in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(plain(data.normalize(images)), labels).backward()
+            optimizer.step()
+
+    ours, theirs = lightning.state_dict(), plain.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_running_loss_is_the_mean_since_the_last_report(tmp_path: Path) -> None:
+    losses: list[float] = []
+    reports: list[float] = []
+
+    class Recorded(Classifier):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            loss = super().training_step(batch, batch_idx)
+            losses.append(loss.item())
+            return loss
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            if "train/loss" in self.trainer.callback_metrics and len(losses) % 5 == 0:
+                reports.append(float(self.trainer.callback_metrics["train/loss"]))
+
+    data = digits()
+    trainer(tmp_path).fit(Recorded(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD), datamodule=data)
+    expected = [sum(losses[start : start + 5]) / 5 for start in range(0, len(losses) - 4, 5)]
+    assert reports == pytest.approx(expected, rel=1e-5)
+    assert len(reports) == len(losses) // 5 > 5
+
+
+def test_training_images_are_augmented_and_others_are_not(tmp_path: Path) -> None:
+    class Black(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.zeros_like(images)
+
+    seen: dict[str, set[float]] = {"train": set(), "other": set()}
+
+    class Watched(Classifier):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images)
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            seen["train"].add(batch[0].max().item())
+            return super().training_step(batch, batch_idx)
+
+        def _measure(self, batch: Any) -> None:
+            seen["other"].add(batch[0].max().item())
+            super()._measure(batch)
+
+    data = digits(augment=[Black()])
+    run = trainer(tmp_path, max_epochs=1)
+    classifier = Watched(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD)
+    run.fit(classifier, datamodule=data)
+    run.test(classifier, datamodule=data, verbose=False)
+    assert seen["train"] == {-1.0}
+    assert min(seen["other"]) > 0.9
+
+
+@pytest.mark.parametrize(("interval", "length"), [("step", 42), ("epoch", 2)])
+def test_a_schedule_is_told_the_length_of_the_run(tmp_path: Path, interval: Any, length: int) -> None:
+    told: list[int] = []
+
+    def constant(optimizer: torch.optim.Optimizer, total: int) -> torch.optim.lr_scheduler.LRScheduler:
+        told.append(total)
+        return torch.optim.lr_scheduler.ConstantLR(optimizer)
+
+    schedule = Schedule(partial(constant, total="run_length"), interval)
+    classifier = Classifier(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD, schedule)
+    trainer(tmp_path).fit(classifier, datamodule=digits())
+    assert told == [length]  # 1,294 train images at batch 64 are 21 steps an epoch

@@ -1,0 +1,148 @@
+"""What a user sees who asks for help, or gets something wrong."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import Command
+
+HEAVY = ("torch", "lightning", "torchvision", "tensorboard")
+
+
+def imported(err: str) -> set[str]:
+    """Top-level modules in the report of `python -X importtime`."""
+    return {
+        line.rsplit("|", 1)[1].strip().split(".")[0] for line in err.splitlines() if line.startswith("import time:")
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.devices=two", "trainer.devices=two is refused: give a whole number, at least 1 (how many devices)"),
+        ("trainer.devices=0", "trainer.devices=0 is refused: give a whole number, at least 1"),
+        ("trainer.devices=[]", "trainer.devices=[] is refused"),
+        ("data.batch_size=0", "data.batch_size=0 is refused: give a whole number, at least 1"),
+        ("data.batch_size=4.0", "data.batch_size=4.0 is refused: give a whole number"),
+        ("data.batch_size=true", "data.batch_size=True is refused: give a whole number"),
+        ("data.validation=0", "data.validation=0 is refused: give a fraction above 0"),
+        ("data.mean=dark", "data.mean=dark is refused: give a number, or one a channel"),
+        ("data.std=[0.5,0]", "data.std=[0.5, 0] is refused: give a number above 0"),
+        ("optimizer.lr=-1", "optimizer.lr=-1 is refused: give a number above 0 (learning rate)"),
+        ("optimizer.lr=fast", "optimizer.lr=fast is refused: give a number above 0"),
+        ("optimizer.momentum=1", "optimizer.momentum=1 is refused: give a number from 0 to below 1"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0 is refused: give a whole number, at least 1"),
+        ("trainer.limit_test_batches=1.5", "trainer.limit_test_batches=1.5 is refused: give a fraction"),
+        ("trainer.precision=8", "trainer.precision=8 is refused: give 32-true, bf16-mixed"),
+        ("seed=-1", "seed=-1 is refused: give a whole number, 0 or more"),
+        ("threads=0", "threads=0 is refused"),
+        ("+data.on_bad_file=maybe", "data.on_bad_file=maybe is refused: give error or skip"),
+        ("+seeds=1", "seeds=1 is refused: there is no such key"),
+        ("model=lenett", "model=lenett is refused: there is no such option; did you mean lenet?\nallowed: lenet"),
+        ("data=cifar100", "data=cifar100 is refused: there is no such option; did you mean cifar10?\nallowed: cifar10"),
+        ("experiment=none2", "experiment=none2 is refused: there is no such option"),
+        (
+            "data.batchsize=3",
+            "data.batchsize=3 is refused: there is no such key; did you mean batch_size?\nkeys of data",
+        ),
+        ("lr=3", "lr=3 is refused: there is no such key\nkeys: augment, callbacks"),
+        ("optimiser=sgd", "optimiser=sgd is refused: there is no such key; did you mean optimizer?"),
+        ("data=image_folder", "data.root is missing: give it as data.root=VALUE"),
+        ("batch size", "batch size is refused: write KEY=VALUE"),
+        ("seed=1,2", "Ambiguous value for argument 'seed=1,2'"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_anything_starts(
+    command: Command, tmp_path: Path, override: str, message: str
+) -> None:
+    result = command("train", "data=digits", override, options=("-X", "importtime"))
+    said = [line for line in result.err.splitlines() if not line.startswith("import time:")]
+    assert result.status == 2
+    assert "\n".join(said).startswith(f"error: {message}")
+    assert len(said) <= 2
+    assert not imported(result.err) & set(HEAVY)
+    assert list(tmp_path.iterdir()) == []  # no run folder, no log
+
+
+@pytest.mark.parametrize("module", ["train", "evaluate"])
+def test_help_needs_no_heavy_imports(command: Command, tmp_path: Path, module: str) -> None:
+    result = command(module, "--help", options=("-X", "importtime"))
+    assert result.status == 0
+    assert f"python -m lenet_lab.{module}" in result.out
+    assert "data.batch_size=" in result.out or module == "evaluate"
+    assert not imported(result.err) & {*HEAVY, "numpy", "pydantic"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shows_the_composed_configuration(command: Command) -> None:
+    result = command("train", "--cfg", "job", "experiment=tutorial", options=("-X", "importtime"))
+    config = yaml.safe_load(result.out)
+    assert (config["data"]["batch_size"], config["trainer"]["max_epochs"]) == (4, 2)
+    assert (config["optimizer"]["lr"], config["optimizer"]["momentum"]) == (0.001, 0.9)
+    assert not imported(result.err) & {*HEAVY, "numpy", "pydantic"}
+
+
+def test_a_traceback_is_shown_when_asked_for(command: Command) -> None:
+    result = command("train", "data=digits", "seed=-1", HYDRA_FULL_ERROR="1")
+    assert result.status == 2
+    assert "Traceback" in result.err
+    assert "seed=-1 is refused" in result.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+optimizer.speed=1"], "optimizer (torch.optim.SGD): got an unexpected keyword argument 'speed'"),
+        (["optimizer._target_=torch.optim.SDG"], "optimizer (torch.optim.SDG): "),
+        (
+            ["optimizer.nesterov=true", "optimizer.momentum=0"],
+            "optimizer (torch.optim.SGD): Nesterov momentum requires a momentum",
+        ),
+        (["model._target_=torch.nn.Linear"], "model (torch.nn.Linear): "),
+        (["+trainer.max_epoch=1"], "trainer (lightning.pytorch.Trainer): "),
+        (["model.hidden=[10]"], "model (lenet_lab.models.lenet.LeNet): "),
+    ],
+)
+def test_what_only_shows_when_the_parts_are_made_is_explained_too(
+    command: Command, overrides: list[str], message: str
+) -> None:
+    result = command("train", "data=digits", *overrides)
+    assert result.status == 2, result.err
+    assert message in result.err
+    assert len(result.err.splitlines()) <= 2
+    assert "Traceback" not in result.err
+
+
+def test_an_image_too_small_for_the_network_is_explained(command: Command, image_tree: Path) -> None:
+    result = command("train", "data=image_folder", f"data.root={image_tree}", "data.image_size=[12,40]")
+    assert result.status == 2
+    assert "LeNet needs images of at least 16x16 pixels, not 12x40" in result.err
+
+
+def test_without_a_network_the_way_out_is_named(command: Command, tmp_path: Path) -> None:
+    result = command("train", "data.mirrors=[http://127.0.0.1:9/cifar-10-python.tar.gz]")
+    assert result.status == 2
+    said = [line for line in result.err.splitlines() if "lenet_lab" not in line]
+    assert f"{tmp_path}/data/cifar-10-python.tar.gz" in result.err
+    assert "data=digits" in result.err
+    assert len(said) <= 2
+    assert "Traceback" not in result.err
+
+
+def test_a_folder_that_holds_a_run_is_never_written_to(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("mine")
+    result = command("train", "data=digits")
+    assert result.status == 2
+    assert "holds a run already" in result.err
+    assert [path.read_text() for path in (tmp_path / "run").iterdir()] == ["mine"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = command("train", "data=digits", "hydra.run.dir=file/run")
+    assert result.status == 2
+    assert "file/run" in result.err
+    assert len(result.err.splitlines()) == 1

@@ -1,0 +1,57 @@
+"""Every configuration file, found by name: it composes, passes the schema, and what it names exists."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from lenet_lab.command import config_folder
+from lenet_lab.schema import TrainConfig, check
+
+CONF = config_folder()
+FILES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.rglob("*.yaml"))
+OPTIONS = [file for file in FILES if len(file.parts) == 2 and file.parts[0] != "hydra"]
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides=[*overrides, "folder=/nowhere", "++choices={data: x, model: y}"])
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return plain
+
+
+def targets(node: Any) -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    own = [node["_target_"]] if "_target_" in node else []
+    return own + [name for part in node.values() for name in targets(part)]
+
+
+def test_finds_the_files() -> None:
+    assert {"data", "model", "optimizer", "scheduler", "augment", "trainer", "callbacks", "logger"} <= {
+        file.parts[0] for file in OPTIONS
+    }
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=str)
+def test_every_option_composes_and_is_allowed(option: Path) -> None:
+    group, name = option.parts
+    extra = ["data.root=/images"] if name == "image_folder" else []
+    config = composed(f"{group}={name}", *extra)
+    assert check(config, TrainConfig)
+    for target in targets(config):
+        assert callable(get_object(target))
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_file_says_what_it_is_for(file: Path) -> None:
+    lines = (CONF / file).with_suffix(".yaml").read_text().splitlines()
+    comments = [line for line in lines[:3] if line.startswith("# ") and "@package" not in line]
+    assert comments
+
+
+def test_the_default_is_the_tutorial() -> None:
+    assert composed() == composed("experiment=tutorial")

@@ -1,0 +1,153 @@
+"""`python -m lenet_lab.evaluate`: the same numbers from the file alone, and nothing run that a file names."""
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import Command, Result, run_command
+
+
+def test_metrics(result: Result) -> dict[str, Any]:
+    return {key: value for key, value in result.metrics.items() if key.startswith("test/")}
+
+
+test_metrics.__test__ = False  # type: ignore[attr-defined]
+
+
+def test_gives_the_numbers_of_the_run_from_the_file_alone(digits_run: Result, command: Command, tmp_path: Path) -> None:
+    shutil.copy(digits_run.folder / "checkpoints" / "best.ckpt", tmp_path / "alone.ckpt")
+    result = command("evaluate", "checkpoint=alone.ckpt")
+    assert result.status == 0, result.err
+    assert test_metrics(result) == test_metrics(digits_run)
+    assert result.metrics == test_metrics(result)
+    assert "overall" in result.out
+    assert sorted(path.name for path in result.folder.iterdir()) == ["config.yaml", "evaluate.log", "metrics.json"]
+
+
+@pytest.fixture(scope="module")
+def folder_run(image_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A run on an image folder, with a network that differs from the default, stopped before it is perfect."""
+    result = run_command(
+        tmp_path_factory.mktemp("folder"),
+        "train",
+        "data=image_folder",
+        f"data.root={os.path.relpath(image_tree, tmp_path_factory.getbasetemp() / 'folder0')}",
+        "data.image_size=[24,20]",
+        "model.hidden=[30,20]",
+        "optimizer.lr=0.002",
+        "logger=none",
+    )
+    assert result.status == 0, result.err
+    return result
+
+
+@pytest.mark.slow
+def test_knows_network_and_data_of_the_run(folder_run: Result, command: Command) -> None:
+    result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt")
+    assert result.status == 0, result.err
+    assert test_metrics(result) == test_metrics(folder_run)
+    assert test_metrics(result)["test/count"] == 50
+
+
+@pytest.mark.slow
+def test_images_may_have_moved(folder_run: Result, command: Command, image_tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(image_tree, tmp_path / "moved")
+    result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt", "data.root=moved")
+    assert result.status == 0, result.err
+    assert test_metrics(result) == test_metrics(folder_run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 3])
+def test_several_devices_measure_the_same(folder_run: Result, command: Command, devices: int) -> None:
+    """Neither 2 nor 3 processes... 50 images are 25 each, or 17, 17 and 16."""
+    result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt", f"trainer.devices={devices}")
+    assert result.status == 0, result.err
+    alone, shared = test_metrics(folder_run), test_metrics(result)
+    assert shared.pop("test/loss") == pytest.approx(alone.pop("test/loss"), rel=1e-6)
+    assert shared == alone
+    assert result.out.count("lenet_lab evaluate") == 1
+    assert sorted(path.name for path in result.folder.iterdir()) == ["config.yaml", "evaluate.log", "metrics.json"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["checkpoint=nowhere.ckpt"], "nowhere.ckpt: there is no such file"),
+        ([], "checkpoint is missing: give it as checkpoint=VALUE"),
+        (["checkpoint=text.ckpt"], "text.ckpt is not a checkpoint of this program"),
+        (["checkpoint=BEST", "data=image_folder", "data.root=TREE"], "Its classes: 0, 1, 2, 3"),
+        (["checkpoint=BEST", "model=lenet", "model.hidden=[3,4]"], "does not fit this network"),
+        (["checkpoint=BEST", "data.root=TREE"], "data (lenet_lab.data.digits.Digits)"),
+    ],
+)
+def test_a_wrong_request_is_explained(
+    command: Command, tmp_path: Path, digits_run: Result, image_tree: Path, overrides: list[str], message: str
+) -> None:
+    (tmp_path / "text.ckpt").write_text("not a checkpoint")
+    names = {"BEST": f"{digits_run.folder}/checkpoints/best.ckpt", "TREE": str(image_tree)}
+    for name, value in names.items():
+        overrides = [word.replace(name, value) for word in overrides]
+    result = command("evaluate", *overrides)
+    assert result.status == 2, result.err
+    assert message in result.err
+    assert len(result.err.splitlines()) <= 2
+
+
+class Exploit:
+    """Unpickled without care, this writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def poisoned(digits_run: Result, how: str, proof: Path) -> Any:
+    checkpoint = torch.load(digits_run.folder / "checkpoints" / "best.ckpt", weights_only=True)
+    about = checkpoint["lenet_lab"]
+    if how == "pickle":
+        checkpoint["extra"] = Exploit(proof)
+    elif how == "target":
+        about["model"]["values"]["_target_"] = "os.system"
+    elif how == "nested target":
+        about["data"]["values"]["mean"] = [{"_target_": "pathlib.Path.touch", "_args_": [str(proof)]}]
+    elif how == "interpolation":
+        about["data"]["values"]["mean"] = "${oc.env:HOME}"
+    elif how == "option":
+        about["model"]["option"] = "../../../etc/x"
+    elif how == "override":
+        about["data"]["option"] = "digits,hydra.run.dir=/tmp"
+    elif how == "unknown option":
+        about["model"]["option"] = "no_such_model"
+    elif how == "unknown key":
+        about["model"]["values"]["device"] = "cuda"
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["pickle", "target", "nested target", "interpolation", "option", "override", "unknown option", "unknown key"],
+)
+def test_nothing_that_a_file_names_is_run(command: Command, tmp_path: Path, digits_run: Result, how: str) -> None:
+    proof = tmp_path / "proof"
+    torch.save(poisoned(digits_run, how, proof), tmp_path / "bad.ckpt")
+    result = command("evaluate", "checkpoint=bad.ckpt")
+    assert result.status == 2, result.err
+    assert len(result.err.splitlines()) <= 2
+    assert not proof.exists()
+    assert "Traceback" not in result.err
+
+
+def test_a_bare_pickle_is_refused(command: Command, tmp_path: Path) -> None:
+    proof = tmp_path / "proof"
+    (tmp_path / "bad.ckpt").write_bytes(pickle.dumps(Exploit(proof)))
+    result = command("evaluate", "checkpoint=bad.ckpt")
+    assert result.status == 2
+    assert not proof.exists()

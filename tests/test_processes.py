@@ -1,0 +1,88 @@
+"""Several devices: real processes that talk through gloo on this machine."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import SMALL, Command, Result, run_command
+
+
+@pytest.fixture(scope="module")
+def two_devices(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    overrides = [*SMALL, "data.batch_size=16", "trainer.devices=2", "trainer.max_epochs=3"]
+    result = run_command(tmp_path_factory.mktemp("two"), "train", *overrides)
+    assert result.status == 0, result.err
+    return result
+
+
+@pytest.mark.slow
+def test_two_devices_leave_one_run(two_devices: Result) -> None:
+    assert two_devices.out.count("run folder") == 1
+    assert "16 images x 2 devices = 32 images a step" in two_devices.out
+    assert two_devices.err == ""
+    assert sorted(path.name for path in two_devices.folder.iterdir()) == [
+        "checkpoints",
+        "config.yaml",
+        "metrics.json",
+        "tensorboard",
+        "train.log",
+    ]
+    assert len(list(two_devices.folder.glob("tensorboard/events*"))) == 1
+    assert (two_devices.folder / "train.log").read_text() == two_devices.out
+
+
+@pytest.mark.slow
+def test_two_devices_learn_what_one_learns_from_batches_of_twice_the_size(
+    two_devices: Result, command: Command
+) -> None:
+    one = command("train", *SMALL, "trainer.max_epochs=3")
+    weights = [
+        torch.load(result.folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for result in (two_devices, one)
+    ]
+    assert two_devices.metrics["test/count"] == one.metrics["test/count"] == 359
+    assert two_devices.metrics["train/steps"] == one.metrics["train/steps"]
+    # same images in every step, added up in another order
+    for key in weights[0]:
+        torch.testing.assert_close(weights[0][key], weights[1][key], rtol=0.02, atol=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 3])
+def test_any_number_of_devices_measures_the_same_checkpoint_the_same(
+    two_devices: Result, command: Command, devices: int
+) -> None:
+    """359 test images: 180 and 179, or 120, 120 and 119."""
+    result = command("evaluate", f"checkpoint={two_devices.folder}/checkpoints/best.ckpt", f"trainer.devices={devices}")
+    assert result.status == 0, result.err
+    expected = {key: value for key, value in two_devices.metrics.items() if key.startswith("test/")}
+    assert result.metrics.pop("test/loss") == pytest.approx(expected["test/loss"], rel=1e-6)
+    for key in expected.keys() - {"test/loss"}:
+        assert result.metrics[key] == expected[key]
+
+
+@pytest.mark.slow
+def test_an_error_in_the_processes_is_said_once(command: Command) -> None:
+    result = command("train", "data=digits", "trainer.devices=2", "optimizer.momentum=0", "optimizer.nesterov=true")
+    assert result.status == 2
+    assert result.err.splitlines() == [
+        "error: optimizer (torch.optim.SGD): Nesterov momentum requires a momentum and zero dampening"
+    ]
+
+
+@pytest.mark.slow
+def test_devices_in_a_sweep_keep_to_their_job(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lenet_lab.train", "-m", *SMALL, "trainer.devices=2", "seed=1,2", "logger=none"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "runs" / "train").iterdir()
+    assert sorted(path.parent.name for path in sweep.rglob("metrics.json")) == ["0", "1"]
+    assert len(list(sweep.rglob("config.yaml"))) == 2

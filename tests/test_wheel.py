@@ -1,0 +1,53 @@
+"""The package as others install it."""
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_trains_without_the_checkout(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT],
+        check=True,
+        env={**os.environ, "PIP_NO_INDEX": "1"},
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    place = tmp_path / "venv"
+    venv.create(place, with_pip=False)
+    (packages,) = place.glob("lib/python*/site-packages")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", packages, wheel],
+        check=True,
+    )
+    # what the package depends on is borrowed from here; the package itself is not
+    here = {path for path in sys.path if path.endswith("site-packages")}
+    borrowed = "import sys; sys.path += [p for p in " + repr(sorted(here)) + "]"
+    (packages / "borrowed.pth").write_text(borrowed + "\n")
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [place / "bin" / "python", *words],
+            cwd=outside,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run("-c", "import lenet_lab.command as c; print(c.config_folder())").strip() == f"{packages}/lenet_lab/conf"
+    assert "overall" in run("-m", "lenet_lab.train", *SMALL, "hydra.run.dir=run")
+    assert "overall" in run("-m", "lenet_lab.evaluate", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again")
