@@ -1,6 +1,8 @@
 """The LightningDataModule: which images are trained on, validated and tested on, and how they reach the network."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -72,7 +74,7 @@ class ImageDataModule(LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled, without the validation images."""
-        return self._loader(self.train, self.train_rows, self.batch_size, self.shuffle_seed)
+        return self._loader(self.train, self.train_rows, self.batch_size, training=True)
 
     def val_dataloader(self) -> BatchLoader:
         """Images split from train."""
@@ -82,30 +84,30 @@ class ImageDataModule(LightningDataModule):
         """The source's own test images, all of them."""
         return self._loader(self.test, np.arange(len(self.test)), self.eval_batch_size)
 
-    def _loader(self, images: ImageSet, rows: Rows, batch_size: int, seed: int | None = None) -> BatchLoader:
+    def _loader(self, images: ImageSet, rows: Rows, batch_size: int, training: bool = False) -> BatchLoader:
         trainer = self.trainer
-        if trainer is None:
-            return BatchLoader(images, rows, batch_size, shuffle_seed=seed)
-        return BatchLoader(
-            images,
-            rows,
-            batch_size,
-            shuffle_seed=seed,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-            epoch=lambda: trainer.current_epoch,
-        )
+        loader = BatchLoader(images, rows, batch_size, shuffle_seed=self.shuffle_seed if training else None)
+        if trainer is not None:
+            loader.rank, loader.world_size = trainer.global_rank, trainer.world_size
+            loader.epoch = lambda: trainer.current_epoch
+            if trainer.strategy.root_device.type == "cpu":  # many small batches at once: 3 % of a step at batch 4
+                loader.prepare = partial(self.prepare, training=training)
+        return loader
+
+    def prepare(self, images: Tensor, training: bool) -> Tensor:
+        """Augment (for training only) and normalize: uint8 to float32 (N, C, H, W), on the device of `images`."""
+        if self.normalize.scale.device != images.device:
+            self.normalize.to(images.device)
+        return cast(Tensor, self.normalize(self.augment(images) if training else images))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move uint8 images, a quarter of the bytes of float32."""
+        """Move a batch; to a GPU it goes as uint8, a quarter of the bytes of float32."""
         images, labels = batch
         return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment (while training) and normalize: uint8 to float32 (B, C, H, W)."""
+        """Prepare what the loader has not prepared."""
         images, labels = batch
-        if self.trainer is not None and self.trainer.training:
-            images = self.augment(images)
-        if self.normalize.scale.device != images.device:
-            self.normalize.to(images.device)
-        return self.normalize(images), labels
+        if images.dtype == torch.uint8:
+            images = self.prepare(images, training=self.trainer is not None and self.trainer.training)
+        return images, labels

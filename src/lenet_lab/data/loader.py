@@ -26,6 +26,7 @@ class BatchLoader:
         rank: this device's number, 0 to world_size - 1.
         world_size: how many devices share the rows.
         epoch: tells the number of the pass that begins, from 0; it chooses the order.
+        prepare: applied to many batches at once before they are cut: (N, C, H, W) to (N, C, H, W).
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
         epoch: Callable[[], int] = lambda: 0,
+        prepare: Callable[[Tensor], Tensor] = lambda images: images,
     ) -> None:
         self.images = images
         self.rows = rows
@@ -46,13 +48,14 @@ class BatchLoader:
         self.rank = rank
         self.world_size = world_size
         self.epoch = epoch
+        self.prepare = prepare
 
     def __len__(self) -> int:
         largest_share = -(-len(self.rows) // self.world_size)
         return -(-largest_share // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give uint8 (B, C, H, W) and int64 (B,) on the CPU."""
+        """Give uint8 (B, C, H, W), or what `prepare` makes of it, and int64 (B,) on the CPU."""
         order = self.rows
         if self.shuffle_seed is not None:
             order = np.random.default_rng((self.shuffle_seed, self.epoch())).permutation(order)
@@ -67,6 +70,6 @@ class BatchLoader:
             cuts = bounds[first : first + step + 1]
             chosen = share[cuts[0] : cuts[-1]]
             sizes = np.diff(cuts).tolist()
-            images = torch.from_numpy(np.take(self.images.images, chosen, axis=0))
+            images = self.prepare(torch.from_numpy(np.take(self.images.images, chosen, axis=0)))
             labels = torch.from_numpy(self.images.labels[chosen])
             yield from zip(torch.split(images, sizes), torch.split(labels, sizes), strict=True)

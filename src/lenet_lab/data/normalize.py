@@ -25,4 +25,4 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 (B, C, H, W) to float32 (B, C, H, W)."""
-        return torch.addcmul(self.shift, images.float(), self.scale)
+        return images.float().mul_(self.scale).add_(self.shift)
