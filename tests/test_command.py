@@ -48,6 +48,10 @@ def imported(err: str) -> set[str]:
         ),
         ("lr=3", "lr=3 is refused: there is no such key\nkeys: augment, callbacks"),
         ("optimiser=sgd", "optimiser=sgd is refused: there is no such key; did you mean optimizer?"),
+        (
+            "trainer.check_val_every_n_epoch=3",
+            "trainer.check_val_every_n_epoch=3 is more than trainer.max_epochs=2: there would be no validation",
+        ),
         ("data=image_folder", "data.root is missing: give it as data.root=VALUE"),
         ("batch size", "batch size is refused: write KEY=VALUE"),
         ("seed=1,2", "Ambiguous value for argument 'seed=1,2'"),
@@ -129,6 +133,20 @@ def test_without_a_network_the_way_out_is_named(command: Command, tmp_path: Path
     assert "data=digits" in result.err
     assert len(said) <= 2
     assert "Traceback" not in result.err
+    again = command("train", "data=digits", "debug=one_batch")  # nothing was begun, so the folder is still free
+    assert again.status == 0, again.err
+
+
+def test_mean_and_std_must_fit_the_channels(command: Command) -> None:
+    result = command("train", "data=digits", "data.mean=[0.5,0.5,0.5]")
+    assert result.status == 2
+    assert result.err.startswith("error: data.mean=[0.5, 0.5, 0.5] has 3 numbers, but the images have 1 channels.")
+
+
+def test_clipping_and_fused_optimizers_cannot_go_together_in_mixed_precision(command: Command) -> None:
+    result = command("train", "data=digits", "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=1.0")
+    assert result.status == 2
+    assert "add optimizer.fused=false" in result.err
 
 
 def test_a_folder_that_holds_a_run_is_never_written_to(command: Command, tmp_path: Path) -> None:

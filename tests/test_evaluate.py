@@ -3,6 +3,8 @@
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def folder_run(image_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
 
 
 @pytest.mark.slow
-def test_knows_network_and_data_of_the_run(folder_run: Result, command: Command) -> None:
+def test_knows_network_and_data_of_the_run(folder_run: Result, command: Command, tmp_path: Path) -> None:
     result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt")
     assert result.status == 0, result.err
     assert test_metrics(result) == test_metrics(folder_run)
@@ -118,6 +120,12 @@ def poisoned(digits_run: Result, how: str, proof: Path) -> Any:
         about["model"]["values"]["_target_"] = "os.system"
     elif how == "nested target":
         about["data"]["values"]["mean"] = [{"_target_": "pathlib.Path.touch", "_args_": [str(proof)]}]
+    elif how == "target in a tuple":
+        about["model"]["values"]["hidden"] = ({"_target_": "pathlib.Path.touch", "_args_": [str(proof)]},)
+    elif how == "tensor":
+        about["data"]["values"]["mean"] = torch.zeros(3)
+    elif how == "not a choice":
+        checkpoint["lenet_lab"] = {"model": ["x"]}
     elif how == "interpolation":
         about["data"]["values"]["mean"] = "${oc.env:HOME}"
     elif how == "option":
@@ -133,7 +141,19 @@ def poisoned(digits_run: Result, how: str, proof: Path) -> Any:
 
 @pytest.mark.parametrize(
     "how",
-    ["pickle", "target", "nested target", "interpolation", "option", "override", "unknown option", "unknown key"],
+    [
+        "pickle",
+        "target",
+        "nested target",
+        "target in a tuple",
+        "tensor",
+        "not a choice",
+        "interpolation",
+        "option",
+        "override",
+        "unknown option",
+        "unknown key",
+    ],
 )
 def test_nothing_that_a_file_names_is_run(command: Command, tmp_path: Path, digits_run: Result, how: str) -> None:
     proof = tmp_path / "proof"
@@ -143,6 +163,31 @@ def test_nothing_that_a_file_names_is_run(command: Command, tmp_path: Path, digi
     assert len(result.err.splitlines()) <= 2
     assert not proof.exists()
     assert "Traceback" not in result.err
+
+
+def test_a_file_does_not_choose_where_to_download_from_or_to(
+    command: Command, tmp_path: Path, digits_run: Result
+) -> None:
+    checkpoint = torch.load(digits_run.folder / "checkpoints" / "best.ckpt", weights_only=True)
+    evil = {"mirrors": ["http://127.0.0.1:9/evil"], "md5": "0" * 32, "cache": "evil", "root": f"{tmp_path}/evil"}
+    checkpoint["lenet_lab"]["data"] = {"option": "cifar10", "values": evil}
+    torch.save(checkpoint, tmp_path / "bad.ckpt")
+    # no network here: what it tries is what the user's own file says
+    command("evaluate", "--cfg", "job", "checkpoint=bad.ckpt")
+    code = (
+        "from lenet_lab import evaluate; import hydra\n"
+        "from hydra import initialize_config_dir\n"
+        "from lenet_lab.command import config_folder\n"
+        "from omegaconf import OmegaConf\n"
+        "with initialize_config_dir(str(config_folder()), version_base='1.3'):\n"
+        "    config = hydra.compose('evaluate', overrides=['checkpoint=bad.ckpt', 'folder=x'])\n"
+        "    config = OmegaConf.to_container(config)\n"
+        "    config['choices'] = dict.fromkeys(('data', 'model'), 'evaluate/from_checkpoint')\n"
+        "    print(evaluate.complete(config)['data'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "evil" not in done.stdout
+    assert "c58f30108f718f92721af3b95e74349a" in done.stdout
 
 
 def test_a_bare_pickle_is_refused(command: Command, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ def test_takes_an_empty_batch_and_forgets_when_reset() -> None:
     metrics.update(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), torch.tensor(0.0))
     metrics.update(logits(2), torch.tensor([2]), torch.tensor(0.5))
     assert metrics.compute("val") == {"val/loss": 0.5, "val/accuracy": 1.0, "val/count": 1, "val/accuracy/c": 1.0}
+
+
+def test_a_loss_that_is_not_a_number_shows(tmp_path: Path) -> None:
+    metrics = EvaluationMetrics(["a", "b", "c"])
+    metrics.update(logits(0), torch.tensor([0]), torch.tensor(float("nan")))
+    metrics.update(logits(0), torch.tensor([0]), torch.tensor(1.0))
+    measured = metrics.compute("val")
+    assert math.isnan(measured["val/loss"])
+    write_metrics(tmp_path, measured)
+    assert json.loads((tmp_path / "metrics.json").read_text())["val/loss"] is None
 
 
 def test_is_written_as_flat_json(tmp_path: Path) -> None:

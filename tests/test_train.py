@@ -122,6 +122,26 @@ def test_a_tree_with_another_number_of_channels_sizes_and_classes(command: Comma
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_gradients_can_be_accumulated_and_numbers_shorter(command: Command, precision: str) -> None:
+    result = command(
+        "train",
+        *SMALL,
+        "data.batch_size=8",
+        "trainer.accumulate_grad_batches=4",
+        "trainer.log_every_n_steps=10",
+        f"trainer.precision={precision}",
+    )
+    assert result.status == 0, result.err
+    assert "8 images x 1 device x 4 accumulated = 32 images a step" in result.out
+    reports = re.findall(r"step ([0-9]+)/171  loss", result.out)
+    assert reports == ["40", "80", "120", "160"]
+    again = command("evaluate", f"checkpoint={result.folder}/checkpoints/best.ckpt", "hydra.run.dir=again")
+    assert again.metrics["test/accuracy"] == result.metrics["test/accuracy"]
+    assert precision in again.out
+
+
+@pytest.mark.slow
 def test_bad_files_are_counted_in_the_header(command: Command, tmp_path: Path) -> None:
     for label, name in enumerate(["a b", "ü"]):
         write_images(tmp_path / "my images" / name, 10, label)

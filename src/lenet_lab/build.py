@@ -100,14 +100,22 @@ def _threads(data: ImageDataModule, cores: int) -> int:
     return max(1, min(cores, data.batch_size * math.prod(data.train.image_shape) // VALUES_A_THREAD))
 
 
+def _steps(settings: Config, data: ImageDataModule, devices: int) -> int:
+    """Optimizer steps of an epoch, at least 1."""
+    batches = math.ceil(len(data.train_rows) / (data.batch_size * devices))
+    limit = settings["limit_train_batches"]
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    return max(batches // int(settings["accumulate_grad_batches"]), 1)
+
+
 def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callback], loggers: list[Any]) -> Trainer:
     """Make the Trainer and give this process its share of the cores; Lightning's own bar and tables stay off."""
     settings = config["trainer"]
     devices = device_count(settings)
     torch.set_num_threads(config["threads"] or _threads(data, cores_per_process(devices)))
-    epoch = math.ceil(len(data.train_rows) / (data.batch_size * devices))
     trainer: Trainer = build(
-        {**settings, "log_every_n_steps": min(settings["log_every_n_steps"], epoch)},  # on small data, once an epoch
+        # on small data the running loss is reported at least once an epoch
+        {**settings, "log_every_n_steps": min(settings["log_every_n_steps"], _steps(settings, data, devices))},
         "trainer",
         callbacks=callbacks,
         logger=loggers or False,

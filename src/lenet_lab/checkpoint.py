@@ -1,17 +1,16 @@
 """What a checkpoint says about itself, read as data: nothing in the file can name code to run.
 
-Beside what Lightning keeps in a checkpoint, its key "lenet_lab" holds a plain dictionary: the names of the model and
-data options that were chosen and their values, the class names and the image shape.
+Beside what Lightning keeps in a checkpoint, its key "lenet_lab" holds what `About` lists, as a plain dictionary.
 """
 
 import functools
 import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.errors import UserError
@@ -20,21 +19,48 @@ if TYPE_CHECKING:  # it would bring Lightning, which a refusal need not wait for
     from lenet_lab.classifier import Classifier
 
 KEY = "lenet_lab"
-NOT_KEPT = {
-    "mirrors",
-    "md5",
-    "cache",
-}  # of `data`: they concern a machine, and a stranger's file must not choose them
+NOT_KEPT = {"mirrors", "md5", "cache"}  # of `data`: they concern a machine, and a stranger's file must not choose them
+NO_CHECKPOINT = (  # what reading a file that is none can raise
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+)
+
+
+class Choice(BaseModel):
+    """An option of a configuration group, and the values of its keys."""
+
+    model_config = ConfigDict(strict=True)
+
+    option: str = Field(pattern=r"^\w+$")
+    values: dict[str, Any]
+
+
+class About(BaseModel):
+    """What a checkpoint says about itself; `image_shape` is (C, H, W), `precision` Lightning's name for it."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: Choice
+    data: Choice
+    classes: list[str]
+    image_shape: list[int]
+    precision: str
 
 
 def describe(config: Mapping[str, Any], images: ImageSet) -> dict[str, Any]:
     """What a checkpoint of this run is to say about itself; strings, numbers, lists and dictionaries only."""
-    return {
-        "model": {"option": config["choices"]["model"], "values": _values(config["model"])},
-        "data": {"option": config["choices"]["data"], "values": _values(config["data"])},
-        "classes": list(images.classes),
-        "image_shape": list(images.image_shape),
-    }
+    return About(
+        model=Choice(option=config["choices"]["model"], values=_values(config["model"])),
+        data=Choice(option=config["choices"]["data"], values=_values(config["data"])),
+        classes=list(images.classes),
+        image_shape=list(images.image_shape),
+        precision=config["trainer"]["precision"],
+    ).model_dump()
 
 
 def _values(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,26 +79,37 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint={path}: there is no such file. A run writes RUN_FOLDER/checkpoints/best.ckpt.")
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        about = checkpoint[KEY]
-        for part in (about["model"], about["data"]):
-            if not re.fullmatch(r"\w+", part["option"]):
-                raise ValueError(part["option"])
-            _refuse_instructions(part["values"], path)
+        about = About.model_validate(checkpoint[KEY])
         checkpoint["state_dict"].keys()
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-    ) as error:
+    except NO_CHECKPOINT as error:
         raise UserError(
             f"checkpoint={path} is not a checkpoint of this program, or holds more than tensors and plain data.\n"
             "It was not used. Give a file that `python -m lenet_lab.train` wrote."
         ) from error
+    for choice in (about.model, about.data):
+        _refuse_instructions(choice.values, path)
     return checkpoint
+
+
+def _refuse_instructions(value: Any, path: Path) -> None:
+    """Refuse all but plain data, and what Hydra would act on: keys such as `_target_`, and interpolations."""
+    if type(value) is dict:
+        for key, part in value.items():
+            if type(key) is not str or key.startswith("_"):
+                raise UserError(f"checkpoint={path} names code to run ({key}={part}), and was not used.")
+            _refuse_instructions(part, path)
+    elif type(value) is list:
+        for part in value:
+            _refuse_instructions(part, path)
+    elif type(value) not in (str, int, float, bool, type(None)):
+        raise UserError(f"checkpoint={path} holds a {type(value).__name__} among its settings, and was not used.")
+    elif type(value) is str and "${" in value:
+        raise UserError(f"checkpoint={path} holds an interpolation ({value}), and was not used.")
+
+
+def read_about(path: Path) -> About:
+    """Give what a checkpoint says about itself; raises as `read_checkpoint` does."""
+    return About.model_validate(read_checkpoint(path)[KEY])
 
 
 def load_weights(classifier: "Classifier", path: Path) -> None:
@@ -97,27 +134,13 @@ def check_images(path: Path, images: ImageSet) -> None:
     Raises:
         UserError: they differ.
     """
-    about = read_checkpoint(path)[KEY]
+    about = read_about(path)
     for name, trained, given in (
-        ("classes", about["classes"], list(images.classes)),
-        ("image shape", about["image_shape"], list(images.image_shape)),
+        ("classes", about.classes, list(images.classes)),
+        ("image shape", about.image_shape, list(images.image_shape)),
     ):
         if trained != given:
             raise UserError(
                 f"checkpoint={path} was trained on other images.\n"
                 f"Its {name}: {', '.join(map(str, trained))}; of these images: {', '.join(map(str, given))}."
             )
-
-
-def _refuse_instructions(value: Any, path: Path) -> None:
-    """Refuse what Hydra would act on: keys such as `_target_`, and interpolations."""
-    if isinstance(value, dict):
-        for key, part in value.items():
-            if str(key).startswith("_"):
-                raise UserError(f"checkpoint={path} names code to run ({key}={part}), and was not used.")
-            _refuse_instructions(part, path)
-    elif isinstance(value, list):
-        for part in value:
-            _refuse_instructions(part, path)
-    elif isinstance(value, str) and "${" in value:
-        raise UserError(f"checkpoint={path} holds an interpolation ({value}), and was not used.")

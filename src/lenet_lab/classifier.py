@@ -79,13 +79,18 @@ class Classifier(LightningModule):
         self._loss_sum = torch.zeros((), device=self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean loss of a batch; every `trainer.log_every_n_steps` steps, the mean since the last report is logged."""
+        """Mean loss of a batch; every `trainer.log_every_n_steps` steps, the mean since the last report is logged.
+
+        With several devices, that mean is of this device's batches.
+        """
         images, labels = batch
         loss = F.cross_entropy(self.network(images), labels)
         # Summed on the device: `self.log` each step costs a third of a step at batch 4 and waits for a GPU.
-        self._loss_sum += loss.detach()
+        self._loss_sum.add_(loss.detach())
         self._loss_steps += 1
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        trainer, batches = self.trainer, batch_idx + 1
+        steps_now = batches % trainer.accumulate_grad_batches == 0 or batches == trainer.num_training_batches
+        if steps_now and (self.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/loss", self._loss_sum / self._loss_steps)
             self._loss_sum.zero_()
             self._loss_steps = 0

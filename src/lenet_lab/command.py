@@ -39,12 +39,17 @@ def run_command(name: str, complete: Callable[[Config], Config], run: Callable[[
     def task(composed: DictConfig) -> Any:
         with user_errors():
             config = complete(_plain(composed, HydraConfig.get().runtime, HydraConfig.get().runtime.output_dir))
-            _claim(config)
+            file = _claim(config)
             from lenet_lab.processes import device_count, run_on_devices
 
             count = device_count(config["trainer"])
             with env_override({"HYDRA_FULL_ERROR": "1" if SHOW_TRACEBACK else "0"}):  # other processes inherit it
-                metrics = run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
+                try:
+                    metrics = run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
+                except UserError:
+                    if not (file.parent / "checkpoints").exists():
+                        file.unlink()  # nothing was begun: the same command may be given again
+                    raise
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
     CheckBeforeStart.complete = staticmethod(complete)
@@ -54,7 +59,7 @@ def run_command(name: str, complete: Callable[[Config], Config], run: Callable[[
         if "--help" in words or "-h" in words:
             from lenet_lab.usage import usage
 
-            print(usage(name, config_folder(), [word for word in words if not word.startswith("-")]))  # noqa: T201
+            print(usage(name, config_folder(), [word for word in words if "=" in word and not word.startswith("-")]))  # noqa: T201
             return
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
 
@@ -86,8 +91,8 @@ def _plain(composed: DictConfig, runtime: Any, folder: str) -> Config:
     return plain
 
 
-def _claim(config: Config) -> None:
-    """Write `config.yaml`, which no run of this program ever overwrites."""
+def _claim(config: Config) -> Path:
+    """Write `config.yaml`, which no run of this program ever overwrites, and give its path."""
     file = Path(config["folder"]) / "config.yaml"
     try:
         with file.open("x") as stream:
@@ -97,6 +102,7 @@ def _claim(config: Config) -> None:
             f"{file.parent} holds a run already, and nothing in it is overwritten.\n"
             "Choose another folder with hydra.run.dir=DIR, or leave it out to get a new one."
         ) from error
+    return file
 
 
 def read_config(folder: Path) -> Config:

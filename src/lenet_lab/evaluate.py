@@ -14,29 +14,38 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     given on the command line stands as it is.
     """
     import hydra
+    from hydra.errors import MissingConfigException
     from omegaconf import OmegaConf
 
-    from lenet_lab.checkpoint import KEY, read_checkpoint
+    from lenet_lab.checkpoint import NOT_KEPT, read_about
     from lenet_lab.errors import UserError
     from lenet_lab.schema import EvaluateConfig, check
 
     path = Path(config["checkpoint"]).expanduser().absolute()
-    about = read_checkpoint(path)[KEY]
-    for group in ("data", "model"):
+    about = read_about(path)
+    for group, choice in (("data", about.data), ("model", about.model)):
         if config["choices"][group] != "evaluate/from_checkpoint":
             continue
-        option, values = about[group]["option"], about[group]["values"]
         try:
-            composed = hydra.compose("evaluate", overrides=[f"{group}={option}"])
-        except hydra.errors.MissingConfigException as error:
+            composed = hydra.compose("evaluate", overrides=[f"{group}={choice.option}"])
+        except MissingConfigException as error:
             raise UserError(
-                f"checkpoint={path} was made with {group}={option}, which is not among the options here.\n"
+                f"checkpoint={path} was made with {group}={choice.option}, which is not among the options here.\n"
                 f"Name the folder of its file with --config-dir=DIR, or choose another with {group}=OPTION."
             ) from error
-        own: dict[str, Any] = OmegaConf.to_container(composed[group])  # type: ignore[assignment]
+        own: dict[str, Any] = OmegaConf.to_container(composed[group], resolve=True)  # type: ignore[assignment]
+        kept = {key: value for key, value in choice.values.items() if key not in NOT_KEPT}
+        if own.get("root", "???") != "???":  # where this machine keeps its downloads is not for the file to say
+            kept.pop("root", None)
+        if unknown := kept.keys() - own.keys():
+            raise UserError(
+                f"checkpoint={path} has a setting {group}.{min(unknown)}, which {group}={choice.option} here has not.\n"
+                f"It was made with another version of that option: choose one with {group}=OPTION."
+            )
         given = {key: value for key, value in config[group].items() if value is not None}
-        config[group] = {**own, **values, **given}
-        config["choices"][group] = option
+        config[group] = {**own, **kept, **given}
+        config["choices"][group] = choice.option
+    config["trainer"]["precision"] = config["trainer"]["precision"] or about.precision
     return check(config, EvaluateConfig)
 
 

@@ -1,12 +1,13 @@
 """Overall and per-class accuracy from one confusion matrix."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 
@@ -21,12 +22,12 @@ class EvaluationMetrics(nn.Module):
         super().__init__()
         self.classes = tuple(classes)
         self.confusion = MulticlassConfusionMatrix(len(self.classes))  # int64 (true class, predicted class)
-        self.loss = MeanMetric()
+        self.loss_sum = SumMetric(nan_strategy="disable")  # a loss that is not a number must show
 
     def update(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """Take in a batch: float (B, classes), int64 (B,), its mean loss ()."""
         self.confusion.update(logits, labels)
-        self.loss.update(loss, weight=len(labels))
+        self.loss_sum.update(loss * len(labels))
 
     def compute(self, stage: str) -> dict[str, float]:
         """Sum up over all devices; every device must call it.
@@ -41,7 +42,7 @@ class EvaluationMetrics(nn.Module):
         confusion: Tensor = self.confusion.compute().to("cpu", torch.float64)  # (classes, classes)
         correct, images = confusion.diagonal(), confusion.sum(1)
         metrics = {
-            f"{stage}/loss": float(self.loss.compute()),
+            f"{stage}/loss": float(self.loss_sum.compute().double() / images.sum()),
             f"{stage}/accuracy": float(correct.sum() / images.sum()),
             f"{stage}/count": int(images.sum()),
         }
@@ -53,11 +54,12 @@ class EvaluationMetrics(nn.Module):
     def reset(self) -> None:
         """Forget all batches."""
         self.confusion.reset()
-        self.loss.reset()
+        self.loss_sum.reset()
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
-    """Write `metrics.json`, whole or not at all."""
+    """Write `metrics.json`, whole or not at all; null stands for what is not a finite number."""
+    finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
     unfinished = folder / ".metrics.json"
-    unfinished.write_text(json.dumps(metrics, indent=1) + "\n")
+    unfinished.write_text(json.dumps(finite, indent=1, allow_nan=False) + "\n")
     unfinished.rename(folder / "metrics.json")

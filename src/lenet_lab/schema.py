@@ -7,10 +7,18 @@ that are not listed here; Hydra has already refused those that no file of the gr
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lenet_lab.errors import UserError
 
@@ -24,6 +32,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)] | Positive
+CONTRADICTION = "contradiction"
 LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
 
 
@@ -151,6 +160,26 @@ class TrainConfig(Config):
     callbacks: dict[str, Target | None] = Field(description="named callbacks, each with a _target_")
     logger: dict[str, Target | None] = Field(description="named loggers, each with a _target_")
 
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        trainer = self.trainer
+        clips = trainer.gradient_clip_val is not None and trainer.precision.endswith("mixed")
+        if clips and getattr(self.optimizer, "fused", False):
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "trainer.gradient_clip_val with trainer.precision={precision} cannot go with a fused optimizer: "
+                "add optimizer.fused=false",
+                {"precision": trainer.precision},
+            )
+        if trainer.check_val_every_n_epoch > trainer.max_epochs:
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}: there would be no "
+                "validation to choose a checkpoint by",
+                {"every": trainer.check_val_every_n_epoch, "epochs": trainer.max_epochs},
+            )
+        return self
+
 
 class EvaluateConfig(Config):
     """`python -m lenet_lab.evaluate`, once the checkpoint has told its model and data."""
@@ -182,6 +211,8 @@ def _explain(config: dict[str, Any], described: dict[str, str], problem: ErrorDe
             break
         key.append(str(part))
         value = value[part]
+    if problem["type"] == CONTRADICTION:
+        return problem["msg"]
     if problem["type"] == "missing":
         name = ".".join([*key, str(problem["loc"][-1])])
         return f"{name} is missing: {described.get(name, 'it must be given')}"

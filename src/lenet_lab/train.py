@@ -57,6 +57,8 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     if best:
         load_weights(classifier, Path(best))
+    else:
+        terminal.show("No checkpoint was chosen on validation data: the last weights are tested.")
     trainer.loggers = []  # the curves end with training: these are one-off figures
     trainer.validate(classifier, datamodule=data, verbose=False)
     trainer.test(classifier, datamodule=data, verbose=False)

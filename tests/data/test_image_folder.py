@@ -175,6 +175,27 @@ def test_explains_a_folder_that_cannot_be_used(tmp_path: Path, make: object, mes
         folder(tmp_path / "images", tmp_path / "cache", on_bad_file="skip").load()
 
 
+@pytest.mark.parametrize("parts", [("train", "val"), ("Train", "Test"), ("train",)])
+def test_parts_of_a_data_set_are_not_taken_for_classes(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    for part in parts:
+        for label, name in enumerate("ab"):
+            write_images(tmp_path / "images" / part / name, 3, label)
+    with pytest.raises(UserError, match="these look like parts of a data set, not classes"):
+        folder(tmp_path / "images", tmp_path / "cache").load()
+
+
+def test_a_change_with_the_old_size_and_time_is_noticed(tmp_path: Path) -> None:
+    for label, name in enumerate("ab"):
+        write_images(tmp_path / "images" / name, 4, label, suffix="bmp")
+    before = folder(tmp_path / "images", tmp_path / "cache").load()[0]
+    for path in (tmp_path / "images" / "a").iterdir():
+        times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+        Image.new("RGB", (32, 32), "red").save(path)
+        os.utime(path, ns=times)
+    after = folder(tmp_path / "images", tmp_path / "cache").load()[0]
+    assert not (before.images == after.images).all()
+
+
 def test_follows_links_to_files_and_classes_but_no_loops(tmp_path: Path) -> None:
     for label, name in enumerate("ab"):
         write_images(tmp_path / "elsewhere" / name, 4, label)

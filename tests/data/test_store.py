@@ -1,8 +1,11 @@
+import os
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lenet_lab.data.loader import BatchLoader
 from lenet_lab.data.store import StoreWriter, open_store
 from lenet_lab.errors import UserError
 
@@ -41,6 +44,24 @@ def test_keeps_chosen_rows(tmp_path: Path) -> None:
 
     assert open_store(tmp_path, "key", some).images[:, 0, 0, 0].tolist() == [2, 0]
     assert sorted(path.name for path in (tmp_path / "key-v1").iterdir()) == ["facts.json", "images.npy", "labels.npy"]
+
+
+def test_data_larger_than_memory_is_mapped_and_not_read(tmp_path: Path) -> None:
+    open_store(tmp_path, "key", fill)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    count = 2 * memory // (3 * 256 * 256)
+    folder = tmp_path / "key-v1"
+    (folder / "images.npy").unlink()
+    # a sparse file: it has this size, but takes no room
+    np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, 3, 256, 256))
+    np.save(folder / "labels.npy", np.arange(count) % 2)
+    images = open_store(tmp_path, "key", fill)
+    assert images.images.nbytes > 1.9 * memory
+    loader = BatchLoader(images, np.arange(count), 4, shuffle_seed=0)
+    batch, _ = next(iter(loader))
+    assert batch.shape == (4, 3, 256, 256)
+    assert not batch.any()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < memory / 2
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ class Progress(Callback):
         self._epoch_seconds = 0.0
         self._started = 0.0
         self._next_update = 0.0
+        self._reported = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the epoch's bar."""
@@ -57,7 +58,9 @@ class Progress(Callback):
         if self._bar is not None and time.perf_counter() > self._next_update:
             self._bar.update(self._epoch_steps - self._bar.n)
             self._next_update = time.perf_counter() + SECONDS_BETWEEN_UPDATES
-        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        step = trainer.global_step  # one of several batches where gradients are accumulated
+        if step != self._reported and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._reported = step
             loss = float(trainer.callback_metrics["train/loss"])
             self._say(f"{self._epoch}  step {self._epoch_steps:,}/{trainer.num_training_batches:,}  loss {loss:.3f}")
 

@@ -13,6 +13,7 @@ from lenet_lab.data.image_set import ImageSet, Source
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.data.split import Rows, balanced_split
+from lenet_lab.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 
@@ -54,6 +55,8 @@ class ImageDataModule(LightningDataModule):
         self.validation = validation
         self.split_seed = split_seed
         self.augment = nn.Sequential(*augment)
+        self.mean = mean
+        self.std = std
         self.normalize = Normalize(mean, std)
         self.shuffle_seed = seed if shuffle else None
         self.train: ImageSet
@@ -62,14 +65,26 @@ class ImageDataModule(LightningDataModule):
         self.validation_rows: Rows
 
     def prepare_data(self) -> None:
-        """Fetch and decode what is missing, in one process while the others wait."""
+        """Fetch and decode what is missing. Several processes may call it: the sources see to it that one works."""
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
-        """Map the images and split them; `stage` makes no difference, and a second call does nothing."""
+        """Map the images and split them; `stage` makes no difference, and a second call does nothing.
+
+        Raises:
+            UserError: the images cannot be had, or do not fit `mean` and `std`.
+        """
         if hasattr(self, "test"):
             return
-        self.train, self.test = self.source.load()
+        train, test = self.source.load()
+        channels = train.image_shape[0]
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if isinstance(values, Sequence) and len(values) not in (1, channels):
+                raise UserError(
+                    f"data.{name}={list(values)} has {len(values)} numbers, but the images have {channels} channels.\n"
+                    "Give one number for all channels, or one for each."
+                )
+        self.train, self.test = train, test
         self.train_rows, self.validation_rows = balanced_split(self.train.labels, self.validation, self.split_seed)
 
     def train_dataloader(self) -> BatchLoader:
@@ -110,4 +125,6 @@ class ImageDataModule(LightningDataModule):
         images, labels = batch
         if images.dtype == torch.uint8:
             images = self.prepare(images, training=self.trainer is not None and self.trainer.training)
+            if self.trainer is not None:  # Lightning converts what the loader gives, which were bytes
+                images = self.trainer.precision_plugin.convert_input(images)
         return images, labels

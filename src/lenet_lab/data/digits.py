@@ -14,7 +14,7 @@ SPLIT_SEED = 0  # the test images are the same in every run, whatever the run's 
 
 
 class Digits:
-    """1,797 real handwritten digits, 8x8 pixels of 17 levels, scaled to 1x32x32: 1,437 to train on, 360 to test.
+    """1,797 real handwritten digits, 8x8 pixels of 17 levels, scaled to 1x32x32: 1,438 to train on, 359 to test.
 
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998), the part that
     scikit-learn also ships; embedded by `scripts/embed_digits.py`.

@@ -19,6 +19,9 @@ from lenet_lab.errors import UserError
 
 log = logging.getLogger(__name__)
 
+PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+"""Folder names that nobody gives to a class."""
+
 
 @dataclass(frozen=True)
 class _Files:
@@ -75,7 +78,13 @@ class ImageFolder:
                 f"There is no folder {self.root}.\n"
                 "Set data.root=DIR to a folder with train/<class>/* and test/<class>/*, or with <class>/*."
             )
-        if (self.root / "train").is_dir() and (self.root / "test").is_dir():
+        parts = {entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name.lower() in PARTS}
+        if parts and not parts >= {"train", "test"}:
+            raise UserError(
+                f"{self.root} holds {', '.join(sorted(parts))}: these look like parts of a data set, not classes.\n"
+                "Name the folders to train and to test on `train` and `test`; validation images are split from train."
+            )
+        if parts:
             classes = _class_names(self.root / "train")
             test_classes = _class_names(self.root / "test")
             if classes != test_classes:
@@ -139,14 +148,14 @@ def _list_files(folder: Path, classes: tuple[str, ...]) -> _Files:
         found = sorted(_walk(str(folder / name)))
         if not found:
             raise UserError(f"{folder / name} holds no files: put images into it, or remove the folder.")
-        paths += [path for path, _, _ in found]
+        paths += [path for path, _ in found]
         labels += [label] * len(found)
-        stamps += [f"{path[prefix:]}\t{size}\t{changed}" for path, size, changed in found]
+        stamps += [f"{path[prefix:]}\t{stamp}" for path, stamp in found]
     return _Files(paths, np.array(labels, dtype=np.int64), stamps)
 
 
-def _walk(folder: str) -> Iterator[tuple[str, int, int]]:
-    """Path, bytes and time of change (ns) of every file below; links to folders are not followed, for they may loop.
+def _walk(folder: str) -> Iterator[tuple[str, str]]:
+    """Path of every file below, and what changes with its content; links to folders may loop, so none is followed.
 
     Plain strings and one `stat` a file: this runs at every start, and Path objects would double its time.
     """
@@ -161,4 +170,5 @@ def _walk(folder: str) -> Iterator[tuple[str, int, int]]:
                 if not os.path.isfile(entry.path):  # noqa: PTH113
                     continue
                 facts = entry.stat()
-            yield entry.path, facts.st_size, facts.st_mtime_ns
+            # the time of change (ctime) tells what a copied or set-back time of modification hides
+            yield entry.path, f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
