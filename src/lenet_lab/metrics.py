@@ -42,7 +42,7 @@ class EvaluationMetrics(nn.Module):
         confusion: Tensor = self.confusion.compute().to("cpu", torch.float64)  # (classes, classes)
         correct, images = confusion.diagonal(), confusion.sum(1)
         metrics = {
-            f"{stage}/loss": float(self.loss_sum.compute().double() / images.sum()),
+            f"{stage}/loss": float(self.loss_sum.compute()) / float(images.sum()),
             f"{stage}/accuracy": float(correct.sum() / images.sum()),
             f"{stage}/count": int(images.sum()),
         }
