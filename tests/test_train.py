@@ -163,7 +163,7 @@ def test_ways_to_debug(command: Command, debug: str, leaves: str) -> None:
     if debug == "one_batch":
         assert result.metrics["train/steps"] == 1
     if debug == "overfit":
-        losses = [float(loss) for loss in re.findall(r"step .* loss ([0-9.]+)", result.out)]
+        losses = [float(loss) for loss in re.findall(r"train loss ([0-9.]+)", result.out)]
         assert len(losses) == 100
         assert losses[-1] < 0.01
 

@@ -32,6 +32,8 @@ class Progress(Callback):
         self._started = 0.0
         self._next_update = 0.0
         self._reported = 0
+        self._loss = float("nan")
+        self._validation = ""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the epoch's bar."""
@@ -61,23 +63,25 @@ class Progress(Callback):
         step = trainer.global_step  # one of several batches where gradients are accumulated
         if step != self._reported and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._reported = step
-            loss = float(trainer.callback_metrics["train/loss"])
-            self._say(f"{self._epoch}  step {self._epoch_steps:,}/{trainer.num_training_batches:,}  loss {loss:.3f}")
+            self._loss = float(trainer.callback_metrics["train/loss"])
+            if self._epoch_steps < trainer.num_training_batches:  # else the line of the epoch says it
+                position = f"step {self._epoch_steps:,}/{trainer.num_training_batches:,}"
+                self._say(f"{self._epoch}  {position}  loss {self._loss:.3f}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
         self._epoch_seconds += time.perf_counter() - self._started
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report, and start the clock again."""
+        """Keep what was measured, and start the clock again."""
         if trainer.state.fn == TrainerFn.FITTING:
             metrics = trainer.callback_metrics
             accuracy, loss = float(metrics["val/accuracy"]), float(metrics["val/loss"])
-            self._say(f"{self._epoch}  validation accuracy {accuracy:.2%}, loss {loss:.3f}")
+            self._validation = f"  validation accuracy {accuracy:.2%}, loss {loss:.3f}"
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away and say how long the epoch took."""
+        """Take the bar away and sum the epoch up in a line."""
         self._epoch_seconds += time.perf_counter() - self._started
         self.seconds += self._epoch_seconds
         self.steps += self._epoch_steps
@@ -85,7 +89,9 @@ class Progress(Callback):
             self._bar.close()
             self._bar = None
         step = 1000 * self._epoch_seconds / max(self._epoch_steps, 1)
-        self._say(f"{self._epoch}  {self._epoch_steps:,} steps in {self._epoch_seconds:.1f} s, {step:.2f} ms each")
+        took = f"  {self._epoch_steps:,} steps in {self._epoch_seconds:.1f} s, {step:.2f} ms each"
+        self._say(f"{self._epoch}  train loss {self._loss:.3f}{self._validation}{took}")
+        self._validation = ""
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the terminal tidy."""
