@@ -77,7 +77,7 @@ class Progress(Callback):
         if trainer.state.fn == TrainerFn.FITTING:
             metrics = trainer.callback_metrics
             accuracy, loss = float(metrics["val/accuracy"]), float(metrics["val/loss"])
-            self._validation = f"  validation accuracy {accuracy:.2%}, loss {loss:.3f}"
+            self._validation = f"  val loss {loss:.3f}, accuracy {accuracy:.2%}"
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -89,7 +89,7 @@ class Progress(Callback):
             self._bar.close()
             self._bar = None
         step = 1000 * self._epoch_seconds / max(self._epoch_steps, 1)
-        took = f"  {self._epoch_steps:,} steps in {self._epoch_seconds:.1f} s, {step:.2f} ms each"
+        took = f"  {self._epoch_steps:,} steps, {self._epoch_seconds:.1f} s, {step:.2f} ms each"
         self._say(f"{self._epoch}  train loss {self._loss:.3f}{self._validation}{took}")
         self._validation = ""
 
