@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-COLUMNS, LINES = 100, 40
+COLUMNS, LINES = 116, 40
 
 
 def capture(command: list[str]) -> str:

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def run_command(name: str, complete: Callable[[Config], Config], run: Callable[[
                     metrics = run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
                 except UserError:
                     if not (file.parent / "checkpoints").exists():
-                        file.unlink()  # nothing was begun: the same command may be given again
+                        _give_back(file, name)
                     raise
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
@@ -103,6 +103,14 @@ def _claim(config: Config) -> Path:
             "Choose another folder with hydra.run.dir=DIR, or leave it out to get a new one."
         ) from error
     return file
+
+
+def _give_back(config_file: Path, name: str) -> None:
+    """Take back what a run that never began has left in its folder: the same command may then be given again."""
+    config_file.unlink()
+    config_file.with_name(f"{name}.log").unlink(missing_ok=True)
+    with suppress(OSError):  # other files are not ours
+        config_file.parent.rmdir()
 
 
 def read_config(folder: Path) -> Config:

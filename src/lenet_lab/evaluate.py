@@ -74,6 +74,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     if trainer.is_global_zero:
         write_metrics(folder, classifier.results)
         terminal.show_accuracy(classifier.results, "test", data.test.classes)
+        terminal.show_results(folder)
     return classifier.results
 
 

@@ -136,9 +136,13 @@ def show_accuracy(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]
     show(table)
 
 
-def show_next_steps(folder: Path, checkpoint: str) -> None:
-    """Print where the results are and the commands that go on from here."""
+def show_results(folder: Path) -> None:
+    """Print where the results are."""
     show(Text(f"results    {_short(folder / 'metrics.json')}"))
+
+
+def show_next_steps(folder: Path, checkpoint: str) -> None:
+    """Print the commands that go on from here; `checkpoint` is a path, or empty if there is none."""
     if checkpoint:
         show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate checkpoint={_short(Path(checkpoint))}"))
     show(Text(f"dashboard  {_script('tensorboard')} --logdir {_short(folder)}"))

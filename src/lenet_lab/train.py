@@ -70,6 +70,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     if trainer.is_global_zero:
         write_metrics(folder, metrics)
         terminal.show_accuracy(metrics, "test", data.test.classes)
+        terminal.show_results(folder)
         terminal.show_next_steps(folder, best)
     return metrics
 

@@ -30,4 +30,5 @@ def usage(name: str, config_folder: Path, overrides: list[str]) -> str:
 
 FOOTER = """\
 hydra.run.dir=DIR chooses the run folder, --config-dir=DIR adds options from a folder of yours, --cfg job shows the
-composed configuration without starting; for all that Hydra can do see --hydra-help."""
+composed configuration without starting; for all that Hydra can do see --hydra-help. The keys are those of the options
+chosen: `data=image_folder --help` shows its own. The files in conf/ say what each key means."""

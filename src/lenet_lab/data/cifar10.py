@@ -21,7 +21,7 @@ SHAPE = (3, 32, 32)  # of one image
 TRAIN_BATCHES = tuple(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6))
 TEST_BATCHES = ("cifar-10-batches-py/test_batch",)
 RIGHT_ARCHIVE = "Use the official archive in Python format, with its MD5 as data.md5."
-CURE = "data.root=DIR chooses another folder; data=digits trains without any download."
+CURE = "data.mirrors=[https://…] names other addresses; data=digits trains without any download."
 
 Batch = tuple[npt.NDArray[np.uint8], list[int]]  # images (N, 3, 32, 32), labels
 
