@@ -133,6 +133,7 @@ def test_without_a_network_the_way_out_is_named(command: Command, tmp_path: Path
     assert "data=digits" in result.err
     assert len(said) <= 2
     assert "Traceback" not in result.err
+    assert not result.folder.exists()
     again = command("train", "data=digits", "debug=one_batch")  # nothing was begun, so the folder is still free
     assert again.status == 0, again.err
 

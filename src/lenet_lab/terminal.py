@@ -95,18 +95,19 @@ def show_run(
         "device": f"{trainer.strategy.root_device.type}, {trainer.precision}, "
         + _count(torch.get_num_threads(), "CPU thread")
         + (" a process" if devices > 1 else ""),
-        "run folder": _short(Path(config["folder"])),
     }
     if title == "evaluate":
         facts["batch"] = f"{data.eval_batch_size:,} images x {_count(devices, 'device')}"
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(style="cyan", no_wrap=True, min_width=len("run folder"))
     table.add_column(overflow="fold")
     for name, value in facts.items():
         if value:
             table.add_row(name, Text(value))
     show(Text(f"lenet_lab {title}", style="bold"))
     show(Padding(table, (0, 0, 0, 2), expand=False))
+    # outside the table, which would cut a long path into lines
+    show(Text.assemble(("  run folder", "cyan"), f"  {_short(Path(config['folder']))}"))
 
 
 def _count(number: int, what: str) -> str:
