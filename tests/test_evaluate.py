@@ -14,19 +14,16 @@ import torch
 from tests.conftest import Command, Result, run_command
 
 
-def test_metrics(result: Result) -> dict[str, Any]:
+def measured(result: Result) -> dict[str, Any]:
     return {key: value for key, value in result.metrics.items() if key.startswith("test/")}
-
-
-test_metrics.__test__ = False  # type: ignore[attr-defined]
 
 
 def test_gives_the_numbers_of_the_run_from_the_file_alone(digits_run: Result, command: Command, tmp_path: Path) -> None:
     shutil.copy(digits_run.folder / "checkpoints" / "best.ckpt", tmp_path / "alone.ckpt")
     result = command("evaluate", "checkpoint=alone.ckpt")
     assert result.status == 0, result.err
-    assert test_metrics(result) == test_metrics(digits_run)
-    assert result.metrics == test_metrics(result)
+    assert measured(result) == measured(digits_run)
+    assert result.metrics == measured(result)
     assert "overall" in result.out
     assert sorted(path.name for path in result.folder.iterdir()) == ["config.yaml", "evaluate.log", "metrics.json"]
 
@@ -52,8 +49,10 @@ def folder_run(image_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
 def test_knows_network_and_data_of_the_run(folder_run: Result, command: Command, tmp_path: Path) -> None:
     result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt")
     assert result.status == 0, result.err
-    assert test_metrics(result) == test_metrics(folder_run)
-    assert test_metrics(result)["test/count"] == 50
+    assert measured(result) == measured(folder_run)
+    assert measured(result)["test/count"] == 50
+    assert "${" not in (result.folder / "config.yaml").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "run"]  # no store anywhere else
 
 
 @pytest.mark.slow
@@ -61,16 +60,16 @@ def test_images_may_have_moved(folder_run: Result, command: Command, image_tree:
     shutil.copytree(image_tree, tmp_path / "moved")
     result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt", "data.root=moved")
     assert result.status == 0, result.err
-    assert test_metrics(result) == test_metrics(folder_run)
+    assert measured(result) == measured(folder_run)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 3])
 def test_several_devices_measure_the_same(folder_run: Result, command: Command, devices: int) -> None:
-    """Neither 2 nor 3 processes... 50 images are 25 each, or 17, 17 and 16."""
+    """50 test images: 25 each, or 17, 17 and 16."""
     result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt", f"trainer.devices={devices}")
     assert result.status == 0, result.err
-    alone, shared = test_metrics(folder_run), test_metrics(result)
+    alone, shared = measured(folder_run), measured(result)
     assert shared.pop("test/loss") == pytest.approx(alone.pop("test/loss"), rel=1e-6)
     assert shared == alone
     assert result.out.count("lenet_lab evaluate") == 1

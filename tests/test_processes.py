@@ -74,9 +74,11 @@ def test_an_error_in_the_processes_is_said_once(command: Command) -> None:
 
 
 @pytest.mark.slow
-def test_devices_in_a_sweep_keep_to_their_job(tmp_path: Path) -> None:
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_sweep_gives_each_job_one_folder(tmp_path: Path, devices: int) -> None:
+    jobs = [f"trainer.devices={devices}", "seed=1,2", "logger=none"]
     done = subprocess.run(
-        [sys.executable, "-m", "lenet_lab.train", "-m", *SMALL, "trainer.devices=2", "seed=1,2", "logger=none"],
+        [sys.executable, "-m", "lenet_lab.train", "-m", *SMALL, *jobs],
         cwd=tmp_path,
         capture_output=True,
         text=True,
