@@ -1,14 +1,10 @@
 """The parts of a run, made from its checked configuration."""
 
-import functools
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
@@ -16,8 +12,8 @@ from torch.optim import Optimizer
 
 from lenet_lab.classifier import Schedule
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.data.image_set import ImageSet
 from lenet_lab.errors import UserError
+from lenet_lab.instantiate import build, build_each
 from lenet_lab.processes import cores_per_process, device_count
 from lenet_lab.schema import Loading
 
@@ -26,51 +22,12 @@ Config = dict[str, Any]
 VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain on LeNet (2-core AMD EPYC)
 
 
-def build(node: Config, key: str, **arguments: Any) -> Any:
-    """Call what `node["_target_"]` names with the rest of `node` and `arguments`.
-
-    Args:
-        node: plain configuration of one object.
-        key: where it stands in the configuration, for the message.
-        arguments: what does not come from the configuration.
-
-    Raises:
-        UserError: there is no such target, or it does not take these arguments.
-    """
-    try:
-        made = instantiate(node, **arguments, _convert_="all")
-        if isinstance(made, functools.partial):  # called later, far from here: find a wrong argument now
-            inspect.signature(made.func).bind_partial(*made.args, **made.keywords)
-    except (InstantiationException, TypeError) as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, UserError):
-            raise cause from error
-        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException):
-            raise UserError(f"{key} ({node['_target_']}): {str(cause).splitlines()[0]}") from error
-        raise
-    return made
-
-
-def build_each(nodes: dict[str, Config | None], key: str) -> list[Any]:
-    """Make the named parts of a group, in order; null switches one off."""
-    return [build(node, f"{key}.{name}") for name, node in nodes.items() if node is not None]
-
-
 def build_data(config: Config) -> ImageDataModule:
     """Make the data module: what `Loading` lists goes to it, the rest of `data` to its source."""
     loading = {key: value for key, value in config["data"].items() if key in Loading.model_fields}
     source = {key: value for key, value in config["data"].items() if key not in loading}
     augment = build_each(config.get("augment", {}), "augment")
     return ImageDataModule(build(source, "data"), augment=augment, seed=config.get("seed", 0), **loading)
-
-
-def build_network(model: Config, images: ImageSet) -> nn.Module:
-    """Make the network for these images: their channels, size and classes are the data's to say."""
-    channels, *image_size = images.image_shape
-    network = build(model, "model", in_channels=channels, image_size=tuple(image_size), num_classes=len(images.classes))
-    if not isinstance(network, nn.Module):
-        raise UserError(f"model ({model['_target_']}) makes a {type(network).__name__}: give a torch.nn.Module.")
-    return network
 
 
 def build_optimizer(optimizer: Config) -> Callable[..., Optimizer]:

@@ -27,29 +27,22 @@ SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"  # with a user's erro
 EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
 
 
-def run_command(name: str, complete: Callable[[Config], Config], run: Callable[[Config], dict[str, Any]]) -> None:
+def run_command(
+    name: str, complete: Callable[[Config], Config], run: Callable[[Config], dict[str, Any]], leaves_files: bool = True
+) -> None:
     """Be the command `python -m lenet_lab.<name>`.
 
     Args:
         name: of the command, of its module and of its file in `conf`.
         complete: from what Hydra composed to a checked configuration; quick, for it runs before the folder is made.
-        run: does the work on one device, from a checked configuration; gives the metrics.
+        run: does the work on one device, from a checked configuration; gives the metrics, or what it has found.
+        leaves_files: in a run folder, that is; without one the command only shows something, on this device.
     """
 
     def task(composed: DictConfig) -> Any:
         with user_errors():
             config = complete(_plain(composed, HydraConfig.get().runtime, HydraConfig.get().runtime.output_dir))
-            file = _claim(config)
-            from lenet_lab.processes import device_count, run_on_devices
-
-            count = device_count(config["trainer"])
-            with env_override({"HYDRA_FULL_ERROR": "1" if SHOW_TRACEBACK else "0"}):  # other processes inherit it
-                try:
-                    metrics = run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
-                except UserError:
-                    if not (file.parent / "checkpoints").exists():
-                        _give_back(file, name)
-                    raise
+            metrics = _run_in_folder(name, config, run) if leaves_files else run(config)
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
     CheckBeforeStart.complete = staticmethod(complete)
@@ -59,9 +52,24 @@ def run_command(name: str, complete: Callable[[Config], Config], run: Callable[[
         if "--help" in words or "-h" in words:
             from lenet_lab.usage import usage
 
-            print(usage(name, config_folder(), [word for word in words if "=" in word and not word.startswith("-")]))  # noqa: T201
+            overrides = [word for word in words if "=" in word and not word.startswith("-")]
+            print(usage(name, config_folder(), overrides, leaves_files))  # noqa: T201
             return
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
+
+
+def _run_in_folder(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
+    file = _claim(config)
+    from lenet_lab.processes import device_count, run_on_devices
+
+    count = device_count(config["trainer"])
+    with env_override({"HYDRA_FULL_ERROR": "1" if SHOW_TRACEBACK else "0"}):  # other processes inherit it
+        try:
+            return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
+        except UserError:
+            if not (file.parent / "checkpoints").exists():
+                _give_back(file, name)
+            raise
 
 
 def config_folder() -> Path:
@@ -86,7 +94,7 @@ def _plain(composed: DictConfig, runtime: Any, folder: str) -> Config:
     """Resolve `composed`, with the two keys that the program sets."""
     task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     task.folder = str(Path(folder).absolute())
-    task.choices = {group: runtime.choices[group] for group in ("data", "model")}
+    task.choices = {group: runtime.choices[group] for group in ("data", "model") if group in runtime.choices}
     plain: Config = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     return plain
 

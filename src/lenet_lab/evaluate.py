@@ -56,9 +56,10 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         What is written to `metrics.json`: `test/…`, see `lenet_lab.metrics.EvaluationMetrics.compute`.
     """
     from lenet_lab import terminal
-    from lenet_lab.build import build_data, build_network, build_trainer
+    from lenet_lab.build import build_data, build_trainer
     from lenet_lab.checkpoint import check_images, load_weights
     from lenet_lab.classifier import Classifier
+    from lenet_lab.instantiate import build_network
     from lenet_lab.metrics import write_metrics
 
     folder, checkpoint = Path(config["folder"]), Path(config["checkpoint"])
@@ -66,14 +67,15 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     data = build_data(config)
     data.setup()
     check_images(checkpoint, data.test)
-    classifier = Classifier(build_network(config["model"], data.test), data.test.classes)
+    classes = data.test.classes
+    classifier = Classifier(build_network(config["model"], data.test.image_shape, len(classes)), classes)
     load_weights(classifier, checkpoint)
     trainer = build_trainer(config, data, callbacks=[], loggers=[])
     terminal.show_run("evaluate", config, data, classifier, trainer)
     trainer.test(classifier, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         write_metrics(folder, classifier.results)
-        terminal.show_accuracy(classifier.results, "test", data.test.classes)
+        terminal.show_accuracy(classifier.results, "test", classes)
         terminal.show_results(folder)
     return classifier.results
 

@@ -2,10 +2,11 @@
 
 import difflib
 import errno
+import re
 import sys
 from collections.abc import Iterable
 
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -16,6 +17,7 @@ from omegaconf.errors import (
 from lenet_lab.errors import UserError
 
 MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+NO_GROUP = re.compile(r"Could not override '([\w/]+)'")
 
 
 def explain(error: Exception) -> str | None:
@@ -29,6 +31,9 @@ def explain(error: Exception) -> str | None:
         return _no_such_key(cause)
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give it as {error.full_key}=VALUE"
+    if isinstance(error, ConfigCompositionException) and (group := NO_GROUP.match(str(error))):
+        given = next((word for word in sys.argv[1:] if word.split("=")[0] == group[1]), group[1])
+        return f"{given} is refused: this command has no group {group[1]}"
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override} is refused: write KEY=VALUE, and quote a value with special characters: 'KEY=\"a, b\"'"

@@ -138,10 +138,15 @@ class Trainer(Target):
 
 
 class Config(Closed):
-    """What every command shares."""
+    """What every command shares: the two keys that the program sets itself."""
 
     folder: str
     choices: dict[str, Any]
+
+
+class RunConfig(Config):
+    """What runs a network over images."""
+
     data: Data
     trainer: Trainer
     threads: Positive | None = Field(
@@ -149,7 +154,7 @@ class Config(Closed):
     )
 
 
-class TrainConfig(Config):
+class TrainConfig(RunConfig):
     """`python -m lenet_lab.train`."""
 
     seed: Natural = Field(description="a whole number, 0 or more (of weights and order of images)")
@@ -181,11 +186,25 @@ class TrainConfig(Config):
         return self
 
 
-class EvaluateConfig(Config):
+class EvaluateConfig(RunConfig):
     """`python -m lenet_lab.evaluate`, once the checkpoint has told its model and data."""
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
     model: Target
+
+
+class AnatomyConfig(Config):
+    """`python -m lenet_lab.anatomy`."""
+
+    model: Target
+    in_channels: Positive = Field(description="a whole number, at least 1 (channels of the images)")
+    image_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
+        description="[height,width] in pixels, whole numbers, at least 1"
+    )
+    num_classes: Annotated[int, Field(ge=2)] = Field(description="a whole number, at least 2")
+    gradients: bool = Field(description="true or false (run a step and show its gradients)")
+    format: Literal["table", "json"] = Field(description="table or json")
+    seed: Natural = Field(description="a whole number, 0 or more (of the weights and the random images)")
 
 
 def check(config: dict[str, Any], schema: type[Config]) -> dict[str, Any]:

@@ -28,10 +28,11 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     from lightning.pytorch import seed_everything
 
     from lenet_lab import terminal
-    from lenet_lab.build import build_data, build_each, build_network, build_optimizer, build_schedule, build_trainer
+    from lenet_lab.build import build_data, build_optimizer, build_schedule, build_trainer
     from lenet_lab.callbacks.progress import Progress
     from lenet_lab.checkpoint import describe, load_weights
     from lenet_lab.classifier import Classifier
+    from lenet_lab.instantiate import build_each, build_network
     from lenet_lab.metrics import write_metrics
 
     folder = Path(config["folder"])
@@ -41,7 +42,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     data = build_data(config)
     data.setup()
     classifier = Classifier(
-        network=build_network(config["model"], data.train),
+        network=build_network(config["model"], data.train.image_shape, len(data.train.classes)),
         classes=data.train.classes,
         optimizer=build_optimizer(config["optimizer"]),
         schedule=build_schedule(config["scheduler"]),

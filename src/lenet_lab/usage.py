@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
 
-def usage(name: str, config_folder: Path, overrides: list[str]) -> str:
+def usage(name: str, config_folder: Path, overrides: list[str], leaves_files: bool) -> str:
     """Give what a command is for, the options of each group, and all keys with their values.
 
     Hydra's own `--help` lists its own groups too, twice over, which takes longer than all the rest.
@@ -15,20 +15,23 @@ def usage(name: str, config_folder: Path, overrides: list[str]) -> str:
         name: of the command and of its file in `config_folder`.
         config_folder: of the YAML files.
         overrides: as on the command line; they show in the values.
+        leaves_files: in a run folder.
     """
     with initialize_config_dir(str(config_folder), version_base="1.3"):
         config = compose(name, overrides=overrides, return_hydra_config=True)
-    header = config.hydra.help.header
+    header, chosen = config.hydra.help.header, config.hydra.runtime.choices
     with open_dict(config):
         for key in ("hydra", "folder", "choices"):  # the program's own business
             del config[key]
     lines = [header, "", "Groups, chosen with GROUP=OPTION:"]
-    for group in sorted(path for path in config_folder.iterdir() if path.is_dir() and path.name != "hydra"):
+    for group in sorted(path for path in config_folder.iterdir() if path.is_dir() and path.name in chosen):
         lines.append(f"  {group.name:<10} {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}")
-    return "\n".join([*lines, "", "Keys, changed with KEY=VALUE:", OmegaConf.to_yaml(config), FOOTER])
+    footer = f"{RUN_FOLDER}\n{FOOTER}" if leaves_files else FOOTER
+    return "\n".join([*lines, "", "Keys, changed with KEY=VALUE:", OmegaConf.to_yaml(config), footer])
 
 
+RUN_FOLDER = "hydra.run.dir=DIR chooses the run folder."
 FOOTER = """\
-hydra.run.dir=DIR chooses the run folder, --config-dir=DIR adds options from a folder of yours, --cfg job shows the
-composed configuration without starting; for all that Hydra can do see --hydra-help. The keys are those of the options
-chosen: `data=image_folder --help` shows its own. The files in conf/ say what each key means."""
+--config-dir=DIR adds options from a folder of yours, --cfg job shows the composed configuration without starting; for
+all that Hydra can do see --hydra-help. The keys are those of the options chosen: `model=NAME --help` shows its own. The
+files in conf/ say what each key means."""

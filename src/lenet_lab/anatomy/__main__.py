@@ -1,0 +1,41 @@
+"""Show a network layer by layer: `python -m lenet_lab.anatomy [overrides]`."""
+
+from typing import Any
+
+from lenet_lab.command import run_command
+
+
+def complete(config: dict[str, Any]) -> dict[str, Any]:
+    """Check the configuration; see `lenet_lab.command.run_command`."""
+    from lenet_lab.schema import AnatomyConfig, check
+
+    return check(config, AnatomyConfig)
+
+
+def run(config: dict[str, Any]) -> dict[str, Any]:
+    """Print the anatomy of the network, and give it as `lenet_lab.anatomy.report.to_plain` does."""
+    import torch
+
+    from lenet_lab.anatomy.gradients import step
+    from lenet_lab.anatomy.layers import take_apart
+    from lenet_lab.anatomy.report import Anatomy, print_json, print_tables, to_plain
+    from lenet_lab.instantiate import build_network
+
+    torch.manual_seed(config["seed"])
+    image_shape = (config["in_channels"], *config["image_size"])
+    classes = config["num_classes"]
+    network = build_network(config["model"], image_shape, classes)
+    anatomy = Anatomy(
+        model=type(network).__name__,
+        image_shape=image_shape,
+        num_classes=classes,
+        layers=take_apart(network, image_shape),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        step=step(network, image_shape, classes) if config["gradients"] else None,
+    )
+    print_json(anatomy) if config["format"] == "json" else print_tables(anatomy)
+    return to_plain(anatomy)
+
+
+if __name__ == "__main__":
+    run_command("anatomy", complete, run, leaves_files=False)

@@ -1,0 +1,53 @@
+"""Objects from the configuration: what `_target_` names, called with the keys beside it."""
+
+import functools
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import nn
+
+from lenet_lab.errors import UserError
+
+Config = dict[str, Any]
+
+
+def build(node: Config, key: str, **arguments: Any) -> Any:
+    """Call what `node["_target_"]` names with the rest of `node` and `arguments`.
+
+    Args:
+        node: plain configuration of one object.
+        key: where it stands in the configuration, for the message.
+        arguments: what does not come from the configuration.
+
+    Raises:
+        UserError: there is no such target, or it does not take these arguments.
+    """
+    try:
+        made = instantiate(node, **arguments, _convert_="all")
+        if isinstance(made, functools.partial):  # called later, far from here: find a wrong argument now
+            inspect.signature(made.func).bind_partial(*made.args, **made.keywords)
+    except (InstantiationException, TypeError) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, UserError):
+            raise cause from error
+        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException):
+            raise UserError(f"{key} ({node['_target_']}): {str(cause).splitlines()[0]}") from error
+        raise
+    return made
+
+
+def build_each(nodes: dict[str, Config | None], key: str) -> list[Any]:
+    """Make the named parts of a group, in order; null switches one off."""
+    return [build(node, f"{key}.{name}") for name, node in nodes.items() if node is not None]
+
+
+def build_network(model: Config, image_shape: Sequence[int], num_classes: int) -> nn.Module:
+    """Make the network for images of `image_shape` (C, H, W): what they are is the data's to say, not `model`'s."""
+    channels, *image_size = image_shape
+    network = build(model, "model", in_channels=channels, image_size=tuple(image_size), num_classes=num_classes)
+    if not isinstance(network, nn.Module):
+        raise UserError(f"model ({model['_target_']}) makes a {type(network).__name__}: give a torch.nn.Module.")
+    return network
