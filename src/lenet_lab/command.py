@@ -41,7 +41,7 @@ def run_command(
 
     def task(composed: DictConfig) -> Any:
         with user_errors():
-            config = complete(_plain(composed, HydraConfig.get().runtime, HydraConfig.get().runtime.output_dir))
+            config = complete(to_plain(composed, HydraConfig.get().runtime, HydraConfig.get().runtime.output_dir))
             metrics = _run_in_folder(name, config, run) if leaves_files else run(config)
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
@@ -87,10 +87,10 @@ class CheckBeforeStart(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check; Hydra turns ordinary exceptions of callbacks into warnings, but lets SystemExit pass."""
         with user_errors():
-            self.complete(_plain(config, config.hydra.runtime, config.hydra.run.dir))
+            self.complete(to_plain(config, config.hydra.runtime, config.hydra.run.dir))
 
 
-def _plain(composed: DictConfig, runtime: Any, folder: str) -> Config:
+def to_plain(composed: DictConfig, runtime: Any, folder: str) -> Config:
     """Resolve `composed`, with the two keys that the program sets."""
     task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     task.folder = str(Path(folder).absolute())

@@ -1,0 +1,41 @@
+"""The configuration as a notebook gets it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.errors import MissingConfigException
+
+from lenet_lab.build import build_data
+from lenet_lab.compose import compose
+from lenet_lab.errors import UserError
+from tests.conftest import SMALL, Command
+
+
+def test_gives_what_the_command_runs_with(command: Command) -> None:
+    result = command("train", *SMALL, "debug=one_batch")
+    assert result.status == 0, result.err
+    kept = yaml.safe_load((result.folder / "config.yaml").read_text())
+    assert compose(*SMALL, "debug=one_batch", folder=str(result.folder)) == kept
+
+
+def test_makes_no_folder_and_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = build_data(compose("data=digits"))
+    data.setup()
+    assert len(data.test) == 359
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_takes_options_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "my conf" / "optimizer").mkdir(parents=True)
+    (tmp_path / "my conf" / "optimizer" / "mine.yaml").write_text("_target_: torch.optim.Adam\n_partial_: true\n")
+    config = compose("data=digits", "optimizer=mine", config_dir=tmp_path / "my conf")
+    assert config["optimizer"] == {"_target_": "torch.optim.Adam", "_partial_": True}
+
+
+def test_refuses_what_the_command_refuses() -> None:
+    with pytest.raises(UserError, match=r"optimizer\.lr=-1 is refused: give a number above 0"):
+        compose("data=digits", "optimizer.lr=-1")
+    with pytest.raises(MissingConfigException, match="model/lenett"):
+        compose("model=lenett")
