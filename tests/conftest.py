@@ -1,10 +1,9 @@
-"""What the tests share: commands run as a user runs them, small image folders, and the real images where there are."""
+"""What the tests share: commands run as a user runs them, and small image folders."""
 
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.real_images import real_images  # noqa: F401 - a fixture
 
 SMALL = ["data=digits", "data.batch_size=32", "optimizer.lr=0.05", "trainer.max_epochs=1"]
 """A run of a few seconds, most of them spent importing."""
@@ -83,22 +84,4 @@ def image_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label, (name, test_count) in enumerate({"ant": 16, "bee": 17, "cow": 17}.items()):
         write_images(root / "train" / name, 40, label)
         write_images(root / "test" / name, test_count, label)
-    return root
-
-
-@pytest.fixture(scope="session")
-def real_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with train/<class>/* and test/<class>/* of CIFAR-10, as JPEG files."""
-    beside = Path(__file__).parents[2] / "shared" / "data"
-    place = Path(os.environ.get("LENET_LAB_CIFAR10_IMAGES", beside))
-    if (place / "train").is_dir():
-        return place
-    archive = place / "cifar10-jpeg.tar"
-    if not archive.is_file():
-        pytest.skip(
-            "needs CIFAR-10 as images: set LENET_LAB_CIFAR10_IMAGES to a folder with train/<class>/* and test/<class>/*"
-        )
-    root = tmp_path_factory.mktemp("cifar10")
-    with tarfile.open(archive) as tar:
-        tar.extractall(root, filter="data")
     return root

@@ -1,0 +1,202 @@
+"""Runs every block of every page: a page whose code fails, or prints anything else than it says, fails the tests.
+
+| fence | what happens |
+| --- | --- |
+| python with `>>>` | a doctest: what is printed must be what the page says; `...` stands for anything |
+| python | runs; it must print nothing, or the page would hide it |
+| console | each line after `$ ` is run by the shell, and must print what follows it |
+| any that begins `# some/path.ext` | written to that file |
+
+Where a figure depends on the processor, `# doctest: +NUMBER` allows it to be off by one in the last digit given.
+All blocks of a page share their names and a folder of their own. Any other fence is an error: nothing on a page goes
+unchecked.
+"""
+
+import contextlib
+import doctest
+import inspect
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sybil import Document, Example, Region, Sybil
+from sybil.evaluators.doctest import OutputChecker
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import PythonCodeBlockParser
+from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+from tests.real_images import find_real_images, real_images  # noqa: F401 - a fixture
+
+from lenet_lab.compose import compose
+from lenet_lab.data.cifar10 import CLASSES
+from lenet_lab.data.image_folder import ImageFolder
+from lenet_lab.data.image_set import ImageSet
+from lenet_lab.data.store import StoreWriter, open_store
+
+FILE = re.compile(r"(?:# @package .*\n)?# ([\w./-]+\.\w+)\n")  # Hydra wants its own line to be the first
+COLUMNS = "80"  # of the terminal that the pages show
+USERS_CACHE = Path(compose("data=cifar10")["data"]["cache"])
+PICTURES = "LENET_LAB_PICTURES"  # a folder that gets the pictures which the pages draw
+
+run_doctests = PythonCodeBlockParser(doctest_optionflags=doctest.ELLIPSIS)
+run_python = PythonEvaluator()
+
+
+def parse(document: Document) -> Iterable[Region]:
+    """Find what is to be done for each fence of a page."""
+    doctests = [region for region in run_doctests(document) if isinstance(region.parsed, doctest.Example)]
+    for region in FencedCodeBlockLexer(language=r".*", mapping={"language": "language", "source": "source"})(document):
+        source = region.lexemes["source"]
+        inside = [found for found in doctests if region.start <= found.start < region.end]
+        if inside:
+            yield from inside
+            continue
+        region.parsed = source
+        if FILE.match(source):
+            region.evaluator = write_file
+        elif region.lexemes["language"] == "python":
+            region.evaluator = run_silently
+        elif region.lexemes["language"] == "console":
+            region.evaluator = run_commands
+        else:
+            region.evaluator = refuse
+        yield region
+
+
+def write_file(example: Example) -> None:
+    """Write the file that the first line names."""
+    path = Path(FILE.match(example.parsed)[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(example.parsed)
+
+
+def refuse(example: Example) -> str:
+    """Fail: what no one checks would rot."""
+    return f"nothing checks a fence of this kind:\n{example.parsed}"
+
+
+def run_silently(example: Example) -> str | None:
+    """Run Python that must print nothing."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        run_python(example)
+    return f"the page does not show what this prints:\n{printed.getvalue()}" if printed.getvalue() else None
+
+
+def run_commands(example: Example) -> str | None:
+    """Run each command and compare what it prints with what the page says."""
+    blocks = re.split(r"^\$ ", example.parsed.replace("\\\n", ""), flags=re.MULTILINE)
+    if blocks[0].strip():
+        return f"a console block begins with a command, `$ …`, not with {blocks[0]}"
+    scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for block in blocks[1:]:
+        command, _, expected = block.partition("\n")
+        done = subprocess.run(  # noqa: S602 - the pages show what a person types into a shell
+            command,
+            shell=True,
+            env={**os.environ, "PATH": scripts, "COLUMNS": COLUMNS},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        lines = (line.rstrip() for line in done.stdout.splitlines())
+        printed = "\n".join(line for line in lines if line) + "\n"
+        wanted = "\n".join(line for line in expected.splitlines() if line) + "\n"
+        if not OutputChecker().check_output(wanted, printed, doctest.ELLIPSIS):
+            return f"$ {command}\nshould print\n{wanted}\nbut it ended with {done.returncode} and printed\n{printed}"
+        if done.returncode and not expected.startswith("error:"):
+            return f"$ {command}\nended with {done.returncode}"
+    return None
+
+
+def enter_folder(namespace: dict[str, Any]) -> None:
+    """Go to a new folder, which the blocks of the page have to themselves."""
+    namespace["_back"] = Path.cwd()
+    namespace["_folder"] = tempfile.mkdtemp(prefix="page-")
+    os.chdir(namespace["_folder"])
+    sys.path.insert(0, namespace["_folder"])  # as in a notebook: what lies here can be imported
+
+
+def leave_folder(namespace: dict[str, Any]) -> None:
+    """Keep the pictures, where that is asked for, and remove all else."""
+    os.chdir(namespace["_back"])
+    sys.path.remove(namespace["_folder"])
+    for name, module in list(sys.modules.items()):  # another page may have a module of the same name
+        if (getattr(module, "__file__", None) or "").startswith(namespace["_folder"]):
+            del sys.modules[name]
+    if PICTURES in os.environ:
+        for picture in Path(namespace["_folder"]).glob("*.png"):
+            shutil.copy(picture, os.environ[PICTURES])
+    shutil.rmtree(namespace["_folder"])
+
+
+@pytest.fixture(scope="session")
+def quiet_terminal() -> Iterator[pytest.MonkeyPatch]:
+    """Draw pictures without a screen, and keep decoded images and settings of the user's own out of the pages."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="cache-") as cache:
+        for name in ("LENET_LAB_DATA", "HYDRA_FULL_ERROR"):
+            patch.delenv(name, raising=False)
+        patch.setenv("MPLBACKEND", "agg")
+        patch.setenv("LENET_LAB_CACHE", cache)
+        yield patch
+
+
+@pytest.fixture(scope="session")
+def cifar10(request: pytest.FixtureRequest, quiet_terminal: pytest.MonkeyPatch) -> None:
+    """See to it that `data=cifar10` finds its images decoded: those that a run here has downloaded, or a stand-in.
+
+    The stand-in are the image files that other tests use too, a JPEG re-encoding in another order, so figures differ a
+    little from those of the original.
+    """
+    if has_downloaded_cifar10():
+        quiet_terminal.setenv("LENET_LAB_CACHE", str(USERS_CACHE))
+        return
+    if find_real_images() is None:
+        pytest.skip(
+            "the page needs CIFAR-10: run `python -m lenet_lab.train` once, which downloads it, or set "
+            "LENET_LAB_CIFAR10_IMAGES to a folder with train/<class>/* and test/<class>/*"
+        )
+    files = compose("data=image_folder", f"data.root={request.getfixturevalue('real_images')}")["data"]
+    data = compose("data=cifar10")["data"]
+    cache = Path(data["cache"])
+    source = {key: files[key] for key in inspect.signature(ImageFolder).parameters}
+    for split, images in zip(("train", "test"), ImageFolder(**source).load(), strict=True):
+
+        def fill(store: StoreWriter, images: ImageSet = images) -> None:
+            np.load(store.create(len(images), images.image_shape), mmap_mode="r+")[:] = images.images
+            store.finish(images.labels, CLASSES)  # the same ten, in the same order, under other names
+
+        open_store(cache, f"cifar10-{data['md5'][:16]}-{split}", fill)
+
+
+def has_downloaded_cifar10() -> bool:
+    """Tell whether a run on this machine has decoded the official archive."""
+    return any(USERS_CACHE.glob("cifar10-*-test-v*"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip a page that cannot run once, not once for each of its blocks."""
+    if has_downloaded_cifar10() or find_real_images() is not None:
+        return
+    blocks = [item for item in items if item.path.name == "cifar10.md"][1:]
+    items[:] = [item for item in items if item not in blocks]
+    config.hook.pytest_deselected(items=blocks)
+
+
+def pages(pattern: str, **rest: Any) -> Sybil:
+    """Make what collects the pages of this pattern."""
+    return Sybil(parsers=[parse], pattern=pattern, setup=enter_folder, teardown=leave_folder, **rest)
+
+
+pytest_collect_file = (
+    pages("notes/*.md", exclude="notes/cifar10.md", fixtures=["quiet_terminal"])
+    + pages("notes/cifar10.md", fixtures=["cifar10"])
+).pytest()

@@ -1,0 +1,141 @@
+"""The pages can be trusted: whatever is changed in one, the tests see it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = """\
+# A page
+
+```python
+>>> half = 0.5
+>>> half / 4
+0.125
+>>> 0.123  # doctest: +NUMBER
+0.12
+```
+
+```python
+total = 0
+for number in range(4):
+    total += number
+```
+
+```yaml
+# conf/model/small.yaml
+_target_: my.small
+```
+
+1. An exercise.
+
+   <details><summary>Solution</summary>
+
+   ```python
+   # my.py
+   small = 7
+   ```
+
+   ```python
+   >>> import my
+   >>> my.small + total
+   13
+   ```
+
+   </details>
+
+```console
+$ cat conf/model/small.yaml \\
+    | tail -1
+_target_: my.small
+$ printf 'one\\n\\ntwo three\\n' && echo picture > drawn.png
+one
+two ...
+```
+"""
+
+
+CHANGES = {
+    "printed": ("0.125", "0.126"),
+    "rounded": ("0.12\n", "0.14\n"),
+    "code": ("range(4)", "range(5)"),
+    "prints": ("total += number", "print(number)"),
+    "solution": ("\n   13", "\n   14"),
+    "file": ("small = 7", "small = 8"),
+    "output": ("_target_: my.small\n$", "_target_: my.other\n$"),
+    "elided": ("two ...", "three ..."),
+    "status": ("$ cat", "$ false &&"),
+    "unnamed": ("```yaml\n#", "```yaml\n"),
+    "unknown": ("```yaml\n# conf", "```json\n"),
+    "raises": ("half / 4", "half / 0"),
+    "command": ("$ printf", "printf"),
+}
+
+
+def run_pages(folder: Path, pages: dict[str, str], **environment: str) -> tuple[int, str]:
+    """Make these the notes of an otherwise empty project and run them; give pytest's status and output."""
+    (folder / "docs" / "notes").mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "conftest.py", folder / "docs")
+    (folder / "tests").mkdir()
+    for name in ("__init__.py", "real_images.py"):
+        shutil.copy(ROOT / "tests" / name, folder / "tests")
+    for name, page in pages.items():
+        (folder / "docs" / "notes" / f"{name}.md").write_text(page)
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "docs"],
+        cwd=folder,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+def test_every_block_is_run_and_pictures_are_kept_on_request(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    status, out = run_pages(tmp_path, {"page": PAGE}, LENET_LAB_PICTURES=str(tmp_path / "kept"))
+    assert status == 0, out
+    assert re.search(r"\b9 passed", out)  # doctests one by one, other blocks whole
+    assert (tmp_path / "kept" / "drawn.png").read_text() == "picture\n"
+
+
+def test_a_change_on_a_page_fails(tmp_path: Path) -> None:
+    assert [PAGE.count(old) for old, _ in CHANGES.values()] == [1] * len(CHANGES)
+    status, out = run_pages(tmp_path, {name: PAGE.replace(old, new) for name, (old, new) in CHANGES.items()})
+    assert status != 0
+    assert set(re.findall(r"^(?:FAILED|ERROR) docs/notes/(\w+)\.md", out, re.MULTILINE)) == set(CHANGES)
+
+
+# begin: notes
+NOTES = sorted((ROOT / "docs" / "notes").glob("*.md"))
+
+
+@pytest.mark.parametrize("note", NOTES, ids=lambda note: note.stem)
+def test_a_note_says_what_it_is_for_and_ends_with_two_exercises(note: Path) -> None:
+    text = note.read_text()
+    assert re.match(
+        r"# .+\n\nAfter this page you can\n\n(- .+\n(  .+\n)*)+\nRun all of it with `make notes PAGE=", text
+    )
+    assert f"`make notes PAGE={note.stem}`" in text
+    exercises = text.partition("\n## Exercises\n")[2]
+    assert len(re.findall(r"^\d\. ", exercises, re.MULTILINE)) == 2
+    assert len(re.findall(r"<summary>Solution</summary>", exercises)) == 2
+
+
+def test_a_changed_value_in_a_copy_of_a_note_fails(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "notes" / "autograd.md").read_text()
+    line = "tensor([[4.5000, 4.5000],\n        [4.5000, 4.5000]])"
+    assert page.count(line) == 1
+    place = page[: page.index(line)].count("\n")
+    status, out = run_pages(tmp_path, {"copy": page.replace(line, line.replace("4.5000]])", "4.5001]])"))})
+    assert status == 1, out
+    assert re.search(rf"FAILED docs/notes/copy\.md::line:{place},", out)
+
+
+# end: notes
