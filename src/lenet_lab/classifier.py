@@ -57,7 +57,7 @@ class Classifier(LightningModule):
         self.description = description
         self.metrics = EvaluationMetrics(classes)
         self.results: dict[str, float] = {}
-        """What the last validation and the last test measured: see `EvaluationMetrics.compute`."""
+        """What the last validation and the last test measured (see `lenet_lab.metrics.EvaluationMetrics.compute`)."""
         self._loss_sum: Tensor
         self._loss_steps = 0
 

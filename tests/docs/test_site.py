@@ -1,0 +1,299 @@
+"""The site as `make docs` builds it, and as a browser shows it.
+
+`LENET_LAB_SCREENSHOTS=DIR` keeps the screenshots of all pages in DIR; otherwise they are in pytest's temporary folder.
+"""
+
+import os
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageStat
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+import lenet_lab
+
+pytestmark = pytest.mark.slow  # each needs the site, which takes a quarter of a minute to build
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(str(path.relative_to(DOCS).with_suffix(".html")) for path in DOCS.rglob("*.md"))
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+BLOCKS = """\
+# Blocks
+
+```python
+>>> for number in range(2):
+...     print(number)
+...
+0
+
+1
+>>> number
+1
+```
+
+```python
+def double(number):
+
+    return 2 * number
+```
+
+```console
+$ python -m lenet_lab.train \\
+    seed=1
+lenet_lab train
+...
+$ ls
+```
+
+<details><summary>Solution</summary>
+
+```python
+>>> "a line that is wider than a phone is, and wider than what a desktop leaves between the two columns at its sides"
+```
+
+</details>
+
+| a | table | that | is | wider | than | a | phone | however | the | words | are | broken | and | set |
+| - | - | - | - | - | - | - | - | - | - | - | - | - | - | - |
+| a | table | that | is | wider | than | a | phone | however | the | words | are | broken | and | set |
+"""
+
+
+def sphinx(docs: Path, builder: str) -> subprocess.CompletedProcess[str]:
+    """Build pages that `make docs` has not prepared: `docs/../<builder>` from `docs`."""
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "--quiet", "-b", builder]
+    places = ["-d", docs.with_name("doctrees"), docs, docs.with_name(builder)]
+    return subprocess.run([*command, *places], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make docs` builds of the checkout; here it builds outside, and takes the environment for complete."""
+    build = tmp_path_factory.mktemp("build")
+    if (DOCS / "notes").is_dir():  # the page that draws these is run by a test of its own
+        shutil.copytree(DOCS / "notes" / "images", build / "pictures").touch()
+    made = f"{sys.prefix}/installed-dev"
+    done = subprocess.run(
+        ["make", "docs", f"BUILD={build}", f"VENV={sys.prefix}", f"--assume-old={made}"],
+        cwd=ROOT,
+        env={key: value for key, value in os.environ.items() if not key.startswith("MAKE")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert f"{build}/site/index.html" in done.stdout
+    return build / "site"
+
+
+@pytest.fixture(scope="module")
+def other_docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The docs of a project that has dropped the notes, and has a page of its own."""
+    docs = tmp_path_factory.mktemp("other") / "docs"
+    shutil.copytree(DOCS, docs, ignore=shutil.ignore_patterns("notes", "__pycache__"))
+    index = (docs / "index.md").read_text()
+    index, marked = re.subn(r"<!-- begin: notes -->\n.*<!-- end: notes -->\n", "", index, flags=re.DOTALL)
+    # begin: template
+    assert marked == 1
+    # end: template
+    if not marked:  # as in a project that was made from this one
+        index = "# Pages\n\n```{toctree}\nreference/lenet_lab\n```\n"
+    (docs / "index.md").write_text(f"{index}\n```{{toctree}}\nblocks\n```\n")
+    (docs / "blocks.md").write_text(BLOCKS)
+    return docs
+
+
+@pytest.fixture(scope="module")
+def other_site(other_docs: Path) -> Path:
+    done = sphinx(other_docs, "html")
+    assert (done.returncode, done.stderr) == (0, "")
+    return other_docs.with_name("html")
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    chosen = os.environ.get("LENET_LAB_SCREENSHOTS")
+    folder = Path(chosen).absolute() if chosen else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"screenshots: {folder}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("needs a browser: install Debian's package chromium, or Google Chrome")
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu", *quiet])
+        yield started
+        started.close()
+
+
+class Tab:
+    """A page of the browser, and all that went wrong in it."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.page: Page = context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on("console", self._on_console)
+        self.page.on("request", self._on_request)
+        self.page.on("requestfailed", lambda request: self.complaints.append(f"not loaded: {request.url}"))
+
+    def _on_console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"console: {message.text}")
+
+    def _on_request(self, request: Any) -> None:
+        if not request.url.startswith(("file:", "data:")):
+            self.complaints.append(f"leaves the machine: {request.url}")
+
+    def open(self, path: Path, query: str = "") -> Page:
+        self.page.goto(path.as_uri() + query)
+        return self.page
+
+    def check_content(self) -> None:
+        """Errors, headings and images; solutions are unfolded."""
+        self.page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        images = self.page.evaluate("Array.from(document.images, image => [image.src, image.naturalWidth])")
+        assert all(width > 0 for _, width in images), images
+        assert self.page.title().endswith("lenet_lab")
+        assert self.page.locator("h1, article h2").first.inner_text(timeout=5000).strip("¶ ")  # results have no h1
+        assert self.complaints == []
+
+    def check_width(self) -> None:
+        """Nothing sticks out: only code and tables scroll, inside themselves."""
+        wide = self.page.evaluate(
+            "[document.documentElement, ...document.querySelectorAll('.content, details')]"
+            ".filter(each => each.scrollWidth > each.clientWidth).map(each => each.outerHTML.slice(0, 200))"
+        )
+        assert wide == []
+
+    def shoot(self, file: Path) -> float:
+        """Take a picture of the whole page, which must show something, and give its brightness, 0 to 255."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=file, full_page=True)
+        with Image.open(file) as image:
+            colours = image.convert("RGB").getcolors(maxcolors=image.width * image.height)
+            assert colours is not None
+            assert len(colours) > 16
+            return float(ImageStat.Stat(image.convert("L")).median[0])
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    context = browser.new_context(viewport=DESKTOP, offline=True)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    yield Tab(context)
+    context.close()
+
+
+def look(tab: Tab, path: Path, screenshots: Path, query: str = "") -> None:
+    """See a page as readers do: by day, at night and on a phone."""
+    tab.page.set_viewport_size(DESKTOP)
+    tab.page.emulate_media(color_scheme="light")
+    tab.open(path, query)
+    tab.check_content()
+    tab.check_width()
+    light = tab.shoot(screenshots / f"{path.stem}.light.png")
+    tab.page.emulate_media(color_scheme="dark")
+    dark = tab.shoot(screenshots / f"{path.stem}.dark.png")
+    assert light > 200
+    assert dark < 55
+    tab.page.set_viewport_size(PHONE)
+    tab.check_width()
+    tab.shoot(screenshots / f"{path.stem}.phone.png")
+    assert tab.complaints == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_looks_right(page: str, tab: Tab, site: Path, screenshots: Path) -> None:
+    look(tab, site / page, screenshots)
+
+
+def test_the_reference_looks_right(tab: Tab, site: Path, screenshots: Path) -> None:
+    for page in ("reference/lenet_lab.html", "reference/lenet_lab.classifier.html", "reference/lenet_lab.schema.html"):
+        look(tab, site / page, screenshots)
+    tab.page.set_viewport_size(PHONE)
+    for path in (*site.glob("reference/*.html"), site / "_modules/lenet_lab/schema.html"):
+        tab.open(path)
+        tab.check_content()
+        tab.check_width()
+
+
+def test_every_kind_of_block_looks_right(tab: Tab, other_site: Path, screenshots: Path) -> None:
+    look(tab, other_site / "blocks.html", screenshots)
+
+
+def test_the_copy_button_takes_code_without_prompts_and_output(tab: Tab, other_site: Path) -> None:
+    page = tab.open(other_site / "blocks.html")
+    copied = []
+    for block in page.locator("article .highlight").all()[:3]:
+        block.hover()
+        block.locator("button.copybtn").click()
+        copied.append(page.evaluate("navigator.clipboard.readText()"))
+    assert copied == [
+        "for number in range(2):\n    print(number)\n\nnumber",
+        "def double(number):\n\n    return 2 * number",
+        "python -m lenet_lab.train \\\n    seed=1\nls",
+    ]
+    assert tab.complaints == []
+
+
+def test_the_search_finds_a_class(tab: Tab, site: Path, screenshots: Path) -> None:
+    page = tab.open(site / "index.html")
+    box = page.locator(".sidebar-search")
+    box.fill("BatchLoader")
+    box.press("Enter")
+    page.locator("#search-results a[href*='lenet_lab.data.loader.html']").first.wait_for(timeout=10_000)
+    look(tab, site / "search.html", screenshots, "?q=image")
+
+
+def test_the_theme_can_be_chosen(tab: Tab, site: Path, tmp_path: Path) -> None:
+    page = tab.open(site / "index.html")
+    assert tab.shoot(tmp_path / "before.png") > 200
+    page.locator(".theme-toggle:visible").click()
+    assert tab.shoot(tmp_path / "after.png") < 55
+    page.reload()
+    assert tab.shoot(tmp_path / "again.png") < 55
+
+
+def test_every_module_is_in_the_reference_once(site: Path) -> None:
+    modules = [module.name for module in pkgutil.walk_packages(lenet_lab.__path__, "lenet_lab.")]
+    public = {name for name in ["lenet_lab", *modules] if "._" not in name}
+    assert {path.stem for path in site.glob("reference/*.html")} == public
+    for name in public:
+        html = (site / f"reference/{name}.html").read_text()
+        names = re.findall(r'<dt class="sig[^>]*id="([^"]+)"', html)
+        assert f'id="module-{name}"' in html
+        assert len(names) == len(set(names))
+        assert all(each.startswith(f"{name}.") for each in names)
+
+
+def test_no_page_names_anything_to_be_fetched(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        tags = re.findall(r"<(?:link|script|img|iframe|source)\b[^>]*>", path.read_text())
+        assert [tag for tag in tags if re.search(r'(?:src|href)="(?:\w+:)?//', tag)] == [], path
+    for path in site.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(?:\w+:)?//", path.read_text()), path
+
+
+def test_a_broken_link_fails_the_build(other_docs: Path, other_site: Path) -> None:
+    """`other_site` has left what Sphinx has read, so that only this page is read again; "dummy" writes nothing."""
+    (other_docs / "blocks.md").write_text("# Blocks\n\n[nowhere](nowhere.md)\n")
+    done = sphinx(other_docs, "dummy")
+    assert done.returncode != 0
+    assert "nowhere.md" in done.stderr
