@@ -9,7 +9,7 @@ PIP := PIP_CONSTRAINT=requirements.lock PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/p
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 .PHONY: quickstart
 quickstart: $(VENV)/installed ## set up, then train LeNet on handwritten digits: no download of data, under a minute
@@ -23,11 +23,55 @@ test: $(VENV)/installed-dev ## run all tests
 test-fast: $(VENV)/installed-dev ## run the tests that take less than ten seconds each
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
 
+# begin: template
+# The second project takes the first one's environment, at the same path, instead of minutes to install another.
+.PHONY: check-new-project
+check-new-project: $(VENV)/installed-dev ## make a project from this one, with and without the notes, and run its checks
+	@set -eu; \
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; trap 'exit 1' INT TERM; \
+	project=$$folder/my_first_project; \
+	$(BIN)/python scripts/new_project.py "$$project"; \
+	$(MAKE) -C "$$project" lint quickstart test; \
+	mv "$$project/.venv" "$$folder"; rm -rf "$$project"; \
+	$(BIN)/python scripts/new_project.py "$$project" --without-notes; \
+	mv "$$folder/.venv" "$$project"; \
+	$(MAKE) -C "$$project" lint quickstart test-fast docs
+# end: template
+
+# begin: notes
+.PHONY: notes
+notes: $(VENV)/installed-dev ## run the pages of docs/notes and check what they print; one page: make notes PAGE=tensors
+	$(BIN)/python -m pytest --quiet docs/notes/$(if $(PAGE),$(PAGE).md)
+# end: notes
+
 .PHONY: lint
 lint: $(VENV)/installed-dev ## check style, docstrings and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+BUILD := build
+.PHONY: docs
+docs: $(VENV)/installed-dev ## build the site: build/site/index.html
+	rm -rf $(BUILD)/docs $(BUILD)/site
+	mkdir -p $(BUILD)
+	cp -R docs $(BUILD)/docs
+# begin: notes
+	[ ! -d $(BUILD)/pictures ] || cp $(BUILD)/pictures/* $(BUILD)/docs/notes/images
+# end: notes
+	$(BIN)/python -m sphinx -W --keep-going --quiet -d $(BUILD)/doctrees -E $(BUILD)/docs $(BUILD)/site
+	@echo "The first page: $(BUILD)/site/index.html"
+
+# begin: notes
+docs: $(BUILD)/pictures
+# Photographs must not be in the repository: where CIFAR-10 is on this machine, its page draws them for the site.
+$(BUILD)/pictures: docs/notes/cifar10.md | $(VENV)/installed-dev
+	rm -rf $@ $@.part
+	mkdir -p $@.part
+	cp docs/notes/images/* $@.part
+	LENET_LAB_PICTURES=$@.part $(BIN)/python -m pytest --quiet -rs $<
+	mv $@.part $@
+# end: notes
 
 .PHONY: format
 format: $(VENV)/installed-dev ## mend what can be mended without thought

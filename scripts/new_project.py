@@ -1,0 +1,461 @@
+"""Make a project of your own out of this one, under a name of your own, with a git history that starts today.
+
+    python scripts/new_project.py ../my_lab
+    python scripts/new_project.py ../somewhere/else --name my_lab --without-notes
+
+What is committed here is copied, and lenet_lab, lenet-lab and LENET_LAB become my_lab, my-lab and MY_LAB in contents
+and paths. What only the template needs, this program for one, stays behind. Nothing is installed or downloaded, and
+nothing is left when it fails. Exit status: 2 for something the user can mend, 1 for a fault of the template.
+"""
+
+from __future__ import annotations  # so that an older Python gets as far as the message about its age
+
+import argparse
+import html
+import importlib.util
+import io
+import keyword
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parents[1]
+STAYS_BEHIND = ("scripts/new_project.py", "tests/scripts/test_new_project.py")
+NOTES = "docs/notes/"
+MARKER = re.compile(r"\s*(?:#|<!--) (begin|end): (template|notes)(?: -->)?\s*")  # a line of nothing else
+LONGEST_NAME = 30  # characters; lines of 120 and tables in a terminal have to hold it
+
+# Names that cannot be read off the template's files.
+IMPORTED = {  # packages that are imported under another name than PyPI has for them, or that no one asks PyPI for
+    *("antlr4", "attr", "conftest", "dateutil", "functorch", "git", "google", "hydra", "piptools", "pil", "pip"),
+    *("pkg_resources", "setuptools", "sklearn", "torchgen", "xdist", "yaml"),
+}
+FOLDERS = {"build", "data", "dist", "runs"}  # made by a run or a build, and ignored by git
+CHECKPOINT_KEYS = {  # of Lightning's own; the package adds one that has its name
+    *("callbacks", "epoch", "global_step", "hparams_name", "hyper_parameters", "loops", "lr_schedulers"),
+    *("optimizer_states", "state_dict"),
+}
+
+
+class RefusedError(Exception):
+    """Something the user can mend; the text names the value, the cause and the cure in a line or two."""
+
+
+class TemplateError(Exception):
+    """A fault of the template or of a tool, not of what the user asked for."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the template, or of the project that it becomes."""
+
+    path: str  # from the root, with slashes
+    content: bytes  # of a symbolic link: where it points
+    executable: bool = False
+    link: bool = False
+
+
+# --- what the user asked for ---
+
+
+def check_spelling(name: str) -> None:
+    """Refuse what cannot be a package, whatever the template holds.
+
+    Raises:
+        RefusedError: it must be a Python identifier, and with dashes a name on PyPI, on every file system.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", name):
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()  # ü is u and two dots
+        near = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_").lstrip("0123456789_")
+        cure = f"try --name {near}" if len(near) > 1 and not keyword.iskeyword(near) else "give another with --name"
+        raise RefusedError(
+            f"the name {name!r} is refused: a package is a-z, 0-9 and _ only, two or more of them, "
+            f"from a letter to a letter or digit\n{cure}"
+        )
+    if len(name) > LONGEST_NAME:
+        raise RefusedError(
+            f"the name {name!r} is refused: it has {len(name)} characters, and {LONGEST_NAME} is the most\n"
+            "give a shorter one with --name"
+        )
+    if keyword.iskeyword(name):
+        raise RefusedError(f"the name {name!r} is refused: it is a keyword of Python\ngive another with --name")
+    if name in {*sys.stdlib_module_names, "test"}:  # which Python has, but does not count
+        raise RefusedError(
+            f"the name {name!r} is refused: a module of Python's own has it, and one would hide the other\n"
+            "give another with --name"
+        )
+
+
+def check_clashes(name: str, package: str, files: list[File]) -> None:
+    """Refuse a name that something else in the project has already.
+
+    Raises:
+        RefusedError: the name is that of the template, of a package it depends on, of a folder or of a checkpoint key.
+    """
+    if name == package:
+        cause = "the template itself has it"
+    elif name in dependencies(files) | IMPORTED:
+        cause = "a package that the project uses has it, and one would hide the other"
+    elif name in {file.path.split("/")[0].lower() for file in files} | FOLDERS:
+        cause = "a folder or file of the project has it"
+    elif name in CHECKPOINT_KEYS:
+        cause = "Lightning keeps something else under it in every checkpoint"
+    else:
+        return
+    raise RefusedError(f"the name {name!r} is refused: {cause}\ngive another with --name")
+
+
+def dependencies(files: list[File]) -> set[str]:
+    """Give the names of all packages in pyproject.toml and requirements.lock, as Python would spell them."""
+    import tomllib  # not there before Python 3.11
+
+    texts = {file.path: file.content.decode() for file in files if file.path in ("pyproject.toml", "requirements.lock")}
+    project = tomllib.loads(texts["pyproject.toml"])["project"]
+    wanted = list(project["dependencies"])
+    for extra in project.get("optional-dependencies", {}).values():
+        wanted += extra
+    wanted += texts.get("requirements.lock", "").splitlines()
+    found = (re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line) for line in wanted)
+    return {re.sub(r"[-.]", "_", name[0].lower()) for name in found if name}
+
+
+def check_target(folder: Path) -> Path:
+    """Give the absolute path of the folder to make.
+
+    Raises:
+        RefusedError: something is there already, it lies inside the template, or it has no parent folder.
+    """
+    # The last part is not resolved: a link that leads nowhere is something, too.
+    target = folder.resolve() if folder.name in ("", "..") else folder.parent.resolve() / folder.name
+    if os.path.lexists(target):
+        empty = target.is_dir() and not target.is_symlink() and os.access(target, os.R_OK) and not any(target.iterdir())
+        what = "an empty folder" if empty else "a folder" if target.is_dir() else "a file"
+        cure = f"remove it (rmdir {shlex.quote(str(folder))}) or give" if empty else "give"
+        raise RefusedError(f"{str(folder)!r} is {what} already, and stays as it is\n{cure} a path that is free")
+    if not target.parent.is_dir():
+        raise RefusedError(
+            f"{str(folder)!r} cannot be made: there is no folder {str(target.parent)!r}\n"
+            f"make it first: mkdir -p {shlex.quote(str(target.parent))}"
+        )
+    if target.is_relative_to(ROOT):
+        raise RefusedError(
+            f"{str(folder)!r} lies inside the template's own checkout, {ROOT}\n"
+            f"give a folder outside, such as {shlex.quote(os.path.relpath(ROOT.parent / target.name))}"
+        )
+    return target
+
+
+# --- what the template holds ---
+
+
+def git(folder: Path, *words: str) -> bytes:
+    """Give what git writes to stdout in `folder`.
+
+    Raises:
+        TemplateError: git ended with another status than 0.
+    """
+    # Inside a hook, git names its own repository in variables such as GIT_DIR, which go before the folder.
+    ours = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
+    done = subprocess.run(["git", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
+        raise TemplateError(f"git {words[0]} failed: {said[0]}")
+    return done.stdout
+
+
+def check_checkout() -> None:
+    """Refuse when HEAD is not to be had, or is not what the user sees in the folder.
+
+    Raises:
+        RefusedError: there is no git, no checkout, or a change that is not committed.
+    """
+    if shutil.which("git") is None:
+        raise RefusedError("git is not installed, and the files are copied with it\ninstall git, then try again")
+    try:
+        top = Path(os.fsdecode(git(ROOT, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
+        git(ROOT, "rev-parse", "--verify", "HEAD")
+        cause = "" if top.resolve() == ROOT else f"it lies in another one, {top}"
+    except TemplateError as error:
+        cause = str(error)
+    if cause:
+        raise RefusedError(f"{ROOT} is not a git checkout: {cause}\nget the template by git clone, not as an archive")
+    changes = git(ROOT, "status", "--porcelain", "-z", "--no-renames").split(b"\0")[:-1]
+    if changes:
+        first = os.fsdecode(changes[0][3:])  # two letters for the kind of change and a space go before
+        more = f" and {len(changes) - 1} more" if changes[1:] else ""
+        raise RefusedError(
+            f"{ROOT} has changes that are not committed: {first!r}{more}\n"
+            "commit them, or put them aside with git stash -u"
+        )
+
+
+def read_template() -> list[File]:
+    """Give all files of HEAD; file system and work tree are not looked at."""
+    files = []
+    with tarfile.open(fileobj=io.BytesIO(git(ROOT, "archive", "--format=tar", "HEAD"))) as archive:
+        for member in archive:
+            if member.issym():
+                files.append(File(member.name, os.fsencode(member.linkname), link=True))
+            elif (stream := archive.extractfile(member)) is not None:  # a folder has none
+                files.append(File(member.name, stream.read(), executable=bool(member.mode & 0o100)))
+    return files
+
+
+def package_of(files: list[File]) -> str:
+    """Give the name of the package in `src`.
+
+    Raises:
+        TemplateError: there is none, or more than one.
+    """
+    found = [file.path.split("/")[1] for file in files if re.fullmatch(r"src/\w+/__init__\.py", file.path)]
+    if len(found) != 1:
+        raise TemplateError(f"src/ should hold one package, not {len(found)}: {', '.join(found) or 'none'}")
+    return found[0]
+
+
+# --- what becomes of a file ---
+
+
+def renamer(old: str, new: str) -> Callable[[str], str]:
+    """Give a function that puts the new name for the old one, spelled the same way.
+
+    Separator and case are kept, so that lenet_lab, lenet-lab, LENET_LAB, LenetLab and "Lenet Lab" become my_lab,
+    my-lab, MY_LAB, MyLab and "My Lab".
+    """
+    pattern = re.compile("[-_ ]?".join(map(re.escape, old.split("_"))), re.IGNORECASE)
+
+    def spelled(match: re.Match[str]) -> str:
+        found = match[0]
+        separator = next((sign for sign in "-_ " if sign in found), "" if "_" in old else "_")
+        words = new.split("_")
+        if found.isupper():
+            words = [word.upper() for word in words]
+        elif not found.islower():
+            words = [word.capitalize() for word in words]
+        return separator.join(words)
+
+    return lambda text: pattern.sub(spelled, text)
+
+
+def rename_picture(svg: str, rename: Callable[[str], str]) -> str:
+    """Rename in a picture of a terminal, where each text says how wide it is and would else be squeezed or spread."""
+
+    def fit(match: re.Match[str]) -> str:
+        width, rest, text = match.groups()
+        renamed = rename(text)
+        if renamed == text:
+            return match[0]
+        width = float(width) * len(html.unescape(renamed)) / len(html.unescape(text))
+        return f'textLength="{width:g}"{rest}>{renamed}<'
+
+    return re.sub(r'textLength="([0-9.]+)"([^>]*)>([^<]+)<', fit, svg)
+
+
+def cut(text: str, sections: set[str], path: str) -> str:
+    """Take out all marker lines, and the named sections with what stands between theirs.
+
+    Args:
+        text: may hold sections one inside another.
+        sections: of "template" and "notes", those to take out.
+        path: of the file, for the error.
+
+    Raises:
+        TemplateError: a marker has no partner.
+    """
+    kept: list[str] = []
+    opened: list[str] = []
+    gap = False
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        if marker := MARKER.fullmatch(line):
+            edge, section = marker.groups()
+            if edge == "begin":
+                opened.append(section)
+            elif not opened or opened.pop() != section:
+                raise TemplateError(f"{path}:{number}: 'end: {section}' has no 'begin: {section}' before it")
+            gap = True
+        elif sections.isdisjoint(opened):
+            if gap and not line.strip() and not (kept and kept[-1].strip()):
+                continue  # the blank lines before and after what is gone are one and the same now
+            kept.append(line)
+            gap = False
+    if opened:
+        raise TemplateError(f"{path}: 'begin: {opened[-1]}' has no 'end: {opened[-1]}' after it")
+    while gap and kept and not kept[-1].strip():
+        kept.pop()
+    return "".join(kept)
+
+
+def convert(files: list[File], rename: Callable[[str], str], sections: set[str]) -> list[tuple[File, bool]]:
+    """Give the files of the new project, each with whether its content was renamed."""
+    left = [file for file in files if file.path not in STAYS_BEHIND]
+    if "notes" in sections:
+        left = [file for file in left if not file.path.startswith(NOTES)]
+    # an __init__.py that has lost all its modules has lost its use
+    emptied = {str(PurePosixPath(path).parent) for path in STAYS_BEHIND}
+    emptied -= {str(PurePosixPath(file.path).parent) for file in left if not file.path.endswith("/__init__.py")}
+    converted = []
+    for file in left:
+        path = PurePosixPath(file.path)
+        if path.name == "__init__.py" and str(path.parent) in emptied:
+            continue
+        content, changed = file.content, False
+        if b"\0" not in content:  # else it is no text; git goes by the same sign
+            text = content.decode(errors="surrogateescape")
+            trimmed = text if file.link else cut(text, sections, file.path)
+            if text and not trimmed:
+                continue  # the whole file was marked
+            fitted = rename_picture(trimmed, rename) if path.suffix == ".svg" else trimmed
+            renamed = rename(fitted)
+            content, changed = renamed.encode(errors="surrogateescape"), renamed != trimmed
+        converted.append((File(rename(file.path), content, file.executable, file.link), changed))
+    return converted
+
+
+# --- the project ---
+
+
+def write(file: File, folder: Path) -> None:
+    """Write a file, with the permissions that the user's umask allows."""
+    path = folder / file.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if file.link:
+        path.symlink_to(os.fsdecode(file.content))
+    else:
+        permissions = 0o777 if file.executable else 0o666
+        with open(path, "xb", opener=lambda name, flags: os.open(name, flags, permissions)) as stream:
+            stream.write(file.content)
+
+
+def tidy(project: Path) -> bool:
+    """Sort imports and break lines anew, as the length of the name and its place in the alphabet want it.
+
+    Returns:
+        Whether it was done: it needs ruff, in this Python or in the template's own environment.
+    """
+    own = ROOT / ".venv" / "bin" / "ruff"
+    if importlib.util.find_spec("ruff"):
+        ruff = [sys.executable, "-m", "ruff"]
+    elif os.access(own, os.X_OK):
+        ruff = [str(own)]
+    else:
+        return False
+    steps = (
+        ["check", "--fix", "--exit-zero"],
+        ["format"],
+        ["check", "--select", "E501", "--add-noqa"],  # text that a long name has made too long: ruff cannot wrap it
+    )
+    for command, *options in steps:
+        words = [*ruff, command, "--no-cache", "--quiet", *options, "."]
+        if subprocess.run(words, cwd=project, stdin=subprocess.DEVNULL, capture_output=True).returncode:
+            return False
+    return True
+
+
+def commit(project: Path, name: str) -> bool:
+    """Start a git history with all files.
+
+    Returns:
+        Whether there is a commit: without a user's name and address all is only staged.
+    """
+    git(project, "init", "--quiet", "-b", "main")
+    git(project, "add", "--all", "--force")  # by force, because a user's own ignore file may name some of it
+    known = ("-c", "user.useConfigOnly=true")  # no address that git makes up from the machine's name
+    try:
+        for who in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
+            git(project, *known, "var", who)
+    except TemplateError:
+        return False
+    # Nobody has written anything yet that were to be signed or examined: a signature would ask for a passphrase, and
+    # a hook may need what is not installed here (.pre-commit-config.yaml names tools in .venv).
+    unattended = ("-c", "commit.gpgsign=false", "-c", f"core.hooksPath={os.devnull}")
+    git(project, *known, *unattended, "commit", "--quiet", "-m", f"Start {name}")
+    return True
+
+
+def make(target: Path, name: str, files: list[File]) -> tuple[bool, bool]:
+    """Make the project beside its place and move it there when it is whole.
+
+    Returns:
+        Whether it is formatted, and whether it is committed.
+
+    Raises:
+        RefusedError: the parent folder cannot be written to.
+    """
+    try:
+        beside = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-")
+    except OSError as error:
+        raise RefusedError(
+            f"{str(target.parent)!r} cannot be written to: {error.strerror}\ngive a folder in a place of your own"
+        ) from error
+    with beside as place:
+        project = Path(place) / "project"  # one of its own, because the temporary one is closed to all others
+        for file in files:
+            write(file, project)
+        done = tidy(project), commit(project, name)
+        project.rename(target)
+    return done
+
+
+def main() -> None:
+    """Read the command line, make the project, say what comes next."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before anything has asked for the version
+        raise RefusedError("this Python is older than 3.11\ncall a newer one: python3.12 scripts/new_project.py ...")
+    description, _, details = (__doc__ or "").partition("\n")
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, epilog=details, formatter_class=layout)
+    parser.add_argument("folder", type=Path, help="the folder to make; it must not exist")
+    parser.add_argument("--name", help="of the Python package (default: the folder's name)")
+    parser.add_argument("--without-notes", action="store_true", help=f"leave out {NOTES} and what belongs to it")
+    arguments = parser.parse_args()
+
+    target = check_target(arguments.folder)
+    name = target.name if arguments.name is None else arguments.name
+    check_spelling(name)
+    check_checkout()
+    files = read_template()
+    package = package_of(files)
+    check_clashes(name, package, files)
+    sections = {"template", "notes"} if arguments.without_notes else {"template"}
+    converted = convert(files, renamer(package, name), sections)
+    formatted, committed = make(target, name, [file for file, _ in converted])
+
+    there = shlex.quote(str(arguments.folder))
+    texts = sum(changed for _, changed in converted)
+    paths = sum(f"/{name}/" in f"/{file.path}/" for file, _ in converted)
+    print(f"{name}: {len(converted)} files in {target}")
+    print(f"renamed: {package} to {name} in {texts} files and in the paths of {paths}")
+    if committed:
+        print(f"committed: Start {name}")
+    else:
+        print("not committed, but staged: git does not know your name and address; once you have told it, do")
+        print(f"  git -C {there} commit -m 'Start {name}'")
+    print("next:", f"  cd {there}", "  make quickstart", "  make test", sep="\n")
+    if not formatted:
+        print("and once, because there is no ruff here and the new name moves line breaks and the order of imports:")
+        print("  make format")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that it cleans up after itself
+    try:
+        main()
+    except RefusedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except (TemplateError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("error: interrupted; nothing was left behind", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None

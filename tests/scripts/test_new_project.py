@@ -1,0 +1,561 @@
+"""`python scripts/new_project.py`: a project of the user's own, or a line or two that say why not.
+
+Each test runs the program as a user does, in a copy of this checkout whose every file is committed.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import write_images
+
+ROOT = Path(__file__).parents[2]
+OLD_NAME = re.compile(rb"lenet[-_ ]?lab", re.IGNORECASE)
+LONG_NAME = "a_name_as_long_as_it_may_be_30"
+
+NOT_OURS = ("GIT_", "PYTEST", "LENET_LAB", "HYDRA", "EMAIL", "PYTHONPATH")
+IDENTITY = {f"GIT_{who}_{what}": "me@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+NOBODY = {key: value for key, value in os.environ.items() if not key.startswith(NOT_OURS)}
+NOBODY |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+ENVIRONMENT = NOBODY | IDENTITY
+
+Done = subprocess.CompletedProcess[str]
+
+
+def git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def files_of(folder: Path) -> list[str]:
+    return git(folder, "ls-files", "-z").split("\0")[:-1]
+
+
+def commit_all(folder: Path) -> None:
+    git(folder, "add", "--all", "--force")
+    git(folder, "commit", "--quiet", "-m", "All")
+
+
+def new_project(
+    template: Path, where: Path, *words: str | Path, python: tuple[str, ...] = (), **variables: str
+) -> Done:
+    return subprocess.run(
+        [sys.executable, *python, template / "scripts" / "new_project.py", *words],
+        cwd=where,
+        env=ENVIRONMENT | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def made(template: Path, where: Path, *words: str | Path, **rest: str) -> Path:
+    done = new_project(template, where, *words, **rest)
+    assert (done.returncode, done.stderr) == (0, "")
+    return where / words[0]
+
+
+def everything(*folders: Path) -> set[Path]:
+    return {path for folder in folders for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This checkout as it would be if all in it were committed."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs git, and a checkout made by git clone")
+    folder = tmp_path_factory.mktemp("template") / "checkout"
+    for name in git(ROOT, "ls-files", "-co", "--exclude-standard", "-z").split("\0")[:-1]:
+        if os.path.lexists(ROOT / name):  # else it is removed but still in the index
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
+    git(folder, "init", "--quiet", "-b", "main")
+    commit_all(folder)
+    return folder
+
+
+@pytest.fixture
+def clone(template: Path, tmp_path: Path) -> Path:
+    """A template that a test may change."""
+    git(tmp_path, "clone", "--quiet", str(template), "clone")
+    return tmp_path / "clone"
+
+
+@pytest.fixture(scope="module")
+def projects(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that holds `my_lab`, `bare_lab` (it has no notes) and one with a long name."""
+    place = tmp_path_factory.mktemp("projects")
+    made(template, place, "my_lab")
+    made(template, place, "bare_lab", "--without-notes")
+    made(template, place, "long", "--name", LONG_NAME)
+    return place
+
+
+@pytest.fixture(params=["my_lab", "bare_lab", "long"])
+def project(projects: Path, request: pytest.FixtureRequest) -> Path:
+    return projects / request.param
+
+
+# --- what it makes ---
+
+
+def test_it_says_what_it_did_and_what_comes_next(template: Path, tmp_path: Path) -> None:
+    (tmp_path / "a place").mkdir()
+    done = new_project(template, tmp_path, "a place/my_lab")
+    first, *_, committed, following, enter, quickstart, test = done.stdout.splitlines()
+    count = len(files_of(tmp_path / "a place" / "my_lab"))
+    assert first == f"my_lab: {count} files in {tmp_path / 'a place' / 'my_lab'}"
+    assert re.search(r"renamed: lenet_lab to my_lab in \d+ files and in the paths of \d+\n", done.stdout)
+    assert (committed, following) == ("committed: Start my_lab", "next:")
+    assert [enter, quickstart, test] == ["  cd 'a place/my_lab'", "  make quickstart", "  make test"]
+
+
+def test_no_trace_of_the_old_name_is_left(project: Path) -> None:
+    for name in files_of(project):
+        assert not OLD_NAME.search(name.encode()), name
+        assert not OLD_NAME.search((project / name).read_bytes()), name
+    assert not OLD_NAME.search(git(project, "log", "--format=fuller").encode())
+
+
+def test_all_else_is_as_it_was(template: Path, projects: Path) -> None:
+    project = projects / "my_lab"
+    renamed = {name.replace("lenet_lab", "my_lab") for name in files_of(template)}
+    left = renamed - set(files_of(project))
+    assert left == {"scripts/new_project.py", "tests/scripts/__init__.py", "tests/scripts/test_new_project.py"}
+    digits = "src/{}/data/digits.npz"
+    assert (project / digits.format("my_lab")).read_bytes() == (template / digits.format("lenet_lab")).read_bytes()
+    assert os.access(project / ".ci" / "run", os.X_OK)
+    modes = {line.split("\t")[1]: line.split()[0] for line in git(template, "ls-files", "-s").splitlines()}
+    for line in git(project, "ls-files", "-s").splitlines():
+        assert line.split()[0] == modes[line.split("\t")[1].replace("my_lab", "lenet_lab")]
+
+
+def test_the_folder_is_as_open_as_any_other(projects: Path) -> None:
+    (projects / "any").mkdir()
+    assert (projects / "my_lab").stat().st_mode == (projects / "any").stat().st_mode
+
+
+def test_it_has_one_commit_and_nothing_else(project: Path) -> None:
+    name = LONG_NAME if project.name == "long" else project.name
+    assert git(project, "log", "--format=%s").splitlines() == [f"Start {name}"]
+    assert git(project, "branch", "--show-current") == "main\n"
+    assert git(project, "status", "--porcelain", "--ignored") == ""
+
+
+def test_nothing_of_the_template_alone_is_left(project: Path) -> None:
+    marker = re.compile(rb"^\s*(#|<!--) (begin|end): (template|notes)\b", re.MULTILINE)
+    for name in files_of(project):
+        content = (project / name).read_bytes()
+        assert not marker.search(content), name
+        assert not re.search(rb"new[-_]project", content), name
+        assert not (b"\0" not in content and content.endswith(b"\n\n")), name
+
+
+def test_the_notes_are_left_out_on_demand_with_all_that_points_to_them(projects: Path) -> None:
+    assert not (projects / "bare_lab" / "docs" / "notes").exists()
+    for name in files_of(projects / "bare_lab"):
+        if not name.startswith(("docs/conftest.py", "tests/docs/")):  # they serve any notes, of the user's own, too
+            assert not re.search(rb"\bnotes/", (projects / "bare_lab" / name).read_bytes()), name
+    notes = [name for name in files_of(projects / "my_lab") if name.startswith("docs/notes/")]
+    assert notes
+
+
+def test_links_in_the_readme_lead_somewhere(project: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)[^):]*\)", (project / "README.md").read_text())
+    assert links
+    for link in links:
+        assert (project / link).exists(), link
+
+
+def test_it_passes_the_style_check(project: Path) -> None:
+    for words in (["check"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *words, "--no-cache", "--output-format=concise", "."]
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_texts_in_the_picture_keep_their_width(template: Path, projects: Path) -> None:
+    def widths(folder: Path) -> list[float]:
+        svg = (folder / "docs" / "images" / "quickstart.svg").read_text()
+        texts = re.findall(r'textLength="([0-9.]+)"[^>]*>([^<]+)</text>', svg)
+        return [float(width) / len(text.replace("&#160;", " ")) for width, text in texts if "_lab" in text]
+
+    assert widths(projects / "my_lab") == pytest.approx(widths(template), rel=1e-3)
+
+
+def test_odd_files(clone: Path, tmp_path: Path) -> None:
+    binary = b"\x89PNG\r\n\0" + bytes(range(256))
+    files = {
+        "odd/names.txt": b"lenet_lab lenet-lab LENET_LAB LENET-LAB LeNet Lab LenetLab lenetlab lenet_lab2 LeNet\n",
+        "odd/latin.txt": "naïve lenet_lab\r\n".encode("latin-1"),
+        "odd/lenet-lab.bin": binary,
+        "odd/ünï \tlenet_lab.txt": b"",
+        "odd/no_newline.md": b"a\n\n<!-- begin: template -->\nb\n<!-- end: template -->",
+        "odd/sections.md": (
+            b"a\n\n<!-- begin: template -->\n\nb\n\n<!-- begin: notes -->\nc\n<!-- end: notes -->\n"
+            b"<!-- end: template -->\n\nd\n  # begin: notes\n  e\n  # end: notes\n\n\nf `# begin: notes`\n"
+        ),
+        "odd/gone.py": b"# begin: template\nprint()\n# end: template\n",
+        "odd/gone_notes.py": b"# begin: notes\nX = 1\n# end: notes\n",
+    }
+    for name, content in files.items():
+        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).write_bytes(content)
+    (clone / "odd" / "link").symlink_to("../src/lenet_lab/train.py")
+    (clone / "odd" / "tool").write_text("#!/bin/sh\n")
+    (clone / "odd" / "tool").chmod(0o755)
+    commit_all(clone)
+
+    odd = made(clone, tmp_path, "my_lab") / "odd"
+    text = b"my_lab my-lab MY_LAB MY-LAB My Lab MyLab mylab my_lab2 LeNet\n"
+    assert (odd / "names.txt").read_bytes() == text
+    assert (odd / "latin.txt").read_bytes() == "naïve my_lab\r\n".encode("latin-1")
+    assert (odd / "my-lab.bin").read_bytes() == binary
+    assert (odd / "ünï \tmy_lab.txt").read_bytes() == b""
+    assert (odd / "no_newline.md").read_bytes() == b"a\n"
+    assert (odd / "sections.md").read_bytes() == b"a\n\nd\n  e\n\n\nf `# begin: notes`\n"
+    assert not (odd / "gone.py").exists()
+    assert (odd / "gone_notes.py").exists()
+    assert (odd / "link").readlink() == Path("../src/my_lab/train.py")
+    assert (odd / "link").is_file()
+    assert os.access(odd / "tool", os.X_OK)
+    bare = made(clone, tmp_path, "bare_lab", "--without-notes") / "odd"
+    assert (bare / "sections.md").read_bytes() == b"a\n\nd\n\n\nf `# begin: notes`\n"
+    assert not (bare / "gone_notes.py").exists()
+
+
+def test_a_package_of_tests_keeps_its_init_while_it_holds_others(clone: Path, tmp_path: Path) -> None:
+    (clone / "tests" / "scripts" / "test_other.py").write_text('"""Another."""\n')
+    commit_all(clone)
+    kept = made(clone, tmp_path, "my_lab") / "tests" / "scripts"
+    assert {path.name for path in kept.iterdir()} == {"__init__.py", "test_other.py"}
+
+
+def test_it_can_be_made_anywhere_under_any_name(template: Path, tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")  # another project around it
+    (tmp_path / "it's é").mkdir()
+    project = made(template, tmp_path, "it's é/My-Lab 2", "--name", "lab2")
+    assert (project / "src" / "lab2" / "train.py").is_file()
+    assert 'name = "lab2"' in (project / "pyproject.toml").read_text()
+
+
+# --- git and ruff of the user's own ---
+
+
+def test_without_an_identity_all_is_staged(template: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, template / "scripts" / "new_project.py", "my_lab"],
+        cwd=tmp_path,
+        env=NOBODY,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    project = tmp_path / "my_lab"
+    assert set(git(project, "status", "--porcelain").splitlines()) == {f"A  {name}" for name in files_of(project)}
+    (command,) = (line for line in done.stdout.splitlines() if "git -C" in line)
+    assert git(tmp_path, *shlex.split(command)[1:])
+    assert git(project, "log", "--format=%s") == "Start my_lab\n"
+
+
+def test_hooks_signing_and_ignored_files_of_the_user_do_not_matter(template: Path, tmp_path: Path) -> None:
+    hook = tmp_path / "hooks" / "pre-commit"
+    hook.parent.mkdir()
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    (tmp_path / "ignore").write_text("*.npz\n")
+    settings = {
+        "core.hooksPath": hook.parent,
+        "core.excludesFile": tmp_path / "ignore",
+        "commit.gpgSign": "true",
+        "gpg.program": "false",
+    }
+    config = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (key, value) in enumerate(settings.items()):
+        config |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": str(value)}
+    inside_a_hook = {"GIT_DIR": str(tmp_path / "other"), "GIT_INDEX_FILE": str(tmp_path / "index")}
+    project = made(template, tmp_path, "my_lab", **config, **inside_a_hook)
+    assert git(project, "status", "--porcelain") == ""
+    assert "src/my_lab/data/digits.npz" in files_of(project)
+
+
+def test_without_ruff_it_says_so(template: Path, tmp_path: Path) -> None:
+    done = new_project(template, tmp_path, "my_lab", python=("-S",))  # -S hides all that is installed
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "  make format"
+    assert git(tmp_path / "my_lab", "status", "--porcelain", "--ignored") == ""
+
+
+def test_the_ruff_of_the_template_will_do(clone: Path, tmp_path: Path) -> None:
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    (clone / ".venv" / "bin" / "ruff").symlink_to(Path(sys.executable).with_name("ruff"))
+    done = new_project(clone, tmp_path, "zoo_lab", python=("-S",))
+    assert done.returncode == 0, done.stderr
+    assert "make format" not in done.stdout
+    test_it_passes_the_style_check(tmp_path / "zoo_lab")
+
+
+# --- what it refuses ---
+
+
+def assert_refused(done: Done, *said: str) -> None:
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 2
+    for words in said:
+        assert words in done.stderr
+
+
+SPELLING = "a package is a-z, 0-9 and _ only"
+USED = "a package that the project uses has it"
+TAKEN = "a folder or file of the project has it"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("my-lab", (SPELLING, "try --name my_lab")),
+        ("1lab", (SPELLING, "try --name lab")),
+        ("my lab", (SPELLING, "try --name my_lab")),
+        ("My.Lab", (SPELLING, "try --name my_lab")),
+        ("ünïcode", (SPELLING, "try --name unicode")),
+        ("my\nlab", (r"'my\nlab'", SPELLING)),
+        ("my_lab\n", (SPELLING, "try --name my_lab")),
+        ("", (SPELLING, "give another with --name")),
+        ("x", (SPELLING, "give another with --name")),
+        ("PIL", (SPELLING,)),
+        ("_lab", (SPELLING,)),
+        ("lab_", (SPELLING,)),
+        ("../lab", (SPELLING,)),
+        ("CLASS", (SPELLING, "give another with --name")),
+        ("class", ("it is a keyword of Python",)),
+        ("json", ("a module of Python's own has it",)),
+        ("test", ("a module of Python's own has it",)),
+        ("a" * 31, ("it has 31 characters, and 30 is the most",)),
+        ("lenet_lab", ("the template itself has it",)),
+        *((name, (USED,)) for name in ("torch", "hydra", "hydra_core", "lightning", "torchvision", "pydantic")),
+        *((name, (USED,)) for name in ("numpy", "pil", "omegaconf", "yaml", "ruff", "conftest")),
+        *((name, (TAKEN,)) for name in ("tests", "scripts", "conf", "docs", "src", "data", "runs", "makefile")),
+        ("state_dict", ("Lightning keeps something else under it",)),
+    ],
+)
+def test_names_it_refuses(template: Path, tmp_path: Path, name: str, said: tuple[str, ...]) -> None:
+    done = new_project(template, tmp_path, "folder", "--name", name)
+    assert_refused(done, f"the name {name!r} is refused: ", *said)
+    assert everything(tmp_path) == set()
+
+
+def test_the_name_of_the_folder_is_refused_like_any_other(template: Path, tmp_path: Path) -> None:
+    assert_refused(new_project(template, tmp_path, "my-lab"), "'my-lab'", "try --name my_lab")
+    assert everything(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("full", ("'full' is a folder already", "give a path that is free")),
+        ("full/file", ("'full/file' is a file already",)),
+        ("empty", ("'empty' is an empty folder already", "remove it (rmdir empty)")),
+        ("dangling", ("'dangling' is a file already",)),
+        (".", ("'.' is a folder already",)),
+        ("", ("'.' is a folder already",)),
+        ("full/..", ("'full/..' is a folder already",)),
+        ("no/such/place", ("there is no folder", "make it first: mkdir -p ")),
+        ("full/file/place", ("there is no folder",)),
+        ("TEMPLATE/my_lab", ("lies inside the template's own checkout", "my_lab")),
+        ("TEMPLATE/src/my_lab", ("lies inside the template's own checkout",)),
+        ("TEMPLATE/.git/my_lab", ("lies inside the template's own checkout",)),
+        ("link_to_template/my_lab", ("lies inside the template's own checkout",)),
+        ("TEMPLATE", ("is a folder already",)),
+    ],
+)
+def test_folders_it_refuses(template: Path, tmp_path: Path, folder: str, said: tuple[str, ...]) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "link_to_template").symlink_to(template)
+    before = everything(tmp_path, template)
+    done = new_project(template, tmp_path, folder.replace("TEMPLATE", str(template)), "--name", "my_lab")
+    assert_refused(done, *said)
+    assert everything(tmp_path, template) == before
+
+
+def test_a_folder_inside_is_refused_with_the_one_beside(clone: Path, tmp_path: Path) -> None:
+    assert_refused(new_project(clone, clone, "my_lab"), "'my_lab' lies inside", "such as ../my_lab\n")
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A folder that nothing can be written to, not even by root."""
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    folder.chmod(0o500)
+    if not os.access(folder, os.W_OK):
+        yield folder
+    elif Path("/proc/self").exists():
+        yield Path("/proc")
+    else:
+        pytest.skip("root can write anywhere")
+    folder.chmod(0o700)
+
+
+def test_a_closed_parent_folder_is_refused(template: Path, tmp_path: Path, closed: Path) -> None:
+    done = new_project(template, tmp_path, closed / "my_lab")
+    assert_refused(done, f"{str(closed)!r} cannot be written to: ", "give a folder in a place of your own")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (["README.md"], "'README.md'\n"),
+        (["new file é"], "'new file é'\n"),
+        (["Makefile", "README.md", "b"], "'Makefile' and 2 more\n"),
+    ],
+    ids=["changed", "new", "several"],
+)
+def test_a_dirty_checkout_is_refused(clone: Path, tmp_path: Path, changed: list[str], said: str) -> None:
+    for name in changed:
+        (clone / name).write_text("changed")
+    done = new_project(clone, tmp_path, "my_lab")
+    assert_refused(done, f"{clone} has changes that are not committed: {said}", "git stash -u")
+    assert not (tmp_path / "my_lab").exists()
+
+
+@pytest.mark.parametrize("inside_another", [False, True])
+def test_an_archive_is_refused(template: Path, tmp_path: Path, inside_another: bool) -> None:
+    folder = tmp_path / "other" / "downloaded"
+    shutil.copytree(template, folder, ignore=shutil.ignore_patterns(".git"))
+    if inside_another:
+        git(folder.parent, "init", "--quiet")
+        commit_all(folder.parent)
+    done = new_project(folder, tmp_path, "my_lab", GIT_CEILING_DIRECTORIES="" if inside_another else str(tmp_path))
+    assert_refused(done, f"{folder} is not a git checkout", "get the template by git clone")
+    assert not (tmp_path / "my_lab").exists()
+
+
+def test_a_missing_git_is_refused(template: Path, tmp_path: Path) -> None:
+    assert_refused(new_project(template, tmp_path, "my_lab", PATH=str(tmp_path)), "git is not installed")
+    assert everything(tmp_path) == set()
+
+
+def test_an_older_python_is_refused(template: Path, tmp_path: Path) -> None:
+    pretend = "import runpy, sys; sys.version_info = (3, 9, 2, 'final', 0); del sys.argv[0]; "
+    pretend += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = new_project(template, tmp_path, "my_lab", python=("-c", pretend))
+    assert_refused(done, "this Python is older than 3.11")
+
+
+# --- what goes wrong ---
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<!-- begin: notes -->\n", "'begin: notes' has no 'end: notes'"),
+        ("a\n<!-- end: template -->\n", "odd.md:2: 'end: template' has no 'begin: template'"),
+        ("# begin: notes\n# begin: template\n# end: notes\n# end: template\n", "odd.md:3: 'end: notes' has no"),
+    ],
+    ids=["begin", "end", "crossed"],
+)
+def test_a_marker_without_partner_is_a_fault_of_ours(clone: Path, tmp_path: Path, text: str, said: str) -> None:
+    (clone / "odd.md").write_text(text)
+    commit_all(clone)
+    done = new_project(clone, tmp_path, "my_lab")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: odd.md")
+    assert said in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["clone"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "said"),
+    [
+        ("kill -TERM $PPID; sleep 20", 143, ""),
+        ("kill -INT $PPID; sleep 20", 130, "error: interrupted; nothing was left behind\n"),
+        ("echo no space left >&2; exit 128", 1, "error: git add failed: no space left\n"),
+    ],
+    ids=["terminated", "interrupted", "failed"],
+)
+def test_nothing_half_made_is_left(template: Path, tmp_path: Path, fault: str, status: int, said: str) -> None:
+    fake = tmp_path / "bin" / "git"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\n[ "$1" = add ] && {{ {fault}; }}\nexec {shlex.quote(str(shutil.which("git")))} "$@"\n')
+    fake.chmod(0o755)
+    (tmp_path / "place").mkdir()
+    done = new_project(template, tmp_path / "place", "my_lab", PATH=f"{fake.parent}:{os.environ['PATH']}")
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+    assert everything(tmp_path / "place") == set()
+
+
+# --- what can be done with it; `make check-new-project` does all of it, in an environment of its own ---
+
+
+@pytest.fixture
+def commands_of(tmp_path: Path) -> dict[str, str]:
+    """Variables for commands of `tmp_path/my_lab`, with what is installed here; the old package is out of reach."""
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "lenet_lab.py").write_text('raise ImportError("this is the old package")\n')
+    path = os.pathsep.join([str(tmp_path / "hidden"), str(tmp_path / "my_lab" / "src")])
+    return NOBODY | {"PYTHONPATH": path, "MY_LAB_CACHE": str(tmp_path / "cache"), "COLUMNS": "100"}
+
+
+def run(folder: Path, environment: dict[str, str], *words: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_its_quick_start_and_its_tests_pass(template: Path, tmp_path: Path, commands_of: dict[str, str]) -> None:
+    project = made(template, tmp_path, "my_lab")
+    imported = run(project, commands_of, "-c", "import my_lab; print(my_lab.__file__)")
+    assert imported.strip() == str(project / "src" / "my_lab" / "__init__.py")
+    shown = run(project, commands_of, "-m", "my_lab.train", "experiment=digits")
+    assert float(re.search(r"overall +([0-9.]+)%", shown)[1]) > 95
+    files = ["tests/test_conf.py", "tests/test_train.py", "tests/data"]  # about a minute, of three for all
+    options = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "--numprocesses=0"]
+    assert " passed" in run(project, commands_of, "-m", "pytest", *options, *files)
+    assert git(project, "status", "--porcelain") == ""
+
+
+@pytest.mark.slow
+def test_the_three_steps_of_the_readme(template: Path, tmp_path: Path, commands_of: dict[str, str]) -> None:
+    section = (ROOT / "README.md").read_text().partition("## Start your own project")[2].partition("\n## ")[0]
+    (python,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (yaml,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    shell = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL)).replace("\\\n", "")
+    data, sweep = re.findall(r"^python (-m my_lab.*)$", shell, re.MULTILINE)
+    for label, name in enumerate(["ant", "bee"]):
+        write_images(tmp_path / "images" / name, 20, label)
+
+    project = made(template, tmp_path, "my_lab")
+    for command in (data, sweep):
+        (project / "src" / "my_lab" / "models" / "small.py").write_text(python)
+        (project / "conf" / "model" / "small.yaml").write_text(yaml)
+        words = shlex.split(command.replace("DIR", str(tmp_path / "images")))
+        shown = run(project, commands_of, *words, "trainer.max_epochs=1")
+    assert shown.count("overall") == 4
+    assert shown.count("Small, ") == 2
+    test_it_passes_the_style_check(project)
+    run(project, commands_of, "-m", "mypy", "--cache-dir", tmp_path / "mypy")
+    options = ["-q", "-p", "no:cacheprovider", "--numprocesses=0"]
+    assert " passed" in run(project, commands_of, "-m", "pytest", *options, "tests/test_conf.py")
