@@ -43,6 +43,7 @@ from lenet_lab.data.store import StoreWriter, open_store
 
 FILE = re.compile(r"(?:# @package .*\n)?# ([\w./-]+\.\w+)\n")  # Hydra wants its own line to be the first
 COLUMNS = "80"  # of the terminal that the pages show
+SLOW = {"cifar10.md", "research.md"}  # all blocks or none: they build on each other
 USERS_CACHE = Path(compose("data=cifar10")["data"]["cache"])
 PICTURES = "LENET_LAB_PICTURES"  # a folder that gets the pictures which the pages draw
 
@@ -183,7 +184,10 @@ def has_downloaded_cifar10() -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip a page that cannot run once, not once for each of its blocks."""
+    """Mark pages that take long, and skip a page that cannot run once, not once for each of its blocks."""
+    for item in items:
+        if item.path.name in SLOW:
+            item.add_marker("slow")
     if has_downloaded_cifar10() or find_real_images() is not None:
         return
     blocks = [item for item in items if item.path.name == "cifar10.md"][1:]
