@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.doctest import OutputChecker
 from sybil.evaluators.python import PythonEvaluator
@@ -39,12 +40,15 @@ from lenet_lab.compose import compose
 from lenet_lab.data.cifar10 import CLASSES
 from lenet_lab.data.image_folder import ImageFolder
 from lenet_lab.data.image_set import ImageSet
-from lenet_lab.data.store import StoreWriter, open_store
+from lenet_lab.data.store import FORMAT, StoreWriter, open_store
 
-FILE = re.compile(r"(?:# @package .*\n)?# ([\w./-]+\.\w+)\n")  # Hydra wants its own line to be the first
+FILE = re.compile(
+    r"(?:# @package .*\n)?# ([\w./-]+\.(?:py|yaml|json|txt))\n"
+)  # Hydra wants its own line to be the first
 COLUMNS = "80"  # of the terminal that the pages show
 SLOW = {"cifar10.md", "research.md"}  # all blocks or none: they build on each other
-USERS_CACHE = Path(compose("data=cifar10")["data"]["cache"])
+CIFAR10 = compose("data=cifar10")["data"]
+USERS_CACHE = Path(CIFAR10["cache"])
 PICTURES = "LENET_LAB_PICTURES"  # a folder that gets the pictures which the pages draw
 
 run_doctests = PythonCodeBlockParser(doctest_optionflags=doctest.ELLIPSIS)
@@ -56,12 +60,14 @@ def parse(document: Document) -> Iterable[Region]:
     doctests = [region for region in run_doctests(document) if isinstance(region.parsed, doctest.Example)]
     for region in FencedCodeBlockLexer(language=r".*", mapping={"language": "language", "source": "source"})(document):
         source = region.lexemes["source"]
-        inside = [found for found in doctests if region.start <= found.start < region.end]
-        if inside:
-            yield from inside
-            continue
         region.parsed = source
-        if FILE.match(source):
+        if source.startswith(">>>"):
+            said = [part for part in doctest.DocTestParser().parse(source) if isinstance(part, str) and part.strip()]
+            if not said and "+SKIP" not in source:
+                yield from (found for found in doctests if region.start <= found.start < region.end)
+                continue
+            region.evaluator = refuse
+        elif FILE.match(source):
             region.evaluator = write_file
         elif region.lexemes["language"] == "python":
             region.evaluator = run_silently
@@ -72,16 +78,19 @@ def parse(document: Document) -> Iterable[Region]:
         yield region
 
 
-def write_file(example: Example) -> None:
+def write_file(example: Example) -> str | None:
     """Write the file that the first line names."""
     path = Path(FILE.match(example.parsed)[1])
+    if ".." in path.parts or path.is_absolute():
+        return f"{path} lies outside the folder of the page"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(example.parsed)
+    return None
 
 
 def refuse(example: Example) -> str:
     """Fail: what no one checks would rot."""
-    return f"nothing checks a fence of this kind:\n{example.parsed}"
+    return f"nothing checks this fence, or a part of it:\n{example.parsed}"
 
 
 def run_silently(example: Example) -> str | None:
@@ -121,14 +130,20 @@ def run_commands(example: Example) -> str | None:
 def enter_folder(namespace: dict[str, Any]) -> None:
     """Go to a new folder, which the blocks of the page have to themselves."""
     namespace["_back"] = Path.cwd()
+    namespace["_environment"] = dict(os.environ)
+    namespace["_threads"] = torch.get_num_threads()
     namespace["_folder"] = tempfile.mkdtemp(prefix="page-")
     os.chdir(namespace["_folder"])
     sys.path.insert(0, namespace["_folder"])  # as in a notebook: what lies here can be imported
 
 
 def leave_folder(namespace: dict[str, Any]) -> None:
-    """Keep the pictures, where that is asked for, and remove all else."""
+    """Keep the pictures, where that is asked for, and undo all else that a page may have done."""
     os.chdir(namespace["_back"])
+    os.environ.clear()
+    os.environ.update(namespace["_environment"])
+    torch.set_num_threads(namespace["_threads"])
+    torch.set_default_dtype(torch.float32)
     sys.path.remove(namespace["_folder"])
     for name, module in list(sys.modules.items()):  # another page may have a module of the same name
         if (getattr(module, "__file__", None) or "").startswith(namespace["_folder"]):
@@ -166,8 +181,7 @@ def cifar10(request: pytest.FixtureRequest, quiet_terminal: pytest.MonkeyPatch) 
             "LENET_LAB_CIFAR10_IMAGES to a folder with train/<class>/* and test/<class>/*"
         )
     files = compose("data=image_folder", f"data.root={request.getfixturevalue('real_images')}")["data"]
-    data = compose("data=cifar10")["data"]
-    cache = Path(data["cache"])
+    cache = Path(files["cache"])
     source = {key: files[key] for key in inspect.signature(ImageFolder).parameters}
     for split, images in zip(("train", "test"), ImageFolder(**source).load(), strict=True):
 
@@ -175,12 +189,17 @@ def cifar10(request: pytest.FixtureRequest, quiet_terminal: pytest.MonkeyPatch) 
             np.load(store.create(len(images), images.image_shape), mmap_mode="r+")[:] = images.images
             store.finish(images.labels, CLASSES)  # the same ten, in the same order, under other names
 
-        open_store(cache, f"cifar10-{data['md5'][:16]}-{split}", fill)
+        open_store(cache, cifar10_key(split), fill)
 
 
 def has_downloaded_cifar10() -> bool:
     """Tell whether a run on this machine has decoded the official archive."""
-    return any(USERS_CACHE.glob("cifar10-*-test-v*"))
+    return all((USERS_CACHE / f"{cifar10_key(split)}-v{FORMAT}").is_dir() for split in ("train", "test"))
+
+
+def cifar10_key(split: str) -> str:
+    """Give the name of its store, see `lenet_lab.data.cifar10`."""
+    return f"cifar10-{CIFAR10['md5'][:16]}-{split}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -106,6 +106,8 @@ def check_clashes(name: str, package: str, files: list[File]) -> None:
         cause = "the template itself has it"
     elif name in dependencies(files) | IMPORTED:
         cause = "a package that the project uses has it, and one would hide the other"
+    elif importlib.util.find_spec(name):
+        cause = "a package that is installed here has it, and one would hide the other"
     elif name in {file.path.split("/")[0].lower() for file in files} | FOLDERS:
         cause = "a folder or file of the project has it"
     elif name in CHECKPOINT_KEYS:
@@ -447,7 +449,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that it cleans up after itself
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # so that it cleans up after itself
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     try:
         main()
     except RefusedError as error:

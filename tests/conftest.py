@@ -41,7 +41,7 @@ def run_command(where: Path, module: str, *overrides: str, options: tuple[str, .
     chosen = [word.split("=", 1)[1] for word in overrides if word.startswith("hydra.run.dir=")]
     folder = where / (chosen[0] if chosen else "run")
     given = list(overrides) if chosen else [*overrides, f"hydra.run.dir={folder}"]
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LENET_LAB", "HYDRA"))}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LENET_LAB_", "HYDRA_"))}
     done = subprocess.run(
         [sys.executable, *options, "-m", f"lenet_lab.{module}", *given],
         cwd=where,

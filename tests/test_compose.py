@@ -27,11 +27,17 @@ def test_makes_no_folder_and_needs_none(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_takes_options_of_the_users_own(tmp_path: Path) -> None:
-    (tmp_path / "my conf" / "optimizer").mkdir(parents=True)
-    (tmp_path / "my conf" / "optimizer" / "mine.yaml").write_text("_target_: torch.optim.Adam\n_partial_: true\n")
-    config = compose("data=digits", "optimizer=mine", config_dir=tmp_path / "my conf")
+@pytest.mark.parametrize("name", ["my conf", "it's", 'a"b', "a=b,c", "[x]", "a{b}", "ü $x", "a\\b"])
+def test_takes_options_of_the_users_own(tmp_path: Path, name: str) -> None:
+    (tmp_path / name / "optimizer").mkdir(parents=True)
+    (tmp_path / name / "optimizer" / "mine.yaml").write_text("_target_: torch.optim.Adam\n_partial_: true\n")
+    config = compose("data=digits", "optimizer=mine", config_dir=tmp_path / name)
     assert config["optimizer"] == {"_target_": "torch.optim.Adam", "_partial_": True}
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        compose("data=digits", config_dir=tmp_path / "nowhere")
 
 
 def test_refuses_what_the_command_refuses() -> None:

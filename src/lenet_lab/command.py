@@ -55,6 +55,8 @@ def run_command(
             overrides = [word for word in words if "=" in word and not word.startswith("-")]
             print(usage(name, config_folder(), overrides, leaves_files))  # noqa: T201
             return
+        if not leaves_files and {"-m", "--multirun"} & set(words):
+            raise UserError(f"-m is refused: {name} shows one thing at a time and leaves no files. Call it for each.")
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
 
 

@@ -10,7 +10,7 @@ from lenet_lab.errors import UserError
 from lenet_lab.models.lenet import LeNet
 
 
-def test_the_chain_of_lenet_leads_from_the_loss_to_the_images() -> None:
+def test_the_chain_of_lenet_leads_from_the_loss_to_the_first_layer() -> None:
     nodes = step(LeNet(3, (32, 32), 10), (3, 32, 32), 10).backward
     assert [node.function.removesuffix("Backward0") for node in nodes] == [
         "NllLoss",
@@ -25,7 +25,7 @@ def test_the_chain_of_lenet_leads_from_the_loss_to_the_images() -> None:
         ["fc2.bias", "fc2.weight"],
         ["fc1.bias", "fc1.weight"],
         ["conv2.bias", "conv2.weight"],
-        ["conv1.bias", "conv1.weight", "images"],
+        ["conv1.bias", "conv1.weight"],
     ]
 
 
@@ -70,13 +70,45 @@ class Branched(nn.Module):
 def test_branches_join_and_unused_parameters_get_nothing() -> None:
     result = step(Branched(), (2, 6, 6), 5)
     add = next(node for node in result.backward if node.function == "AddBackward0")
-    assert add.leaves == ("images",)
+    assert add.leaves == ()
     assert [result.backward[number].function for number in add.next] == ["ConvolutionBackward0"]
     norms = {gradient.name: gradient.gradient_norm for gradient in result.gradients}
     assert norms["unused.weight"] is None
     assert norms["inside.weight"] is not None
 
 
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.only = nn.Linear(3, 5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.only(x.mean((2, 3)))
+        return logits, logits
+
+
+class Detached(Pair):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x)[0].detach()
+
+
+def test_changes_in_place_are_no_obstacle() -> None:
+    network = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(3, 5))
+    assert step(network, (3, 1, 1), 5).gradients[0].gradient_norm is not None
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Pair(), r"Pair gives a tuple for 4 images in training, not \(4, 5\)"),
+        (Detached(), "Detached has no parameter that its logits depend on"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_explained(network: nn.Module, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        step(network, (3, 6, 6), 5)
+
+
 def test_a_network_without_logits_is_explained() -> None:
-    with pytest.raises(UserError, match=r"Conv2d gives \(4, 5, 4, 4\) for 4 images, not \(4, 5\)"):
+    with pytest.raises(UserError, match=r"Conv2d gives \(4, 5, 4, 4\) for 4 images in training, not \(4, 5\)"):
         step(nn.Conv2d(2, 5, 3), (2, 6, 6), 5)

@@ -59,6 +59,7 @@ def test_a_network_of_the_users_own_as_json(command: Command, tmp_path: Path) ->
         (["image_size=32"], "image_size=32 is refused: give [height,width] in pixels"),
         (["format=xml"], "format=xml is refused: give table or json"),
         (["data=digits"], "data=digits is refused: this command has no group data"),
+        (["-m", "in_channels=1,3"], "-m is refused: anatomy shows one thing at a time"),
         (["image_size=[8,8]"], "model (lenet_lab.models.lenet.LeNet): LeNet needs images of at least 16x16 pixels"),
     ],
 )

@@ -74,6 +74,10 @@ CHANGES = {
     "unknown": ("```yaml\n# conf", "```json\n"),
     "raises": ("half / 4", "half / 0"),
     "command": ("$ printf", "printf"),
+    "text": ("0.125\n", "0.125\n\nassert False\n"),
+    "skipped": ("+NUMBER", "+SKIP"),
+    "outside": ("# conf/model", "# ../conf/model"),
+    "comment": ("total = 0\n", "# 3.14\nassert False\n"),
 }
 
 
@@ -110,6 +114,28 @@ def test_a_change_on_a_page_fails(tmp_path: Path) -> None:
     status, out = run_pages(tmp_path, {name: PAGE.replace(old, new) for name, (old, new) in CHANGES.items()})
     assert status != 0
     assert set(re.findall(r"^(?:FAILED|ERROR) docs/notes/(\w+)\.md", out, re.MULTILINE)) == set(CHANGES)
+
+
+def test_a_page_leaves_nothing_for_the_next(tmp_path: Path) -> None:
+    page = """\
+# A page
+
+```python
+import os
+import torch
+
+assert "LEAK" not in os.environ
+assert torch.get_default_dtype() == torch.float32
+assert torch.get_num_threads() != 3
+assert os.listdir() == []
+os.environ["LEAK"] = "1"
+torch.set_default_dtype(torch.float64)
+torch.set_num_threads(3)
+open("left", "w").close()
+```
+"""
+    status, out = run_pages(tmp_path, {"first": page, "second": page})
+    assert status == 0, out
 
 
 # begin: notes

@@ -131,7 +131,7 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
+    names = ("google-chrome", "chromium", "chromium-browser")
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
         pytest.skip("needs a browser: install Debian's package chromium, or Google Chrome")

@@ -481,10 +481,11 @@ def test_a_marker_without_partner_is_a_fault_of_ours(clone: Path, tmp_path: Path
     ("fault", "status", "said"),
     [
         ("kill -TERM $PPID; sleep 20", 143, ""),
+        ("kill -HUP $PPID; sleep 20", 129, ""),
         ("kill -INT $PPID; sleep 20", 130, "error: interrupted; nothing was left behind\n"),
         ("echo no space left >&2; exit 128", 1, "error: git add failed: no space left\n"),
     ],
-    ids=["terminated", "interrupted", "failed"],
+    ids=["terminated", "hung up", "interrupted", "failed"],
 )
 def test_nothing_half_made_is_left(template: Path, tmp_path: Path, fault: str, status: int, said: str) -> None:
     fake = tmp_path / "bin" / "git"

@@ -17,7 +17,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from lenet_lab.anatomy.gradients import step
-    from lenet_lab.anatomy.layers import take_apart
+    from lenet_lab.anatomy.layers import analyze
     from lenet_lab.anatomy.report import Anatomy, print_json, print_tables, to_plain
     from lenet_lab.instantiate import build_network
 
@@ -29,11 +29,14 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         model=type(network).__name__,
         image_shape=image_shape,
         num_classes=classes,
-        layers=take_apart(network, image_shape),
+        layers=analyze(network, image_shape),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         step=step(network, image_shape, classes) if config["gradients"] else None,
     )
-    print_json(anatomy) if config["format"] == "json" else print_tables(anatomy)
+    if config["format"] == "json":
+        print_json(anatomy)
+    else:
+        print_tables(anatomy)
     return to_plain(anatomy)
 
 

@@ -14,14 +14,14 @@ IMAGES = 4  # in the step: as many as in the tutorial's batch
 
 
 @dataclass(frozen=True)
-class Backward:
+class BackwardNode:
     """One node of the backward graph.
 
     Attributes:
         number: its place, counted from the loss, which is 0.
         function: its name, such as "ConvolutionBackward0".
         next: numbers of the nodes that it passes gradients on to.
-        leaves: what receives a gradient here: names of parameters, or "images".
+        leaves: names of the parameters that receive a gradient here.
     """
 
     number: int
@@ -52,7 +52,7 @@ class Step:
     """A forward and backward pass over random images with random labels."""
 
     loss: float
-    backward: list[Backward]
+    backward: list[BackwardNode]
     gradients: list[Gradient]
 
 
@@ -66,16 +66,20 @@ def step(network: nn.Module, image_shape: tuple[int, int, int], num_classes: int
     """
     network.train()
     network.zero_grad()
-    images = (2 * torch.rand(IMAGES, *image_shape) - 1).requires_grad_()
-    logits = network(images)
-    if logits.shape != (IMAGES, num_classes):
+    logits = network(2 * torch.rand(IMAGES, *image_shape) - 1)
+    given = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+    if given != (IMAGES, num_classes):
         raise UserError(
-            f"{type(network).__name__} gives {tuple(logits.shape)} for {IMAGES} images, not {(IMAGES, num_classes)}.\n"
+            f"{type(network).__name__} gives {given} for {IMAGES} images in training, not {(IMAGES, num_classes)}.\n"
             "A training step needs num_classes logits for each image: leave out gradients=true, or mend the network."
         )
+    if not logits.requires_grad:
+        raise UserError(
+            f"{type(network).__name__} has no parameter that its logits depend on, so there is no gradient to show.\n"
+            "Leave out gradients=true, or look for detach() and no_grad() in its forward."
+        )
     loss = F.cross_entropy(logits, torch.randint(num_classes, (IMAGES,)))
-    names = {id(parameter): name for name, parameter in network.named_parameters()}
-    graph = list(backward_graph(loss, {**names, id(images): "images"}))
+    graph = list(backward_graph(loss, {id(parameter): name for name, parameter in network.named_parameters()}))
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [
         Gradient(
@@ -89,7 +93,7 @@ def step(network: nn.Module, image_shape: tuple[int, int, int], num_classes: int
     return Step(float(loss.detach()), graph, gradients)
 
 
-def backward_graph(loss: Tensor, names: dict[int, str]) -> Iterator[Backward]:
+def backward_graph(loss: Tensor, names: dict[int, str]) -> Iterator[BackwardNode]:
     """Walk from `loss` along `grad_fn.next_functions`, nearest first, each node once.
 
     Args:
@@ -110,7 +114,7 @@ def backward_graph(loss: Tensor, names: dict[int, str]) -> Iterator[Backward]:
                 numbers[function] = len(numbers)
                 waiting.append(function)
             following.append(numbers[function])
-        yield Backward(numbers[node], node.name(), tuple(following), tuple(leaves))  # type: ignore[union-attr]
+        yield BackwardNode(numbers[node], node.name(), tuple(following), tuple(leaves))  # type: ignore[union-attr]
 
 
 def _leaf(function: Any) -> Tensor | None:

@@ -12,8 +12,8 @@ def operation(node: fx.Node) -> str:
 
 
 def shape(node: Any) -> tuple[int, ...]:
-    """Of the tensor that the node gives."""
-    return tuple(node.meta["val"].shape)
+    """Of the tensor that the node gives; of a number, and of several tensors, empty."""
+    return tuple(getattr(node.meta.get("val"), "shape", ())) if isinstance(node, fx.Node) else ()
 
 
 def arguments(node: fx.Node, *names: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What each operation of a network does to an image: shape, size formula, parameters, cost, receptive field."""
 
+import copy
 import math
 import warnings
 from collections.abc import Iterable, Mapping
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lenet_lab.anatomy.graph import operation, shape
-from lenet_lab.anatomy.receptive_field import NOTHING, PIXEL, View, look
+from lenet_lab.anatomy.receptive_field import NOTHING, PIXEL, ReceptiveField, receptive_field
 from lenet_lab.anatomy.window import Window, window
 from lenet_lab.errors import UserError
 
@@ -25,7 +27,7 @@ class Layer:
     Attributes:
         name: of the innermost module that it belongs to, such as "features.0"; empty for the network itself.
         operation: such as "conv2d".
-        output: shape without the batch.
+        output: shape, without the batch of one where that comes first.
         window: what slides over the image, for convolutions and poolings.
         parameters: those it is the first to use.
         macs: multiply-accumulates.
@@ -42,21 +44,20 @@ class Layer:
     receptive_field: tuple[int, int] | None
 
 
-def take_apart(network: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
+def analyze(network: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
     """Follow an image through a network, operation by operation, in evaluation mode.
 
     The operations are those of `torch.export`, the multiply-accumulates those of PyTorch's own `FlopCounterMode`, which
-    counts convolutions, matrix products and attention, two operations each; additions of a bias are not counted.
+    counts convolutions, matrix products and attention, two operations each; nothing else, no bias, no recurrence.
 
     Args:
-        network: float (B, C, H, W) to any one tensor; it is left in the mode it was in.
+        network: float (B, C, H, W) to anything; a copy of it is used.
         image_shape: (C, H, W).
 
     Raises:
         UserError: `torch.export` cannot follow the network.
     """
-    training = network.training
-    network.eval()
+    network = copy.deepcopy(network).eval()
     try:
         with warnings.catch_warnings(action="ignore"):  # deprecations inside torch
             program = torch.export.export(network, (torch.zeros(1, *image_shape),), strict=False)
@@ -65,10 +66,8 @@ def take_apart(network: nn.Module, image_shape: tuple[int, int, int]) -> list[La
             f"{type(network).__name__} cannot be followed by torch.export: {str(error).splitlines()[0]}\n"
             f"Does it take images of shape {image_shape}? Its forward must not choose its way by the pixels' values."
         ) from error
-    finally:
-        network.train(training)
     walk = _Walk(program, image_shape)
-    with torch.no_grad():
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # what is fused on a CPU the counter does not know
         walk.run(*_inputs(program, torch.zeros(1, *image_shape)))
     return walk.layers
 
@@ -94,31 +93,31 @@ class _Walk(fx.Interpreter):
         self.parameters: Mapping[str, str] = program.graph_signature.inputs_to_parameters
         self.images = program.graph_signature.user_inputs
         self.counted: set[str] = set()
-        self.views: dict[fx.Node, View | None] = {}
+        self.fields: dict[fx.Node, ReceptiveField | None] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         if n.op != "call_function":
-            self.views[n] = PIXEL if n.name in self.images else NOTHING
+            self.fields[n] = PIXEL if n.name in self.images else NOTHING
             return super().run_node(n)
         with FlopCounterMode(display=False) as counter:
             output = super().run_node(n)
         slides = window(n)
-        self.views[n] = look(n, slides, [self.views[node] for node in n.all_input_nodes])
+        self.fields[n] = receptive_field(n, slides, [self.fields[node] for node in n.all_input_nodes])
         if isinstance(output, Tensor):  # others are parts of a tuple that come as operations of their own
             self.layers.append(self._layer(n, slides, output, counter.get_total_flops() // 2))
         return output
 
     def _layer(self, node: fx.Node, slides: Window | None, output: Tensor, macs: int) -> Layer:
-        view = self.views[node]
+        field = self.fields[node]
         modules = list(node.meta.get("nn_module_stack", {}).values())
         return Layer(
             name=modules[-1][0] if modules else "",
             operation=operation(node),
-            output=tuple(output.shape[1:]),
+            output=tuple(output.shape[1:] if output.shape[:1] == (1,) else output.shape),
             window=slides,
             parameters=sum(self._first_used(node.all_input_nodes)),
             macs=macs,
-            receptive_field=view.clipped(self.image_size) if view else None,
+            receptive_field=field.clipped(self.image_size) if field else None,
         )
 
     def _first_used(self, nodes: Iterable[fx.Node]) -> Iterable[int]:

@@ -2,85 +2,106 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import fx
 
-from lenet_lab.anatomy.graph import operation, shape
+from lenet_lab.anatomy.graph import arguments, operation, shape
 from lenet_lab.anatomy.window import Pair, Window
 
-# Beside those that PyTorch itself marks as pointwise: each value of the output comes from one place of the input.
-KEEP = {
+# Beside those that PyTorch itself marks as pointwise. They count only where they leave height and width in place.
+KEEP_PLACES = {
     *("batch_norm", "dropout", "feature_dropout", "contiguous", "clone", "to", "alias", "detach"),
-    *("flatten", "unflatten", "view", "reshape", "permute", "transpose", "squeeze", "unsqueeze", "expand"),
-    *("cat", "stack", "chunk", "split", "getitem", "select", "channel_shuffle"),
+    *("cat", "chunk", "split", "getitem", "channel_shuffle", "view", "reshape", "squeeze", "unsqueeze", "expand"),
+    *("mean", "sum", "amax", "amin"),
 }
-MIX = {  # each value of the output comes from every place of the input
-    *("matmul", "bmm", "mm", "addmm", "einsum", "scaled_dot_product_attention", "softmax"),
-    *("group_norm", "instance_norm"),
-}
+USE_ALL_PLACES = {"group_norm", "instance_norm"}  # their mean and variance do
+REDUCE = {"mean", "sum", "amax", "amin"}
 
 
 @dataclass(frozen=True)
-class View:
-    """What one value sees of the image, in pixels: (vertical, horizontal).
+class ReceptiveField:
+    """Of one value; (vertical, horizontal), in pixels of the image.
 
     Attributes:
-        field: size of the part that it can depend on; infinite where that is all.
-        jump: from what one value sees to what its neighbour sees.
+        size: of the part that the value can depend on; infinite where that is all.
+        jump: from the part of one value to that of its neighbour.
+        flat: the values of all places are features of one vector now.
     """
 
-    field: tuple[float, float]
+    size: tuple[float, float]
     jump: tuple[float, float]
+    flat: bool = False
 
-    def through(self, slides: Window) -> "View":
-        """What one position of a window sees of the image."""
+    def through(self, slides: Window) -> "ReceptiveField":
+        """Give the field of what slides over these values."""
         spans = [dilation * (kernel - 1) for kernel, dilation in zip(slides.kernel, slides.dilation, strict=True)]
-        return View(
-            (self.field[0] + spans[0] * self.jump[0], self.field[1] + spans[1] * self.jump[1]),
+        return ReceptiveField(
+            (self.size[0] + spans[0] * self.jump[0], self.size[1] + spans[1] * self.jump[1]),
             (self.jump[0] * slides.stride[0], self.jump[1] * slides.stride[1]),
         )
 
     def clipped(self, image_size: Sequence[int]) -> Pair:
-        """The field, as far as it lies in an image of (height, width)."""
-        return int(min(self.field[0], image_size[0])), int(min(self.field[1], image_size[1]))
+        """The size, as far as it lies in an image of (height, width)."""
+        return int(min(self.size[0], image_size[0])), int(min(self.size[1], image_size[1]))
 
 
-NOTHING = View((0, 0), (1, 1))  # of the image: a parameter, a buffer
-PIXEL = View((1, 1), (1, 1))
-EVERYTHING = View((math.inf, math.inf), (1, 1))
+NOTHING = ReceptiveField((0, 0), (1, 1))  # a parameter, a buffer
+PIXEL = ReceptiveField((1, 1), (1, 1))
+EVERYTHING = ReceptiveField((math.inf, math.inf), (1, 1), flat=True)
 
 
-def look(node: fx.Node, slides: Window | None, views: Sequence[View | None]) -> View | None:
-    """Give what a value of this operation sees, from what its inputs see; None where that is not known here.
+def receptive_field(
+    node: fx.Node, slides: Window | None, inputs: Sequence[ReceptiveField | None]
+) -> ReceptiveField | None:
+    """Give the field of an operation from those of its inputs; None where it is not known here.
 
-    A branched network takes the largest view of the branches.
+    Where branches meet, that is the largest of theirs.
     """
-    if EVERYTHING in views or _mixes(node):
+    if all(field == NOTHING for field in inputs):
+        return NOTHING
+    if any(field is not None and math.inf in field.size for field in inputs) or _uses_all_places(node, inputs):
         return EVERYTHING
-    known = [NOTHING, *(view for view in views if view is not None)]
-    if len(known) <= len(views):
+    known = [field for field in inputs if field is not None]
+    if len(known) < len(inputs):
         return None
-    widest = View(
-        (max(view.field[0] for view in known), max(view.field[1] for view in known)),
-        (max(view.jump[0] for view in known), max(view.jump[1] for view in known)),
+    largest = ReceptiveField(
+        (max(field.size[0] for field in known), max(field.size[1] for field in known)),
+        (max(field.jump[0] for field in known), max(field.jump[1] for field in known)),
+        any(field.flat for field in known),
     )
     if slides:
-        return widest.through(slides)
-    pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
-    return widest if pointwise or operation(node) in KEEP or _only_channels(node) else None
-
-
-def _mixes(node: fx.Node) -> bool:
-    name, before = operation(node), shape(node.args[0]) if isinstance(node.args[0], fx.Node) else ()
-    if name == "linear":
-        return len(before) == 2  # after flattening; with more dimensions it mixes channels only
-    if name in ("mean", "sum", "amax", "amin"):
-        return shape(node)[-2:] != before[-2:]
-    return name in MIX or (name == "layer_norm" and not _only_channels(node))
-
-
-def _only_channels(node: fx.Node) -> bool:
+        return largest.through(slides)
     name = operation(node)
-    return name in ("linear", "mean", "sum", "amax", "amin") or (name == "layer_norm" and len(node.args[1]) == 1)  # type: ignore[arg-type]
+    if _is_flattening(node):
+        return replace(largest, flat=True)
+    pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
+    return largest if (pointwise or name in KEEP_PLACES) and (largest.flat or _keeps_places(node)) else None
+
+
+def _uses_all_places(node: fx.Node, inputs: Sequence[ReceptiveField | None]) -> bool:
+    name = operation(node)
+    if name == "linear":
+        return inputs[0] is not None and inputs[0].flat
+    if name in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
+        return shape(node)[-2:] == (1, 1)
+    if name in REDUCE:
+        given = arguments(node, "input", "dim")
+        dimensions = len(shape(given["input"]))
+        reduced = {number % dimensions for number in given.get("dim") or range(dimensions)}
+        return dimensions == 4 and reduced >= {2, 3}
+    return name in USE_ALL_PLACES
+
+
+def _is_flattening(node: fx.Node) -> bool:
+    return operation(node) in ("flatten", "view", "reshape") and len(shape(node)) == 2 < len(shape(node.args[0]))
+
+
+def _keeps_places(node: fx.Node) -> bool:
+    """Tell whether output and inputs are maps (B, C, H, W) of one height and width, as far as they are tensors."""
+    if operation(node) in ("chunk", "split"):
+        return bool(arguments(node, "input", "how", "dim").get("dim", 0) == 1)
+    sizes = [shape(tensor) for tensor in (node, *node.all_input_nodes) if shape(tensor)]
+    maps = [size for size in sizes if len(size) == 4 and size[-2:] != (1, 1)]
+    return len(shape(node)) == 4 and len({size[-2:] for size in maps}) == 1

@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from lenet_lab.anatomy.gradients import IMAGES, Backward, Gradient, Step
+from lenet_lab.anatomy.gradients import IMAGES, BackwardNode, Gradient, Step
 from lenet_lab.anatomy.layers import Layer
 from lenet_lab.terminal import LOG_WIDTH
 
@@ -90,7 +90,7 @@ def _table(*columns: str, left: int = 1) -> Table:
 
 def _layers(anatomy: Anatomy, with_sizes: bool) -> Table:
     sizes = [SIZE_FORMULA] if with_sizes else []
-    costs = ("parameters", "share", "MACs", "share", "sees")
+    costs = ("parameters", "share", "MACs", "share", "field")
     table = _table("layer", "operation", "output", "F/S/P", *sizes, *costs, left=4 + with_sizes)
     for layer in anatomy.layers:
         formulas = ["\n".join(layer.window.formulas) if layer.window else ""] if with_sizes else []
@@ -114,9 +114,9 @@ def _window(layer: Layer) -> str:
     slides = layer.window
     if slides is None:
         return ""
-    each = (slides.kernel, slides.stride, slides.padding)
-    text = "/".join(str(pair[0]) if pair[0] == pair[1] else "{}x{}".format(*pair) for pair in each)
-    return text if slides.dilation == (1, 1) else f"{text} D{max(slides.dilation)}"
+    dilation = () if slides.dilation == (1, 1) else (slides.dilation,)
+    each = (slides.kernel, slides.stride, slides.padding, *dilation)
+    return "/".join(str(pair[0]) if pair[0] == pair[1] else "{}x{}".format(*pair) for pair in each)
 
 
 def _cost(part: int, total: int) -> tuple[str, str]:
@@ -134,15 +134,16 @@ def _sizes(layers: Sequence[Layer]) -> Table:
 def _notes(anatomy: Anatomy) -> str:
     unused = anatomy.parameters - sum(layer.parameters for layer in anatomy.layers)
     lines = [
-        "\nF/S/P: kernel, stride and padding in pixels. MACs: multiply-accumulates for one image, without the "
-        "additions of biases. sees: the receptive field, height x width in pixels of the image."
+        "\nF/S/P: kernel, stride and padding in pixels, then dilation where there is one. MACs: multiply-accumulates "
+        "for one image in convolutions, matrix products and attention. "
+        "field: the receptive field, height x width in pixels of the image."
     ]
     if unused:
         lines.append(f"{unused:,} parameters are never used when the network runs.")
     return "\n".join(lines)
 
 
-def _backward(nodes: Sequence[Backward]) -> Table:
+def _backward(nodes: Sequence[BackwardNode]) -> Table:
     table = _table("", "backward, from the loss", "goes on to", "gives a gradient to", left=4)
     for node in nodes:
         table.add_row(str(node.number), node.function, ", ".join(map(str, node.next)), ", ".join(node.leaves))

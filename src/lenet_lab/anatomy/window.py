@@ -20,8 +20,8 @@ class Window:
         stride: from one position to the next.
         padding: on each side.
         dilation: between the taps of the kernel.
-        before: size of the input.
-        after: size of the output.
+        input_size: of the map that it slides over.
+        output_size: of the map that it leaves.
         rounds_up: a last position that does not fit is kept.
     """
 
@@ -29,8 +29,8 @@ class Window:
     stride: Pair
     padding: Pair
     dilation: Pair
-    before: Pair
-    after: Pair
+    input_size: Pair
+    output_size: Pair
     rounds_up: bool = False
 
     @property
@@ -39,13 +39,13 @@ class Window:
 
         F is what the kernel spans, with dilation D: D · (F − 1) + 1.
         """
-        each = (self.kernel, self.stride, self.padding, self.dilation, self.before, self.after)
+        each = (self.kernel, self.stride, self.padding, self.dilation, self.input_size, self.output_size)
         return tuple(dict.fromkeys(self._formula(*(pair[side] for pair in each)) for side in (0, 1)))
 
     def _formula(self, kernel: int, stride: int, padding: int, dilation: int, before: int, after: int) -> str:
         steps, rest = divmod(before - dilation * (kernel - 1) - 1 + 2 * padding, stride)
         if steps + bool(rest and self.rounds_up) + 1 != after:
-            return f"{after}"  # padding="same" with an even kernel puts more on one side than on the other
+            return f"{after}, as padding='same' keeps it"  # with an even kernel one side gets more than the other
         span = f"{kernel}" if dilation == 1 else f"({dilation}·({kernel} − 1) + 1)"
         quotient = f"({before} − {span} + 2·{padding}) / {stride}"
         if rest:
