@@ -14,7 +14,6 @@ unchecked.
 
 import contextlib
 import doctest
-import inspect
 import io
 import os
 import re
@@ -22,11 +21,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from sybil import Document, Example, Region, Sybil
@@ -34,21 +32,15 @@ from sybil.evaluators.doctest import OutputChecker
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
-from tests.real_images import find_real_images, real_images  # noqa: F401 - a fixture
 
-from lenet_lab.compose import compose
-from lenet_lab.data.cifar10 import CLASSES
-from lenet_lab.data.image_folder import ImageFolder
-from lenet_lab.data.image_set import ImageSet
-from lenet_lab.data.store import FORMAT, StoreWriter, open_store
+# begin: notes
+from tests.real_images import find_cifar10, find_real_images, keep_as_cifar10, unpack
 
-FILE = re.compile(
-    r"(?:# @package .*\n)?# ([\w./-]+\.(?:py|yaml|json|txt))\n"
-)  # Hydra wants its own line to be the first
+# end: notes
+
+# Hydra wants its own line to be the first.
+FILE = re.compile(r"(?:# @package .*\n)?# ([\w./-]+\.(?:py|yaml|json|txt))\n")
 COLUMNS = "80"  # of the terminal that the pages show
-SLOW = {"cifar10.md", "research.md"}  # all blocks or none: they build on each other
-CIFAR10 = compose("data=cifar10")["data"]
-USERS_CACHE = Path(CIFAR10["cache"])
 PICTURES = "LENET_LAB_PICTURES"  # a folder that gets the pictures which the pages draw
 
 run_doctests = PythonCodeBlockParser(doctest_optionflags=doctest.ELLIPSIS)
@@ -128,13 +120,17 @@ def run_commands(example: Example) -> str | None:
 
 
 def enter_folder(namespace: dict[str, Any]) -> None:
-    """Go to a new folder, which the blocks of the page have to themselves."""
+    """Go to a new folder, which the blocks of the page have to themselves, away from settings of the user's own."""
     namespace["_back"] = Path.cwd()
     namespace["_environment"] = dict(os.environ)
     namespace["_threads"] = torch.get_num_threads()
     namespace["_folder"] = tempfile.mkdtemp(prefix="page-")
+    namespace["_cache"] = tempfile.mkdtemp(prefix="cache-")
     os.chdir(namespace["_folder"])
     sys.path.insert(0, namespace["_folder"])  # as in a notebook: what lies here can be imported
+    os.environ.update(MPLBACKEND="agg", LENET_LAB_CACHE=namespace["_cache"])
+    for name in ("LENET_LAB_DATA", "HYDRA_FULL_ERROR"):
+        os.environ.pop(name, None)
 
 
 def leave_folder(namespace: dict[str, Any]) -> None:
@@ -152,54 +148,19 @@ def leave_folder(namespace: dict[str, Any]) -> None:
         for picture in Path(namespace["_folder"]).glob("*.png"):
             shutil.copy(picture, os.environ[PICTURES])
     shutil.rmtree(namespace["_folder"])
+    shutil.rmtree(namespace["_cache"])
 
 
-@pytest.fixture(scope="session")
-def quiet_terminal() -> Iterator[pytest.MonkeyPatch]:
-    """Draw pictures without a screen, and keep decoded images and settings of the user's own out of the pages."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="cache-") as cache:
-        for name in ("LENET_LAB_DATA", "HYDRA_FULL_ERROR"):
-            patch.delenv(name, raising=False)
-        patch.setenv("MPLBACKEND", "agg")
-        patch.setenv("LENET_LAB_CACHE", cache)
-        yield patch
+def pages(pattern: str, **rest: Any) -> Sybil:
+    """Make what collects the pages of this pattern."""
+    return Sybil(**{"parsers": [parse], "pattern": pattern, "setup": enter_folder, "teardown": leave_folder, **rest})
 
 
-@pytest.fixture(scope="session")
-def cifar10(request: pytest.FixtureRequest, quiet_terminal: pytest.MonkeyPatch) -> None:
-    """See to it that `data=cifar10` finds its images decoded: those that a run here has downloaded, or a stand-in.
-
-    The stand-in are the image files that other tests use too, a JPEG re-encoding in another order, so figures differ a
-    little from those of the original.
-    """
-    if has_downloaded_cifar10():
-        quiet_terminal.setenv("LENET_LAB_CACHE", str(USERS_CACHE))
-        return
-    if find_real_images() is None:
-        pytest.skip(
-            "the page needs CIFAR-10: run `python -m lenet_lab.train` once, which downloads it, or set "
-            "LENET_LAB_CIFAR10_IMAGES to a folder with train/<class>/* and test/<class>/*"
-        )
-    files = compose("data=image_folder", f"data.root={request.getfixturevalue('real_images')}")["data"]
-    cache = Path(files["cache"])
-    source = {key: files[key] for key in inspect.signature(ImageFolder).parameters}
-    for split, images in zip(("train", "test"), ImageFolder(**source).load(), strict=True):
-
-        def fill(store: StoreWriter, images: ImageSet = images) -> None:
-            np.load(store.create(len(images), images.image_shape), mmap_mode="r+")[:] = images.images
-            store.finish(images.labels, CLASSES)  # the same ten, in the same order, under other names
-
-        open_store(cache, cifar10_key(split), fill)
+collected = pages("notes/*.md", exclude="notes/cifar10.md")
 
 
-def has_downloaded_cifar10() -> bool:
-    """Tell whether a run on this machine has decoded the official archive."""
-    return all((USERS_CACHE / f"{cifar10_key(split)}-v{FORMAT}").is_dir() for split in ("train", "test"))
-
-
-def cifar10_key(split: str) -> str:
-    """Give the name of its store, see `lenet_lab.data.cifar10`."""
-    return f"cifar10-{CIFAR10['md5'][:16]}-{split}"
+# begin: notes
+SLOW = {"cifar10.md", "research.md"}  # all blocks or none: they build on each other
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -207,19 +168,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.name in SLOW:
             item.add_marker("slow")
-    if has_downloaded_cifar10() or find_real_images() is not None:
-        return
-    blocks = [item for item in items if item.path.name == "cifar10.md"][1:]
-    items[:] = [item for item in items if item not in blocks]
-    config.hook.pytest_deselected(items=blocks)
+    if find_cifar10() is None and find_real_images() is None:
+        blocks = [item for item in items if item.path.name == "cifar10.md"][1:]
+        items[:] = [item for item in items if item not in blocks]
+        config.hook.pytest_deselected(items=blocks)
 
 
-def pages(pattern: str, **rest: Any) -> Sybil:
-    """Make what collects the pages of this pattern."""
-    return Sybil(parsers=[parse], pattern=pattern, setup=enter_folder, teardown=leave_folder, **rest)
+def enter_folder_with_cifar10(namespace: dict[str, Any]) -> None:
+    """See to it that `data=cifar10` finds its images decoded: those that a run here has downloaded, or a stand-in."""
+    downloaded, images = find_cifar10(), find_real_images()
+    if downloaded is None and images is None:
+        pytest.skip(
+            "the page needs CIFAR-10: run `python -m lenet_lab.train` once, which downloads it, or set "
+            "LENET_LAB_CIFAR10_IMAGES to a folder with train/<class>/* and test/<class>/*"
+        )
+    enter_folder(namespace)
+    if downloaded:
+        os.environ["LENET_LAB_CACHE"] = str(downloaded)
+    else:
+        cache = Path(namespace["_cache"])
+        keep_as_cifar10(unpack(images, cache / "images"), cache)
 
 
-pytest_collect_file = (
-    pages("notes/*.md", exclude="notes/cifar10.md", fixtures=["quiet_terminal"])
-    + pages("notes/cifar10.md", fixtures=["cifar10"])
-).pytest()
+collected += pages("notes/cifar10.md", setup=enter_folder_with_cifar10)
+# end: notes
+
+pytest_collect_file = collected.pytest()

@@ -1,10 +1,18 @@
 """CIFAR-10 as images, where this machine has them; for the tests, and for the pages of the site."""
 
+import inspect
 import os
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from lenet_lab.compose import compose
+from lenet_lab.data.cifar10 import CLASSES
+from lenet_lab.data.image_folder import ImageFolder
+from lenet_lab.data.image_set import ImageSet
+from lenet_lab.data.store import FORMAT, StoreWriter, open_store
 
 
 def find_real_images() -> Path | None:
@@ -17,6 +25,15 @@ def find_real_images() -> Path | None:
     return archive if archive.is_file() else None
 
 
+def unpack(place: Path, folder: Path) -> Path:
+    """Give the folder of images that `find_real_images` has found; an archive is unpacked into `folder`."""
+    if place.is_file():
+        with tarfile.open(place) as tar:
+            tar.extractall(folder, filter="data")
+        return folder
+    return place
+
+
 @pytest.fixture(scope="session")
 def real_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with train/<class>/* and test/<class>/* of CIFAR-10, as JPEG files."""
@@ -25,9 +42,37 @@ def real_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(
             "needs CIFAR-10 as images: set LENET_LAB_CIFAR10_IMAGES to a folder with train/<class>/* and test/<class>/*"
         )
-    if place.is_dir():
-        return place
-    root = tmp_path_factory.mktemp("cifar10")
-    with tarfile.open(place) as tar:
-        tar.extractall(root, filter="data")
-    return root
+    return unpack(place, tmp_path_factory.mktemp("cifar10"))
+
+
+# begin: notes
+def find_cifar10() -> Path | None:
+    """Cache in which `data=cifar10` finds its images decoded, because a run here has downloaded them; else None."""
+    cache = Path(compose("data=cifar10")["data"]["cache"])
+    whole = all((cache / f"{_store(split)}-v{FORMAT}").is_dir() for split in ("train", "test"))
+    return cache if whole else None
+
+
+def keep_as_cifar10(images: Path, cache: Path) -> None:
+    """Put a stand-in where `data=cifar10` finds its images decoded.
+
+    Args:
+        images: train/<class>/* and test/<class>/*, a re-encoding in another order, so figures differ a little.
+        cache: a folder that no other run uses.
+    """
+    given = compose("data=image_folder", f"data.root={images}", f"data.cache={cache}")["data"]
+    source = ImageFolder(**{key: given[key] for key in inspect.signature(ImageFolder).parameters})
+    for split, decoded in zip(("train", "test"), source.load(), strict=True):
+
+        def fill(store: StoreWriter, decoded: ImageSet = decoded) -> None:
+            np.load(store.create(len(decoded), decoded.image_shape), mmap_mode="r+")[:] = decoded.images
+            store.finish(decoded.labels, CLASSES)  # the same ten in the same order, under other names
+
+        open_store(cache, _store(split), fill)
+
+
+def _store(split: str) -> str:
+    return f"cifar10-{compose('data=cifar10')['data']['md5'][:16]}-{split}"  # as lenet_lab.data.cifar10 names it
+
+
+# end: notes

@@ -127,15 +127,18 @@ import torch
 assert "LEAK" not in os.environ
 assert torch.get_default_dtype() == torch.float32
 assert torch.get_num_threads() != 3
-assert os.listdir() == []
+assert os.listdir() == os.listdir(os.environ["LENET_LAB_CACHE"]) == []
 os.environ["LEAK"] = "1"
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(3)
 open("left", "w").close()
 ```
 """
-    status, out = run_pages(tmp_path, {"first": page, "second": page})
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "mine").touch()
+    status, out = run_pages(tmp_path, {"first": page, "second": page}, LENET_LAB_CACHE=str(tmp_path / "cache"))
     assert status == 0, out
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["mine"]
 
 
 # begin: notes
