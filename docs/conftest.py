@@ -177,12 +177,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def enter_folder_with_cifar10(namespace: dict[str, Any]) -> None:
     """See to it that `data=cifar10` finds its images decoded: those that a run here has downloaded, or a stand-in."""
     downloaded, images = find_cifar10(), find_real_images()
+    enter_folder(namespace)  # it is left in any case
     if downloaded is None and images is None:
         pytest.skip(
             "the page needs CIFAR-10: run `python -m lenet_lab.train` once, which downloads it, or set "
             "LENET_LAB_CIFAR10_IMAGES to a folder with train/<class>/* and test/<class>/*"
         )
-    enter_folder(namespace)
     if downloaded:
         os.environ["LENET_LAB_CACHE"] = str(downloaded)
     else:
