@@ -40,7 +40,7 @@ IMPORTED = {  # packages that are imported under another name than PyPI has for 
     *("antlr4", "attr", "conftest", "dateutil", "functorch", "git", "google", "hydra", "piptools", "pil", "pip"),
     *("pkg_resources", "setuptools", "sklearn", "torchgen", "xdist", "yaml"),
 }
-FOLDERS = {"build", "data", "dist", "runs"}  # made by a run or a build, and ignored by git
+FOLDERS = {"build", "data", "dist", "runs", "mine"}  # made by a run, a build or the notes, and not in git
 CHECKPOINT_KEYS = {  # of Lightning's own; the package adds one that has its name
     *("callbacks", "epoch", "global_step", "hparams_name", "hyper_parameters", "loops", "lr_schedulers"),
     *("optimizer_states", "state_dict"),

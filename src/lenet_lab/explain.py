@@ -59,7 +59,7 @@ def _no_such_key(error: OmegaConfBaseException) -> str:
     parent, _, name = key.rpartition(".")
     given = next((word for word in sys.argv[1:] if word.split("=")[0] == key), key)
     siblings = sorted(map(str, error.parent_node)) if error.parent_node is not None else []
-    siblings = [sibling for sibling in siblings if sibling != "hydra"]
+    siblings = [sibling for sibling in siblings if sibling not in ("hydra", "folder", "choices")]
     where = f"keys of {parent}" if parent else "keys"
     allowed = f"\n{where}: {', '.join(siblings)}" if siblings else ""
     return f"{given} is refused: there is no such key{_meant(name, siblings)}{allowed}"

@@ -34,9 +34,18 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
         if isinstance(cause, UserError):
             raise cause from error
         if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException):
-            raise UserError(f"{key} ({node['_target_']}): {str(cause).splitlines()[0]}") from error
+            raise UserError(f"{key} ({node['_target_']}): {_reason(cause)}") from error
         raise
     return made
+
+
+def _reason(cause: Exception) -> str:
+    """Say in a line why: what Hydra was told by Python where a target cannot be imported, else the first line."""
+    while str(cause).startswith(("Error locating", "Error loading")) and isinstance(cause.__cause__, Exception):
+        cause = cause.__cause__
+    text = next(iter(str(cause).splitlines()), "")
+    named = isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException)
+    return text if named and text else f"{type(cause).__name__}: {text}"
 
 
 def build_each(nodes: dict[str, Config | None], key: str) -> list[Any]:

@@ -28,6 +28,27 @@ def test_fits_a_narrow_terminal(command: Command) -> None:
         assert shown in result.out
 
 
+@pytest.mark.slow
+def test_numbers_stay_whole_in_any_terminal(command: Command) -> None:
+    result = command("anatomy", COLUMNS="40")
+    assert "48,120" in result.out
+    assert "651,720" in result.out
+
+
+@pytest.mark.slow
+def test_says_what_is_odd_about_a_network(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(
+        "from torch import nn\n\n\n"
+        "def network(in_channels, image_size, num_classes):\n"
+        "    return nn.Sequential(nn.Softmax(1), nn.Flatten())\n"
+    )
+    result = command("anatomy", "model._target_=odd.network", "~model.hidden", "~model.conv_channels", COLUMNS="80")
+    assert result.status == 0, result.err
+    assert "no vector of 10 logits" in result.out
+    assert "the receptive field is not known after" in result.out
+    assert "N = (W" not in result.out
+
+
 def test_a_network_of_the_users_own_as_json(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from torch import nn\n"

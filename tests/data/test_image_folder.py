@@ -276,3 +276,26 @@ def test_reads_all_of_cifar10(real_images: Path, tmp_path: Path) -> None:
     row = 31_234  # decoded in another process than the first
     path = sorted((real_images / "train" / train.classes[train.labels[row]]).iterdir())[row % 5000]
     assert (train.images[row] == np.asarray(Image.open(path)).transpose(2, 0, 1)).all()
+
+
+SCRIPT = """\
+import lenet_lab.data.decode
+from lenet_lab.compose import compose
+from lenet_lab.data.image_folder import ImageFolder
+
+lenet_lab.data.decode.FILES_WORTH_A_POOL = 0
+lenet_lab.data.decode.os.sched_getaffinity = lambda process: {0, 1}
+ImageFolder("images", "cache", **{"channels": 3, "image_size": (8, 8), "resize": "stretch", "on_bad_file": "error",
+    "test_fraction": 0.2, "test_seed": 0}).load()
+"""
+
+
+def test_a_script_without_a_guard_ends_with_the_cure(tmp_path: Path) -> None:
+    """Each process that decodes imports the script, which must not wait for what the first import waits for."""
+    for name in ("ant", "bee"):
+        write_images(tmp_path / "images" / name, 10, 0)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert 'what it does belongs below `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]

@@ -540,7 +540,8 @@ def test_its_quick_start_and_its_tests_pass(template: Path, tmp_path: Path, comm
 
 @pytest.mark.slow
 def test_the_three_steps_of_the_readme(template: Path, tmp_path: Path, commands_of: dict[str, str]) -> None:
-    section = (ROOT / "README.md").read_text().partition("## Start your own project")[2].partition("\n## ")[0]
+    project = made(template, tmp_path, "my_lab")
+    section = (project / "README.md").read_text().partition("## Your own data and model")[2].partition("\n## ")[0]
     (python,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     (yaml,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
     shell = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL)).replace("\\\n", "")
@@ -548,7 +549,6 @@ def test_the_three_steps_of_the_readme(template: Path, tmp_path: Path, commands_
     for label, name in enumerate(["ant", "bee"]):
         write_images(tmp_path / "images" / name, 20, label)
 
-    project = made(template, tmp_path, "my_lab")
     for command in (data, sweep):
         (project / "src" / "my_lab" / "models" / "small.py").write_text(python)
         (project / "conf" / "model" / "small.yaml").write_text(yaml)

@@ -1,6 +1,7 @@
 """What each operation of a network does to an image: shape, size formula, parameters, cost, receptive field."""
 
 import copy
+import logging
 import math
 import warnings
 from collections.abc import Iterable, Mapping
@@ -60,12 +61,15 @@ def analyze(network: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer
     network = copy.deepcopy(network).eval()
     try:
         with warnings.catch_warnings(action="ignore"):  # deprecations inside torch
+            logging.disable()  # what it logs of an error comes with the error
             program = torch.export.export(network, (torch.zeros(1, *image_shape),), strict=False)
     except Exception as error:  # whatever the network's own code raises
         raise UserError(
             f"{type(network).__name__} cannot be followed by torch.export: {str(error).splitlines()[0]}\n"
             f"Does it take images of shape {image_shape}? Its forward must not choose its way by the pixels' values."
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     walk = _Walk(program, image_shape)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # what is fused on a CPU the counter does not know
         walk.run(*_inputs(program, torch.zeros(1, *image_shape)))

@@ -69,8 +69,14 @@ def print_tables(anatomy: Anatomy) -> None:
     console.print(f"{anatomy.model} for {images} images, {anatomy.num_classes} classes", style="bold")
     table = _layers(anatomy, with_sizes=True)
     fits = Measurement.get(console, console.options.update(width=10_000), table).maximum <= console.width
-    console.print(table if fits else _layers(anatomy, with_sizes=False))
     if not fits:
+        table = _layers(anatomy, with_sizes=False)
+        # where even that is too wide, lines of the terminal break, but no number does
+        console.width = max(
+            console.width, Measurement.get(console, console.options.update(width=10_000), table).maximum
+        )
+    console.print(table)
+    if not fits and any(layer.window for layer in anatomy.layers):
         console.print()
         console.print(_sizes(anatomy.layers))
     console.print(_notes(anatomy))
@@ -79,6 +85,7 @@ def print_tables(anatomy: Anatomy) -> None:
         console.print(_backward(anatomy.step.backward))
         console.print()
         console.print(_gradients(anatomy.step.gradients))
+        console.print("\n|weight|, |gradient|: Euclidean norms before the update; ratio: gradient to weight.")
 
 
 def _table(*columns: str, left: int = 1) -> Table:
@@ -138,6 +145,12 @@ def _notes(anatomy: Anatomy) -> str:
         "for one image in convolutions, matrix products and attention. "
         "field: the receptive field, height x width in pixels of the image."
     ]
+    if any(layer.receptive_field is None for layer in anatomy.layers):
+        lines.append("?: the receptive field is not known after an operation that mixes or moves places.")
+    if anatomy.layers and anatomy.layers[-1].output != (anatomy.num_classes,):
+        lines.append(
+            f"The last output is no vector of {anatomy.num_classes} logits: this network cannot be trained as it is."
+        )
     if unused:
         lines.append(f"{unused:,} parameters are never used when the network runs.")
     return "\n".join(lines)

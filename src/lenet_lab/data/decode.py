@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -15,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 from tqdm import tqdm
+
+from lenet_lab.data.store import GUARD
+from lenet_lab.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +103,10 @@ def decode_files(files: Sequence[str], target: Path, wanted: ImageFormat) -> Ite
         pool = ProcessPoolExecutor(min(cores, len(blocks)), mp_context=get_context("spawn"))
         try:
             yield from _report(pool.map(decode, blocks, starts), blocks, bar)
+        except BrokenProcessPool as error:
+            raise UserError(
+                f"The processes that decode images have died; what they said stands above.\n{GUARD}."
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import shutil
 import tempfile
@@ -57,6 +58,9 @@ class StoreWriter:
         (self._folder / "facts.json").write_text(json.dumps({"classes": classes, "skipped": skipped}))
 
 
+GUARD = 'A script is imported by the processes that it starts: what it does belongs below `if __name__ == "__main__":`'
+
+
 def open_store(cache: Path, key: str, make: Callable[[StoreWriter], None]) -> ImageSet:
     """Map the store `key` below `cache`; call `make` to fill it if nobody has yet.
 
@@ -72,6 +76,9 @@ def open_store(cache: Path, key: str, make: Callable[[StoreWriter], None]) -> Im
         UserError: `cache` cannot be written or has no room, or the store in it is damaged.
     """
     folder = cache / f"{key}-v{FORMAT}"
+    if not folder.is_dir() and getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A script without a guard, imported anew by a process that its first import has started and now waits for.
+        raise RuntimeError(GUARD)
     try:
         if not folder.is_dir():
             cache.mkdir(parents=True, exist_ok=True)
