@@ -176,11 +176,11 @@ def test_a_file_does_not_choose_where_to_download_from_or_to(
     code = (
         "from lenet_lab import evaluate; import hydra\n"
         "from hydra import initialize_config_dir\n"
-        "from lenet_lab.command import config_folder\n"
+        "from lenet_lab.command import OF_THE_SWEEP, config_folder\n"
         "from omegaconf import OmegaConf\n"
         "with initialize_config_dir(str(config_folder()), version_base='1.3'):\n"
         "    config = hydra.compose('evaluate', overrides=['checkpoint=bad.ckpt', 'folder=x'])\n"
-        "    config = OmegaConf.to_container(config)\n"
+        "    config = OmegaConf.to_container(OmegaConf.masked_copy(config, list(config.keys() - {*OF_THE_SWEEP})))\n"
         "    config['choices'] = dict.fromkeys(('data', 'model'), 'evaluate/from_checkpoint')\n"
         "    print(evaluate.complete(config)['data'])"
     )

@@ -1,5 +1,6 @@
 """Several devices: real processes that talk through gloo on this machine."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lenet_lab.errors import UserError
+from lenet_lab.processes import stand_alone
 from tests.conftest import SMALL, Command, Result, run_command
 
 
@@ -26,6 +29,7 @@ def test_two_devices_leave_one_run(two_devices: Result) -> None:
     assert sorted(path.name for path in two_devices.folder.iterdir()) == [
         "checkpoints",
         "config.yaml",
+        "curves.csv",
         "metrics.json",
         "tensorboard",
         "train.log",
@@ -88,3 +92,28 @@ def test_a_sweep_gives_each_job_one_folder(tmp_path: Path, devices: int) -> None
     (sweep,) = (tmp_path / "runs" / "train").iterdir()
     assert sorted(path.parent.name for path in sweep.rglob("metrics.json")) == ["0", "1"]
     assert len(list(sweep.rglob("config.yaml"))) == 2
+
+
+def test_a_command_forgets_the_allocation_it_is_called_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a batch script of SLURM, or in the shell that salloc gives."""
+    for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID", "RANK", "MASTER_PORT", "SLURM_CONF"):
+        monkeypatch.setenv(name, "2")
+    stand_alone()
+    assert not os.environ.keys() & {"SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID", "RANK", "MASTER_PORT"}
+    assert os.environ["SLURM_CONF"] == "2"
+
+
+def test_a_command_that_srun_has_started_several_times_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    with pytest.raises(UserError, match="srun has started this command 4 times"):
+        stand_alone()
+
+
+def test_several_nodes_need_slurm(command: Command) -> None:
+    result = command("train", *SMALL, "trainer.num_nodes=2")
+    assert result.status == 2
+    assert result.err.startswith("error: trainer.num_nodes=2 needs SLURM")
+    assert not result.folder.exists()
+    sweep = command("train", "-m", *SMALL, "trainer.num_nodes=2", "seed=1,2")
+    assert sweep.status == 2
+    assert sweep.err == result.err

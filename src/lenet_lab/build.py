@@ -5,16 +5,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 from torch.optim import Optimizer
 
-from lenet_lab.classifier import Schedule
+from lenet_lab.checkpoint import describe
+from lenet_lab.checkpoint_io import WholeCheckpointIO
+from lenet_lab.classifier import Classifier, Schedule
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.errors import UserError
-from lenet_lab.instantiate import build, build_each
-from lenet_lab.processes import cores_per_process, device_count
+from lenet_lab.instantiate import build, build_each, build_network
+from lenet_lab.processes import cores, device_count, launched_by_slurm
 from lenet_lab.schema import Loading
 
 Config = dict[str, Any]
@@ -48,34 +51,51 @@ def build_schedule(scheduler: Config | None) -> Schedule | None:
     return Schedule(build(arguments, "scheduler"), scheduler["interval"], scheduler.get("monitor"))
 
 
-def _threads(data: ImageDataModule, cores: int) -> int:
-    """As many threads as a batch can keep busy.
+def build_classifier(config: Config, data: ImageDataModule) -> Classifier:
+    """Make the classifier for these images; its weights come from torch's generator as it is now."""
+    return Classifier(
+        network=build_network(config["model"], data.train.image_shape, len(data.train.classes)),
+        classes=data.train.classes,
+        optimizer=build_optimizer(config["optimizer"]),
+        schedule=build_schedule(config["scheduler"]),
+        description=describe(config, data.train),
+    )
+
+
+def threads(data: ImageDataModule, networks: int = 1) -> int:
+    """As many threads as a batch, one for each network, can keep busy.
 
     With more, a step of LeNet at batch 4 is no faster, and a hundred times slower as soon as another program wants the
     same cores: OpenMP's threads then wait for each other in busy loops, each for a core that the other holds.
     """
-    return max(1, min(cores, data.batch_size * math.prod(data.train.image_shape) // VALUES_A_THREAD))
+    values = networks * data.batch_size * math.prod(data.train.image_shape)
+    return max(1, min(cores(), values // VALUES_A_THREAD))
 
 
-def _steps(settings: Config, data: ImageDataModule, devices: int) -> int:
+def limited(batches: int, limit: int | float) -> int:
+    """How many of an epoch's batches `trainer.limit_…_batches` leaves."""
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def _steps(settings: Config, data: ImageDataModule, processes: int) -> int:
     """Optimizer steps of an epoch, at least 1."""
-    batches = math.ceil(len(data.train_rows) / (data.batch_size * devices))
-    limit = settings["limit_train_batches"]
-    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    batches = limited(math.ceil(len(data.train_rows) / (data.batch_size * processes)), settings["limit_train_batches"])
     return max(batches // int(settings["accumulate_grad_batches"]), 1)
 
 
 def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callback], loggers: list[Any]) -> Trainer:
     """Make the Trainer and give this process its share of the cores; Lightning's own bar and tables stay off."""
     settings = config["trainer"]
-    devices = device_count(settings)
-    torch.set_num_threads(config["threads"] or _threads(data, cores_per_process(devices)))
+    processes = device_count(settings) * settings["num_nodes"]
+    torch.set_num_threads(config["threads"] or threads(data))
     trainer: Trainer = build(
         # on small data the running loss is reported at least once an epoch
-        {**settings, "log_every_n_steps": min(settings["log_every_n_steps"], _steps(settings, data, devices))},
+        {**settings, "log_every_n_steps": min(settings["log_every_n_steps"], _steps(settings, data, processes))},
         "trainer",
         callbacks=callbacks,
         logger=loggers or False,
+        # SLURM itself requeues a job, which goes on from last.ckpt; Lightning would cut in, in the middle of an epoch
+        plugins=[WholeCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if launched_by_slurm() else [])],
         default_root_dir=config["folder"],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # it would bring Lightning, which a refusal need not wait for
 
 KEY = "lenet_lab"
 NOT_KEPT = {"mirrors", "md5", "cache"}  # of `data`: they concern a machine, and a stranger's file must not choose them
+TOGETHER = "together"
+"""Key of what networks that train together need to go on (see `lenet_lab.sweeps.member`)."""
 NO_CHECKPOINT = (  # what reading a file that is none can raise
     pickle.UnpicklingError,
     RuntimeError,
@@ -126,6 +128,12 @@ def load_weights(classifier: "Classifier", path: Path) -> None:
         raise UserError(
             f"checkpoint={path} does not fit this network: {reason}\nGive the model= it was trained with."
         ) from error
+
+
+def trained_together(path: Path) -> bool:
+    """Tell whether a checkpoint is of a network that was trained together with others; raises as `read_checkpoint`."""
+    read_checkpoint.cache_clear()
+    return TOGETHER in read_checkpoint(path)
 
 
 def check_images(path: Path, images: ImageSet) -> None:

@@ -30,6 +30,13 @@ class Schedule:
     interval: Literal["step", "epoch"] = "step"
     monitor: str | None = None
 
+    def start(self, optimizer: Optimizer, steps: int, epochs: int | None) -> Any:
+        """Make the scheduler of a run of so many optimizer steps and epochs."""
+        length = steps if self.interval == "step" else epochs
+        return self.make(
+            optimizer, **{key: length for key, value in self.make.keywords.items() if value == "run_length"}
+        )
+
 
 class Classifier(LightningModule):
     """Trains any network that maps images to logits, with cross entropy.
@@ -133,10 +140,8 @@ class Classifier(LightningModule):
         if self.schedule is None:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
-        length = steps if self.schedule.interval == "step" else self.trainer.max_epochs
-        known = {key: length for key, value in self.schedule.make.keywords.items() if value == "run_length"}
         scheduler = {
-            "scheduler": self.schedule.make(optimizer, **known),
+            "scheduler": self.schedule.start(optimizer, steps, self.trainer.max_epochs),
             "interval": self.schedule.interval,
             "monitor": self.schedule.monitor,
         }

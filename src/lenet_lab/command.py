@@ -10,8 +10,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,7 +25,32 @@ from lenet_lab.errors import UserError
 Config = dict[str, Any]
 
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"  # with a user's error too; Hydra's own switch for it
+OF_THE_SWEEP = ("launcher", "sweeper")
+"""Groups that say how jobs run, and are no part of what a job is."""
+EXIT_INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C has ended
 EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
+
+
+@dataclass(frozen=True)
+class Command:
+    """A front door.
+
+    Attributes:
+        name: of the command, of its module and of its file in `conf`.
+        complete: from what Hydra composed to a checked configuration; quick, for it runs before the folder is made.
+        run: does the work on one device, from a checked configuration; gives the metrics, or what it has found.
+    """
+
+    name: str
+    complete: Callable[[Config], Config]
+    run: Callable[[Config], dict[str, Any]]
+
+    current: ClassVar["Command"]
+
+    @property
+    def module(self) -> str:
+        """Where it can be imported from, in another process."""
+        return f"lenet_lab.{self.name}"
 
 
 def run_command(
@@ -33,9 +59,9 @@ def run_command(
     """Be the command `python -m lenet_lab.<name>`.
 
     Args:
-        name: of the command, of its module and of its file in `conf`.
-        complete: from what Hydra composed to a checked configuration; quick, for it runs before the folder is made.
-        run: does the work on one device, from a checked configuration; gives the metrics, or what it has found.
+        name: see `Command`, as for the next two.
+        complete: from what Hydra composed to a checked configuration.
+        run: does the work.
         leaves_files: in a run folder, that is; without one the command only shows something, on this device.
     """
 
@@ -45,7 +71,7 @@ def run_command(
             metrics = _run_in_folder(name, config, run) if leaves_files else run(config)
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
-    CheckBeforeStart.complete = staticmethod(complete)
+    Command.current = Command(name, complete, run)
     words = sys.argv[1:]
     # Where Hydra would print its own report, a page long, this makes it raise instead.
     with user_errors(), env_override({"HYDRA_FULL_ERROR": "1"}):
@@ -57,16 +83,20 @@ def run_command(
             return
         if not leaves_files and {"-m", "--multirun"} & set(words):
             raise UserError(f"-m is refused: {name} shows one thing at a time and leaves no files. Call it for each.")
+        from lenet_lab.processes import stand_alone
+
+        stand_alone()
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
 
 
 def _run_in_folder(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
-    file = _claim(config)
-    from lenet_lab.processes import device_count, run_on_devices
+    from lenet_lab.processes import device_count, refuse_several_nodes, run_on_devices
 
+    file = _claim(config)
     count = device_count(config["trainer"])
-    with env_override({"HYDRA_FULL_ERROR": "1" if SHOW_TRACEBACK else "0"}):  # other processes inherit it
+    with inherited_settings():
         try:
+            refuse_several_nodes(config["trainer"])
             return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
         except UserError:
             if not (file.parent / "checkpoints").exists():
@@ -84,21 +114,52 @@ def config_folder() -> Path:
 class CheckBeforeStart(Callback):
     """Named in `conf/hydra`: refuses a wrong configuration before Hydra has made the run folder."""
 
-    complete: Callable[[Config], Config]
-
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check; Hydra turns ordinary exceptions of callbacks into warnings, but lets SystemExit pass."""
         with user_errors():
-            self.complete(to_plain(config, config.hydra.runtime, config.hydra.run.dir))
+            Command.current.complete(to_plain(config, config.hydra.runtime, config.hydra.run.dir))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check what concerns the sweep as a whole; its jobs are checked before the first of them starts."""
+        with user_errors():
+            check_sweep(config)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Report; what goes wrong there must show, and Hydra would make a warning of it."""
+        with user_errors():
+            from lenet_lab.sweeps.controller import finish
+
+            try:
+                finish(config)
+            except Exception as error:
+                if not isinstance(error, UserError):
+                    traceback.print_exc()
+                    raise SystemExit(1) from None
+                raise
+
+
+def check_sweep(config: DictConfig) -> Config:
+    """Give what concerns the sweep as a whole, resolved and checked."""
+    from lenet_lab.schema import SearchConfig, SweepConfig, check
+
+    plain: Config = {key: OmegaConf.to_container(config[key], resolve=True) for key in OF_THE_SWEEP}
+    return check(plain, SearchConfig if "sampler" in plain["sweeper"] else SweepConfig)
 
 
 def to_plain(composed: DictConfig, runtime: Any, folder: str) -> Config:
     """Resolve `composed`, with the two keys that the program sets."""
-    task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in ("hydra", *OF_THE_SWEEP)])
     task.folder = str(Path(folder).absolute())
     task.choices = {group: runtime.choices[group] for group in ("data", "model") if group in runtime.choices}
     plain: Config = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     return plain
+
+
+@contextmanager
+def inherited_settings() -> Iterator[None]:
+    """Let processes that are started here show tracebacks as the user has asked, not as Hydra must be told here."""
+    with env_override({"HYDRA_FULL_ERROR": "1" if SHOW_TRACEBACK else "0"}):
+        yield
 
 
 def _claim(config: Config) -> Path:
@@ -134,6 +195,8 @@ def user_errors() -> Iterator[None]:
     """Print errors that the user can mend in a line or two, and end with status 2; let all others through."""
     try:
         yield
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

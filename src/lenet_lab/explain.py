@@ -46,6 +46,11 @@ def explain(error: Exception) -> str | None:
     return None
 
 
+def one_line(error: BaseException) -> str:
+    """Sum up what a traceback ends with."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".removesuffix(": ")
+
+
 def _no_such_option(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     options = sorted(error.options or [])

@@ -3,13 +3,15 @@
 import functools
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from torch import nn
 
 from lenet_lab.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Config = dict[str, Any]
 
@@ -53,8 +55,10 @@ def build_each(nodes: dict[str, Config | None], key: str) -> list[Any]:
     return [build(node, f"{key}.{name}") for name, node in nodes.items() if node is not None]
 
 
-def build_network(model: Config, image_shape: Sequence[int], num_classes: int) -> nn.Module:
+def build_network(model: Config, image_shape: Sequence[int], num_classes: int) -> "nn.Module":
     """Make the network for images of `image_shape` (C, H, W): what they are is the data's to say, not `model`'s."""
+    from torch import nn
+
     channels, *image_size = image_shape
     network = build(model, "model", in_channels=channels, image_size=tuple(image_size), num_classes=num_classes)
     if not isinstance(network, nn.Module):

@@ -1,19 +1,97 @@
-"""Several devices: one process each, started by PyTorch's own launcher (the one behind `torchrun`)."""
+"""The processes of a run: one a device, started by PyTorch's own launcher (the one behind `torchrun`)."""
 
 import importlib
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
 from lenet_lab.errors import UserError
-from lenet_lab.explain import explain
+from lenet_lab.explain import explain, one_line
+
+SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
+
+
+FOREIGN = (
+    *(
+        "RANK",
+        "LOCAL_RANK",
+        "GROUP_RANK",
+        "NODE_RANK",
+        "ROLE_RANK",
+        "WORLD_SIZE",
+        "LOCAL_WORLD_SIZE",
+        "GROUP_WORLD_SIZE",
+    ),
+    *("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_", "PMI_", "PMIX_", "OMPI_", "SLURM_", "SLURMD_", "JSM_", "LSB_"),
+)
+"""How variables begin that tell a process its place among others; of another launch, they would mislead a new one."""
+NO_PLACE = ("SLURM_CONF", "SLURM_JWT")  # these tell how to reach SLURM
+
+
+class ProcessFailedError(SystemExit):
+    """A process of the run has failed, and has printed why.
+
+    Attributes:
+        reason: a line.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(1)
+        self.reason = reason
+
+
+def rank() -> int:
+    """This process's number among those of the run, from 0; said by PyTorch's launcher or by SLURM."""
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
+
+
+def launched_by_slurm() -> bool:
+    """Tell whether `srun` has started this process, perhaps as one of several."""
+    return os.environ.get("SLURM_STEP_ID", "").isdecimal() and "SLURM_PROCID" in os.environ
+
+
+def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables of `environment` less `FOREIGN`."""
+    return {name: value for name, value in environment.items() if name in NO_PLACE or not name.startswith(FOREIGN)}
+
+
+def stand_alone() -> None:
+    """Forget the place among others that this process may have inherited, as inside an allocation of SLURM.
+
+    Raises:
+        UserError: it is indeed one of several that `srun` has started.
+    """
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks > 1:
+        raise UserError(
+            f"srun has started this command {tasks} times. Call it once, without srun:\n"
+            "trainer.devices=NUMBER starts the processes, and -m launcher=slurm gives the run to SLURM."
+        )
+    for name in os.environ.keys() - without_ranks(os.environ).keys():
+        del os.environ[name]
+
+
+def refuse_several_nodes(trainer: dict[str, Any]) -> None:
+    """See to it that a run which is not given to SLURM keeps to this machine.
+
+    Raises:
+        UserError: it asks for more.
+    """
+    if trainer["num_nodes"] > 1:
+        raise UserError(
+            f"trainer.num_nodes={trainer['num_nodes']} needs SLURM, which starts the processes on the other machines.\n"
+            "Add -m launcher=slurm, or leave trainer.num_nodes at 1."
+        )
 
 
 def device_count(trainer: dict[str, Any]) -> int:
@@ -39,14 +117,16 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
 
     Raises:
         UserError: of one of the processes.
-        SystemExit: with status 1, for any other failure of theirs.
+        SystemExit: with status 1, for any other failure of theirs; a `ProcessFailedError` where they said why.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     # The processes report their own errors; the launcher would add a page to each.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(cores_per_process(count)))
+    alone = without_ranks(os.environ)
+    os.environ.clear()
+    os.environ.update(alone, OMP_NUM_THREADS=str(max(cores() // count, 1)))
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -59,40 +139,51 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
         start_method="spawn",
     )
     try:
-        elastic_launch(launch, sys.executable)("-m", "lenet_lab.processes", module, config["folder"])
+        elastic_launch(launch, sys.executable)("-m", "lenet_lab.processes", str(os.getpid()), module, config["folder"])
     except ChildFailedError as error:
         for failure in error.failures.values():
             if failure.exitcode == EXIT_USER_ERROR:
                 raise UserError(failure.message) from None
-        rank, failure = error.get_first_failure()
+        number, failure = error.get_first_failure()
         if failure.exitcode > 0:  # it has printed its traceback
-            raise SystemExit(1) from None
-        raise SystemExit(f"error: the process of device {rank} has died: {failure.message}") from None
+            raise ProcessFailedError(failure.message) from None
+        raise SystemExit(f"error: the process of device {number} has died: {failure.message}") from None
     metrics: dict[str, Any] = json.loads((Path(config["folder"]) / "metrics.json").read_text())
     return metrics
 
 
-def cores_per_process(count: int) -> int:
-    """An equal share of the cores that this process may use, one at least."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores // count, 1)
+def cores() -> int:
+    """How many cores this process is to use: those that it may, or fewer where OMP_NUM_THREADS says so."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(allowed, int(wanted)) if wanted.isdecimal() and int(wanted) else allowed
+
+
+def die_with(parent: int) -> None:
+    """End this process as soon as `parent`, which has started it, has ended: nobody else would."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main() -> None:
-    """Be one of the processes: `python -m lenet_lab.processes MODULE RUN_FOLDER`."""
-    module, folder = sys.argv[1:]
+    """Be one of the processes: `python -m lenet_lab.processes PARENT MODULE RUN_FOLDER`."""
+    parent, module, folder = sys.argv[1:]
+    die_with(int(parent))
     try:
         importlib.import_module(module).run(read_config(Path(folder)))
     except Exception as error:
         text = explain(error)
         if text is None or SHOW_TRACEBACK:
             traceback.print_exc()
-        if text is None:
-            raise SystemExit(1) from None
-        # Told to the launcher rather than to the user, who would read it once for each process.
-        report = {"message": text, "timestamp": int(time.time())}
+        # Told to the launcher; a user would read it once for each process.
+        report = {"message": text or one_line(error), "timestamp": int(time.time())}
         Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report))
-        raise SystemExit(EXIT_USER_ERROR) from None
+        raise SystemExit(1 if text is None else EXIT_USER_ERROR) from None
 
 
 if __name__ == "__main__":

@@ -5,16 +5,18 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from rich import box
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from lenet_lab.processes import rank
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -30,15 +32,16 @@ _consoles: list[Console] = []
 def open_log(file: Path) -> None:
     """Send what `show` is given to the terminal and, without colours, to the end of `file`.
 
-    Warnings, and the log messages of this package and of Lightning, go the same way. In a process that is not the
-    first of its run nothing is shown or written but errors.
+    Warnings, and the log messages of this package, of Lightning and of Optuna, go the same way. In a process that
+    is not the first of its run nothing is shown or written but errors.
     """
     close_log()
-    if int(os.environ.get("RANK", "0")) == 0:
+    if rank() == 0:
         on_terminal = sys.stdout.isatty()
         _consoles.append(Console(highlight=False, soft_wrap=not on_terminal, width=None if on_terminal else LOG_WIDTH))
-        _consoles.append(Console(file=file.open("a"), highlight=False, soft_wrap=True, width=LOG_WIDTH))
-    for name in ("lenet_lab", "lightning.pytorch", "lightning.fabric", "py.warnings"):
+        if not _is_stdout(file):  # as in a job of a sweep
+            _consoles.append(Console(file=file.open("a"), highlight=False, soft_wrap=True, width=LOG_WIDTH))
+    for name in ("lenet_lab", "lightning.pytorch", "lightning.fabric", "optuna", "py.warnings"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if name == "lenet_lab" else logging.WARNING)
         logger.handlers = [_ToConsoles()]
@@ -48,6 +51,17 @@ def open_log(file: Path) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     # The default interval suits CIFAR-10 at batch 4; on a small set `build_trainer` shortens it.
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+    # A run that continues finds its own checkpoints.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # A hint for those who have SLURM: sweeps go there with launcher=slurm.
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
+
+
+def _is_stdout(file: Path) -> bool:
+    try:
+        return os.path.samestat(file.stat(), os.fstat(sys.stdout.fileno()))
+    except OSError:  # there is no such file yet, or nothing behind stdout
+        return False
 
 
 def close_log() -> None:
@@ -56,6 +70,18 @@ def close_log() -> None:
         if console.file is not sys.stdout:
             console.file.close()
     _consoles.clear()
+
+
+@contextmanager
+def only_in(file: Path) -> Iterator[None]:
+    """Send what `show` is given to the end of `file` and nowhere else: one of several runs in a process speaks."""
+    consoles = _consoles.copy()
+    with file.open("a") as stream:
+        _consoles[:] = [Console(file=stream, highlight=False, soft_wrap=True, width=LOG_WIDTH)]
+        try:
+            yield
+        finally:
+            _consoles[:] = consoles
 
 
 def show(what: RenderableType) -> None:
@@ -78,6 +104,8 @@ def show_run(
     trainer: "Trainer",
 ) -> None:
     """Print what is about to run, a line a fact."""
+    import torch  # only now: a report of a sweep says things too, and need not wait for it
+
     channels, height, width = data.test.image_shape
     devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
     parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
@@ -107,7 +135,7 @@ def show_run(
     show(Text(f"lenet_lab {title}", style="bold"))
     show(Padding(table, (0, 0, 0, 2), expand=False))
     # outside the table, which would cut a long path into lines
-    show(Text.assemble(("  run folder", "cyan"), f"  {_short(Path(config['folder']))}"))
+    show(Text.assemble(("  run folder", "cyan"), f"  {short(Path(config['folder']))}"))
 
 
 def _count(number: int, what: str) -> str:
@@ -139,21 +167,22 @@ def show_accuracy(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]
 
 def show_results(folder: Path) -> None:
     """Print where the results are."""
-    show(Text(f"results    {_short(folder / 'metrics.json')}"))
+    show(Text(f"results    {short(folder / 'metrics.json')}"))
 
 
 def show_next_steps(folder: Path, checkpoint: str) -> None:
     """Print the commands that go on from here; `checkpoint` is a path, or empty if there is none."""
     if checkpoint:
-        show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate checkpoint={_short(Path(checkpoint))}"))
-    show(Text(f"dashboard  {_script('tensorboard')} --logdir {_short(folder)}"))
+        show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate checkpoint={short(Path(checkpoint))}"))
+    show(Text(f"dashboard  {_script('tensorboard')} --logdir {short(folder)}"))
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
+    """Give a path below the current folder without it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _script(name: str) -> str:
     """How to call a script that is installed beside this Python: by its name where PATH leads to it."""
     installed = Path(sys.executable).parent / name
-    return name if shutil.which(name) == str(installed) else _short(installed)
+    return name if shutil.which(name) == str(installed) else short(installed)

@@ -5,9 +5,15 @@ Torch and Lightning are imported when the work starts, so that `--help` and a re
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lenet_lab.command import run_command
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from lenet_lab.classifier import Classifier
+    from lenet_lab.data.datamodule import ImageDataModule
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
@@ -20,20 +26,34 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
 def run(config: dict[str, Any]) -> dict[str, Any]:
     """Do one run on this device, from a checked configuration; with several devices, each process calls this.
 
+    A run whose folder holds `checkpoints/last.ckpt` goes on from it, in the way in which it has begun.
+
     Returns:
         What is written to `metrics.json`: `test/…` and `val/…` of the chosen checkpoint (see
         `lenet_lab.metrics.EvaluationMetrics.compute`), and `train/seconds` and `train/steps`: the time in training
         steps, without validation.
     """
+    from lenet_lab.checkpoint import trained_together
+
+    last = _last(config)
+    if last.exists() and trained_together(last):
+        from lenet_lab.sweeps.together import train_together
+
+        return train_together([config])[0]
+    return run_alone(config)
+
+
+def run_alone(config: dict[str, Any]) -> dict[str, Any]:
+    """Do as `run`, but begin anew where the run has begun as one of several in a process."""
     from lightning.pytorch import seed_everything
 
     from lenet_lab import terminal
-    from lenet_lab.build import build_data, build_optimizer, build_schedule, build_trainer
+    from lenet_lab.build import build_classifier, build_data, build_trainer
+    from lenet_lab.callbacks.curves import Curves
+    from lenet_lab.callbacks.epoch_seed import EpochSeed
     from lenet_lab.callbacks.progress import Progress
-    from lenet_lab.checkpoint import describe, load_weights
-    from lenet_lab.classifier import Classifier
-    from lenet_lab.instantiate import build_each, build_network
-    from lenet_lab.metrics import write_metrics
+    from lenet_lab.checkpoint import trained_together
+    from lenet_lab.instantiate import build_each
 
     folder = Path(config["folder"])
     terminal.open_log(folder / "train.log")
@@ -41,21 +61,43 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
 
     data = build_data(config)
     data.setup()
-    classifier = Classifier(
-        network=build_network(config["model"], data.train.image_shape, len(data.train.classes)),
-        classes=data.train.classes,
-        optimizer=build_optimizer(config["optimizer"]),
-        schedule=build_schedule(config["scheduler"]),
-        description=describe(config, data.train),
-    )
+    classifier = build_classifier(config, data)
     progress = Progress()
-    callbacks = [*build_each(config["callbacks"], "callbacks"), progress]
+    callbacks = [EpochSeed(config["seed"]), *build_each(config["callbacks"], "callbacks"), progress, Curves(folder)]
     trainer = build_trainer(config, data, callbacks, build_each(config["logger"], "logger"))
     terminal.show_run("train", config, data, classifier, trainer)
 
-    trainer.fit(classifier, datamodule=data)
+    last = _last(config)
+    begun = last.exists() and not trained_together(last)
+    trainer.fit(classifier, datamodule=data, ckpt_path=last if begun else None, weights_only=True)
 
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+    return conclude(config, data, classifier, trainer, best, progress.seconds, progress.steps)
+
+
+def _last(config: dict[str, Any]) -> Path:
+    return Path(config["folder"]) / "checkpoints" / "last.ckpt"
+
+
+def conclude(
+    config: dict[str, Any],
+    data: "ImageDataModule",
+    classifier: "Classifier",
+    trainer: "Trainer",
+    best: str,
+    seconds: float,
+    steps: int,
+) -> dict[str, Any]:
+    """Measure the chosen checkpoint `best`, or where there is none the weights as they are; write and show that.
+
+    Returns:
+        As `run`.
+    """
+    from lenet_lab import terminal
+    from lenet_lab.checkpoint import load_weights
+    from lenet_lab.metrics import write_metrics
+
+    folder = Path(config["folder"])
     if best:
         load_weights(classifier, Path(best))
     else:
@@ -63,11 +105,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     trainer.loggers = []  # the curves end with training: these are one-off figures
     trainer.validate(classifier, datamodule=data, verbose=False)
     trainer.test(classifier, datamodule=data, verbose=False)
-    metrics = {
-        **classifier.results,
-        "train/seconds": round(progress.seconds, 3),
-        "train/steps": progress.steps,
-    }
+    metrics = {**classifier.results, "train/seconds": round(seconds, 3), "train/steps": steps}
     if trainer.is_global_zero:
         write_metrics(folder, metrics)
         terminal.show_accuracy(metrics, "test", data.test.classes)

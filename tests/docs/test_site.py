@@ -11,21 +11,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from PIL import Image, ImageStat
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser
 
 import lenet_lab
+from tests.browser import DESKTOP, PHONE, Tab, browser  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.slow  # each needs the site, which takes a quarter of a minute to build
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(str(path.relative_to(DOCS).with_suffix(".html")) for path in DOCS.rglob("*.md"))
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
 
 BLOCKS = """\
 # Blocks
@@ -129,41 +126,8 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    names = ("google-chrome", "chromium", "chromium-browser")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("needs a browser: install Debian's package chromium, or Google Chrome")
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu", *quiet])
-        yield started
-        started.close()
-
-
-class Tab:
-    """A page of the browser, and all that went wrong in it."""
-
-    def __init__(self, context: BrowserContext) -> None:
-        self.page: Page = context.new_page()
-        self.complaints: list[str] = []
-        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        self.page.on("console", self._on_console)
-        self.page.on("request", self._on_request)
-        self.page.on("requestfailed", lambda request: self.complaints.append(f"not loaded: {request.url}"))
-
-    def _on_console(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(f"console: {message.text}")
-
-    def _on_request(self, request: Any) -> None:
-        if not request.url.startswith(("file:", "data:")):
-            self.complaints.append(f"leaves the machine: {request.url}")
-
-    def open(self, path: Path, query: str = "") -> Page:
-        self.page.goto(path.as_uri() + query)
-        return self.page
+class SiteTab(Tab):
+    """Looks at a page of the site."""
 
     def check_content(self) -> None:
         """Errors, headings and images; solutions are unfolded."""
@@ -182,26 +146,16 @@ class Tab:
         )
         assert wide == []
 
-    def shoot(self, file: Path) -> float:
-        """Take a picture of the whole page, which must show something, and give its brightness, 0 to 255."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=file, full_page=True)
-        with Image.open(file) as image:
-            colours = image.convert("RGB").getcolors(maxcolors=image.width * image.height)
-            assert colours is not None
-            assert len(colours) > 16
-            return float(ImageStat.Stat(image.convert("L")).median[0])
-
 
 @pytest.fixture
-def tab(browser: Browser) -> Iterator[Tab]:
+def tab(browser: Browser) -> Iterator[SiteTab]:  # noqa: F811 - that fixture
     context = browser.new_context(viewport=DESKTOP, offline=True)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    yield Tab(context)
+    yield SiteTab(context)
     context.close()
 
 
-def look(tab: Tab, path: Path, screenshots: Path, query: str = "") -> None:
+def look(tab: SiteTab, path: Path, screenshots: Path, query: str = "") -> None:
     """See a page as readers do: by day, at night and on a phone."""
     tab.page.set_viewport_size(DESKTOP)
     tab.page.emulate_media(color_scheme="light")
@@ -220,11 +174,11 @@ def look(tab: Tab, path: Path, screenshots: Path, query: str = "") -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_looks_right(page: str, tab: Tab, site: Path, screenshots: Path) -> None:
+def test_a_page_looks_right(page: str, tab: SiteTab, site: Path, screenshots: Path) -> None:
     look(tab, site / page, screenshots)
 
 
-def test_the_reference_looks_right(tab: Tab, site: Path, screenshots: Path) -> None:
+def test_the_reference_looks_right(tab: SiteTab, site: Path, screenshots: Path) -> None:
     for page in ("reference/lenet_lab.html", "reference/lenet_lab.classifier.html", "reference/lenet_lab.schema.html"):
         look(tab, site / page, screenshots)
     tab.page.set_viewport_size(PHONE)
@@ -234,11 +188,11 @@ def test_the_reference_looks_right(tab: Tab, site: Path, screenshots: Path) -> N
         tab.check_width()
 
 
-def test_every_kind_of_block_looks_right(tab: Tab, other_site: Path, screenshots: Path) -> None:
+def test_every_kind_of_block_looks_right(tab: SiteTab, other_site: Path, screenshots: Path) -> None:
     look(tab, other_site / "blocks.html", screenshots)
 
 
-def test_the_copy_button_takes_code_without_prompts_and_output(tab: Tab, other_site: Path) -> None:
+def test_the_copy_button_takes_code_without_prompts_and_output(tab: SiteTab, other_site: Path) -> None:
     page = tab.open(other_site / "blocks.html")
     copied = []
     for block in page.locator("article .highlight").all()[:3]:
@@ -253,7 +207,7 @@ def test_the_copy_button_takes_code_without_prompts_and_output(tab: Tab, other_s
     assert tab.complaints == []
 
 
-def test_the_search_finds_a_class(tab: Tab, site: Path, screenshots: Path) -> None:
+def test_the_search_finds_a_class(tab: SiteTab, site: Path, screenshots: Path) -> None:
     page = tab.open(site / "index.html")
     box = page.locator(".sidebar-search")
     box.fill("BatchLoader")
@@ -262,7 +216,7 @@ def test_the_search_finds_a_class(tab: Tab, site: Path, screenshots: Path) -> No
     look(tab, site / "search.html", screenshots, "?q=image")
 
 
-def test_the_theme_can_be_chosen(tab: Tab, site: Path, tmp_path: Path) -> None:
+def test_the_theme_can_be_chosen(tab: SiteTab, site: Path, tmp_path: Path) -> None:
     page = tab.open(site / "index.html")
     assert tab.shoot(tmp_path / "before.png") > 200
     page.locator(".theme-toggle:visible").click()

@@ -130,7 +130,7 @@ def test_all_else_is_as_it_was(template: Path, projects: Path) -> None:
     project = projects / "my_lab"
     renamed = {name.replace("lenet_lab", "my_lab") for name in files_of(template)}
     left = renamed - set(files_of(project))
-    assert left == {"scripts/new_project.py", "tests/scripts/__init__.py", "tests/scripts/test_new_project.py"}
+    assert left == {"scripts/new_project.py", "tests/scripts/test_new_project.py"}
     digits = "src/{}/data/digits.npz"
     assert (project / digits.format("my_lab")).read_bytes() == (template / digits.format("lenet_lab")).read_bytes()
     assert os.access(project / ".ci" / "run", os.X_OK)
@@ -234,10 +234,14 @@ def test_odd_files(clone: Path, tmp_path: Path) -> None:
 
 
 def test_a_package_of_tests_keeps_its_init_while_it_holds_others(clone: Path, tmp_path: Path) -> None:
-    (clone / "tests" / "scripts" / "test_other.py").write_text('"""Another."""\n')
-    commit_all(clone)
+    tests = clone / "tests" / "scripts"
+    others = {path.name for path in tests.glob("test_*.py")} - {"test_new_project.py"}
     kept = made(clone, tmp_path, "my_lab") / "tests" / "scripts"
-    assert {path.name for path in kept.iterdir()} == {"__init__.py", "test_other.py"}
+    assert {path.name for path in kept.iterdir()} == {"__init__.py", *others}
+    for name in others:
+        (tests / name).unlink()
+    commit_all(clone)
+    assert not (made(clone, tmp_path, "other_lab") / "tests" / "scripts").exists()
 
 
 def test_it_can_be_made_anywhere_under_any_name(template: Path, tmp_path: Path) -> None:
@@ -554,8 +558,9 @@ def test_the_three_steps_of_the_readme(template: Path, tmp_path: Path, commands_
         (project / "conf" / "model" / "small.yaml").write_text(yaml)
         words = shlex.split(command.replace("DIR", str(tmp_path / "images")))
         shown = run(project, commands_of, *words, "trainer.max_epochs=1")
-    assert shown.count("overall") == 4
-    assert shown.count("Small, ") == 2
+    assert "4 jobs: 4 done" in shown
+    logs = [file.read_text() for file in (project / "runs").glob("train/*/*/train.log")]
+    assert sum(log.count("Small, ") for log in logs) == 2
     test_it_passes_the_style_check(project)
     run(project, commands_of, "-m", "mypy", "--cache-dir", tmp_path / "mypy")
     options = ["-q", "-p", "no:cacheprovider", "--numprocesses=0"]

@@ -35,6 +35,14 @@ class Progress(Callback):
         self._loss = float("nan")
         self._validation = ""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that continues goes on from."""
+        return {"seconds": self.seconds, "steps": self.steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.seconds, self.steps = state_dict["seconds"], state_dict["steps"]
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the epoch's bar."""
         last = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"

@@ -87,6 +87,11 @@ class ImageDataModule(LightningDataModule):
         self.train, self.test = train, test
         self.train_rows, self.validation_rows = balanced_split(self.train.labels, self.validation, self.split_seed)
 
+    def share(self, other: "ImageDataModule") -> None:
+        """Use the images of another data module that is set up, of the same source and split; `setup` does nothing."""
+        self.train, self.test = other.train, other.test
+        self.train_rows, self.validation_rows = other.train_rows, other.validation_rows
+
     def train_dataloader(self) -> BatchLoader:
         """Shuffled, without the validation images."""
         return self._loader(self.train, self.train_rows, self.batch_size, training=True)

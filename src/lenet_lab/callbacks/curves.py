@@ -1,0 +1,30 @@
+"""`curves.csv`: for the report of a sweep, and to stop a hopeless run early."""
+
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from lenet_lab.curves import add_to_curves, begin_curves
+
+
+class Curves(Callback):
+    """Adds a row at each validation, at once.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.file = Path(folder) / "curves.csv"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take up where the checkpoint was written."""
+        if trainer.is_global_zero:
+            begin_curves(self.file, trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add a row."""
+        if trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING:
+            known = {key: float(value) for key, value in trainer.callback_metrics.items()}
+            add_to_curves(self.file, {**known, "epoch": trainer.current_epoch + 1, "step": trainer.global_step})

@@ -1,0 +1,184 @@
+"""What the command does that a sweep was started with: it starts jobs, says how they end, and reports."""
+
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from rich.text import Text
+
+from lenet_lab import terminal
+from lenet_lab.command import EXIT_INTERRUPTED, Command, check_sweep, inherited_settings
+from lenet_lab.instantiate import build
+from lenet_lab.sweeps.grid import Grid, has_ended
+from lenet_lab.sweeps.job import ENDED, Job, State, read_record, state_of
+from lenet_lab.sweeps.schedule import Batch, Executor, Plan, run
+from lenet_lab.sweeps.sweep import Sweep
+
+STYLE: dict[State, str] = {"done": "green", "pruned": "dim", "waiting": "dim", "running": "cyan"}
+"""Of a state on the terminal; any other is red."""
+
+
+class Controller:
+    """Runs plans in one sweep folder.
+
+    Args:
+        context: Hydra's.
+        config: what Hydra has composed for the sweep.
+    """
+
+    def __init__(self, context: HydraContext, config: DictConfig) -> None:
+        self.config = config
+        self.sweep = Sweep(context, config, Command.current.module, Command.current.complete)
+        self.sweep.folder.mkdir(parents=True, exist_ok=True)
+        self.launcher: dict[str, Any] = OmegaConf.to_container(config.launcher, resolve=True)  # type: ignore[assignment]
+        self.together = self.launcher.pop("together", 1)
+        self._varies: set[str] = set()
+        self._ended = 0
+        self._jobs = 0
+
+    def run_grid(self, overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
+        """Run a job for each list of overrides, numbered from `first`; give them back once they have ended."""
+        values: dict[str, set[str]] = {}
+        for word in itertools.chain(*overrides):
+            values.setdefault(word.partition("=")[0], set()).add(word)
+        self._varies = {key for key, words in values.items() if len(words) > 1}
+        executor = self._executor()
+        try:
+            jobs = [self.sweep.job(words, first + number) for number, words in enumerate(overrides)]
+            for job in jobs:
+                self.sweep.freeze(job)
+            done = sum(has_ended(job) for job in jobs)
+            self._open(f"{len(jobs)} jobs" + (f", {done} of them done already" if done else ""))
+            plan = Grid(self._batches(jobs))
+        except BaseException:
+            executor.close()
+            raise
+        _import_what_the_report_needs(len(jobs))
+        executor.expect(len(jobs) - done, max((job.config["trainer"] for job in jobs), key=_devices))
+        self._run(plan, executor, len(jobs) - done)
+        return jobs
+
+    def run_search(self, words: Sequence[str]) -> None:
+        """Run the trials that a study asks for in the space that `words`, overrides, describe."""
+        from lenet_lab.sweeps.search import Search
+
+        OmegaConf.save(self.config, self.sweep.folder / "multirun.yaml")  # as Hydra's own sweeper does
+        settings = check_sweep(self.config)["sweeper"]
+        plan = Search(
+            settings,
+            words,
+            self.sweep.folder,
+            self.make_job,
+            config_loader=self.sweep.context.config_loader,
+            group=self._batches,
+        )
+        self._varies = {parameter.key for parameter in plan.space.parameters} | {"seed"}
+        executor = self._executor()
+        self._open(f"a search of {plan.jobs} jobs, study {plan.study.name}")
+        executor.expect(plan.jobs)
+        self._run(plan, executor, plan.jobs)
+
+    def make_job(self, overrides: Sequence[str], name: str, number: int) -> Job:
+        """Compose, check and freeze the job of a search that is to run in the folder `name`."""
+        job = self.sweep.job(overrides, number, name)
+        self.sweep.freeze(job)
+        return job
+
+    def _open(self, what: str) -> None:
+        terminal.open_log(self.sweep.folder / "sweep.log")
+        terminal.show(Text(f"lenet_lab sweep: {what}", style="bold"))
+        terminal.show(Text.assemble(("  sweep folder", "cyan"), f"  {terminal.short(self.sweep.folder)}"))
+
+    def _run(self, plan: Plan, executor: Executor, jobs: int) -> None:
+        self._jobs = jobs
+        try:
+            with inherited_settings():
+                run(plan, executor, told=self._tell)
+        except KeyboardInterrupt:
+            executor.close()
+            with suppress(SystemExit):
+                finish(self.config)
+            raise SystemExit(EXIT_INTERRUPTED) from None
+        finally:
+            executor.close()
+
+    def _tell(self, batch: Batch) -> None:
+        for job in batch:
+            record = read_record(job.folder)
+            if record is None:
+                continue
+            self._ended += 1
+            state = state_of(job.folder, record)
+            parts = [(f"{self._ended:>{len(str(self._jobs))}}/{self._jobs}  ", "dim")]
+            parts += [(f"{job.folder.relative_to(self.sweep.folder)}  ", ""), (state, STYLE.get(state, "bold red"))]
+            value = result(job, self.config)
+            found = f"  {self.config.sweeper.metric} {value:.4f}" if state == "done" else ""
+            own = " ".join(word for word in job.overrides if word.partition("=")[0] in self._varies)
+            parts += [(f"  {record.seconds:.1f} s{found}", ""), (f"  {own}", "dim")]
+            terminal.show(Text.assemble(*parts))
+            if record.reason:
+                terminal.show(Text(f"      {record.reason}"))
+
+    def _executor(self) -> Executor:
+        with inherited_settings():
+            executor: Executor = build(self.launcher, "launcher")
+        return executor
+
+    def _batches(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """Put jobs that are to be trained in one process together, and say which settings keep others alone."""
+        if self.together == 1:
+            return [[job] for job in jobs]
+        from lenet_lab.sweeps.together import groups, why_alone
+
+        for reason, alone in Counter(filter(None, (why_alone(job.config) for job in jobs))).items():
+            terminal.show(Text(f"launcher.together: {alone} of {len(jobs)} jobs run alone: {reason}"))
+        return [[jobs[index] for index in group] for group in groups([job.config for job in jobs], self.together)]
+
+
+def _import_what_the_report_needs(jobs: int) -> None:
+    """Import it while the process that jobs are forked from imports, too, and not when all are done."""
+    from lenet_lab.sweeps.importance import FEWEST
+
+    if jobs >= FEWEST:
+        import optuna.importance  # noqa: F401
+
+
+def _devices(trainer: dict[str, Any]) -> float:
+    devices = trainer["devices"]
+    if isinstance(devices, list):
+        return len(devices)
+    return math.inf if devices == "auto" else float(devices)
+
+
+def finish(config: DictConfig) -> None:
+    """Report on the sweep, and end with status 1 unless each of its jobs has ended well."""
+    from lenet_lab.sweeps.report import report  # only now: it would keep the jobs waiting
+
+    folder = Path(config.hydra.sweep.dir).absolute()
+    tables = report(folder, config.sweeper.metric, "max" if config.sweeper.direction == "maximize" else "min")
+    terminal.show(Text())
+    terminal.show(tables)
+    terminal.show(Text(f"report     {terminal.short(folder / 'report.html')}"))
+    # another command may share this sweep, and run the rest
+    if any(job.state not in (*ENDED, "running") for job in tables.sweep.jobs):
+        terminal.show(Text(f"continue   the same command with hydra.sweep.dir={terminal.short(folder)}"))
+        terminal.close_log()
+        raise SystemExit(1)
+    terminal.close_log()
+
+
+def result(job: Job, config: DictConfig) -> float:
+    """What a sweeper is to learn from a job: its metric, or NaN."""
+    try:
+        metrics = json.loads((job.folder / "metrics.json").read_text())
+    except FileNotFoundError:
+        return math.nan
+    value = metrics.get(config.sweeper.metric)
+    return math.nan if value is None else float(value)

@@ -1,0 +1,154 @@
+"""A job of a sweep: a run folder, and `job.json` in it, which says what became of it."""
+
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+State = Literal[
+    "waiting",
+    "running",
+    "done",
+    "failed",
+    "out of memory",
+    "killed",
+    "timed out",
+    "pruned",
+    "interrupted",
+]
+"""What has become of a job. "interrupted": its sweep stopped, or its machine was taken away; it can be continued."""
+
+ENDED: tuple[State, ...] = ("done", "pruned")
+"""States that the same sweep, run again, leaves as they are."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to run.
+
+    Attributes:
+        number: in its sweep, from 0.
+        overrides: that make it this job, as on the command line.
+        module: whose `run` does the work, such as "lenet_lab.train".
+        config: complete and checked, as `run` takes it; `config["folder"]` is the run folder.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    module: str
+    config: dict[str, Any] = field(repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.config["folder"])
+
+
+@dataclass
+class Attempt:
+    """One time that a job was worked on.
+
+    Attributes:
+        host: the machine.
+        pid: the process there.
+        started: Unix time, seconds.
+        ended: likewise; None while it runs.
+    """
+
+    host: str
+    pid: int
+    started: float
+    ended: float | None = None
+
+
+@dataclass
+class Record:
+    """What `job.json` says.
+
+    Attributes:
+        number: of the job in its sweep.
+        overrides: that make it this job.
+        state: when this was written; `state_of` tells what it is now.
+        reason: a line on how it failed; empty if it did not.
+        attempts: in order of time.
+        slurm: number of the SLURM job that works on it, if one does.
+        settings: a fingerprint of its configuration; a job with another one is another job.
+    """
+
+    number: int
+    overrides: list[str]
+    state: State = "waiting"
+    reason: str = ""
+    attempts: list[Attempt] = field(default_factory=list)
+    slurm: int | None = None
+    settings: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on it so far, all attempts together."""
+        return sum((attempt.ended or time.time()) - attempt.started for attempt in self.attempts)
+
+    def begin(self, last_sign: float) -> None:
+        """Note that this process works on it from now on; an attempt that was cut off ended at its last sign of life.
+
+        Args:
+            last_sign: Unix time, seconds.
+        """
+        if self.attempts and self.attempts[-1].ended is None:
+            self.attempts[-1].ended = max(last_sign, self.attempts[-1].started)
+        self.state, self.reason = "running", ""
+        self.slurm = int(os.environ["SLURM_JOB_ID"]) if "SLURM_JOB_ID" in os.environ else None
+        self.attempts.append(Attempt(socket.gethostname(), os.getpid(), time.time()))
+
+    def end(self, state: State, reason: str = "") -> None:
+        """Note how that went."""
+        self.state, self.reason = state, reason
+        if self.attempts and self.attempts[-1].ended is None:
+            self.attempts[-1].ended = time.time()
+
+
+def lock(folder: Path) -> FileLock:
+    """Give the lock that a process holds while it works on the job in `folder`; the system frees it when it dies."""
+    return FileLock(folder / ".lock")
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write `job.json`, whole or not at all."""
+    unfinished = folder / ".job.json"
+    unfinished.write_text(json.dumps(asdict(record), indent=1) + "\n")
+    unfinished.replace(folder / "job.json")
+
+
+def read_record(folder: Path) -> Record | None:
+    """Read `job.json`; None where there is none."""
+    try:
+        read = json.loads((folder / "job.json").read_text())
+    except FileNotFoundError:
+        return None
+    return Record(**{**read, "attempts": [Attempt(**attempt) for attempt in read["attempts"]]})
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether a process of this machine works on the job in `folder`."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with lock(folder).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def state_of(folder: Path, record: Record) -> State:
+    """What a job's state is now, whatever the time since `record` was written has brought."""
+    if (folder / "metrics.json").exists():
+        return "done"
+    here = bool(record.attempts) and record.attempts[-1].host == socket.gethostname()
+    if record.state == "running" and here and not is_locked(folder):
+        return "interrupted"
+    return record.state

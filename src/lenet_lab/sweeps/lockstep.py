@@ -1,0 +1,115 @@
+"""Several networks, trained step by step together."""
+
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.text import Text
+
+from lenet_lab import terminal
+from lenet_lab.build import threads
+from lenet_lab.checkpoint import trained_together
+from lenet_lab.explain import explain
+from lenet_lab.sweeps.member import Member
+from lenet_lab.sweeps.stack import Stack, why_not_stacked
+from lenet_lab.sweeps.together import expectation
+from lenet_lab.train import run_alone
+
+IMAGES_TO_TRY = 8  # at most
+
+
+def train_in_lockstep(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """See `lenet_lab.sweeps.together.train_together`."""
+    begun_alone = [config for config in configs if _has_begun_alone(config)]
+    together = [config for config in configs if config not in begun_alone]
+    results = _train(together) if together else []
+    results += _one_by_one(begun_alone, "it has begun by itself")
+    folders = [config["folder"] for config in (*together, *begun_alone)]
+    return [results[folders.index(config["folder"])] for config in configs]
+
+
+def _has_begun_alone(config: dict[str, Any]) -> bool:
+    last = Path(config["folder"]) / "checkpoints" / "last.ckpt"
+    return last.exists() and not trained_together(last)
+
+
+def _train(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    terminal.open_log(Path(configs[0]["folder"]) / "train.log")
+    members = [Member(configs[0])]
+    members += [Member(config, like=members[0].data) for config in configs[1:]]
+    first = members[0]
+    if reason := _why_one_by_one(members):
+        return _one_by_one(configs, reason)
+    torch.set_num_threads(first.config["threads"] or threads(first.data, len(members)))
+    for member in members:
+        member.start()
+        if len(members) > 1:
+            with member.log():
+                terminal.show(Text(expectation(len(members), first.data.batch_size)))
+
+    behind: list[Member] = []
+    while (epoch := min(member.epochs for member in members)) < first.config["trainer"]["max_epochs"]:
+        # After an interruption some may be further than others: these wait.
+        if behind != (behind := [member for member in members if member.epochs == epoch]):
+            stack = Stack([member.network for member in behind])
+        _train_an_epoch(behind, stack)
+        for member in behind:
+            member.end_epoch()
+    return [member.conclude() for member in members]
+
+
+def _train_an_epoch(members: Sequence[Member], stack: Stack) -> None:
+    for member in members:
+        member.network.train()
+    first = members[0]
+    loss_sums = torch.stack([member.loss_sum for member in members])  # (K,), on the device: read when reported only
+    started = time.perf_counter()
+    for batches in zip(*(member.batches() for member in members), strict=True):
+        images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
+        loss_sums += stack.backward(images, labels)
+        for member in members:
+            member.step()
+        if first.steps % first.log_every == 0:
+            for member, loss in zip(members, (loss_sums / first.log_every).tolist(), strict=True):
+                member.report(loss)
+            loss_sums.zero_()
+    loss_sums.cpu()  # waits for a GPU
+    seconds = time.perf_counter() - started
+    for member, loss_sum in zip(members, loss_sums.unbind(), strict=True):
+        member.loss_sum = loss_sum
+        member.seconds += seconds / len(members)
+
+
+def _why_one_by_one(members: Sequence[Member]) -> str:
+    """Say why these jobs cannot train together with the results that they would have alone, or nothing."""
+    first = members[0]
+    if first.data_is_drawn:
+        return "the data source draws random numbers"
+    if first.device.type not in ("cpu", "cuda"):
+        return f"device {first.device.type} is not supported"
+    numbers = torch.Generator().manual_seed(0)
+    count = min(first.data.batch_size, IMAGES_TO_TRY)
+    images = torch.randn((count, *first.data.train.image_shape), generator=numbers)
+    return why_not_stacked([member.network for member in members[:2]], images)
+
+
+def _one_by_one(configs: Sequence[dict[str, Any]], reason: str) -> list[dict[str, Any]]:
+    """Run the jobs as if each were the only one, what each says in its own log; one that fails stops no other."""
+    results, errors = [], []
+    for config in configs:
+        log = Path(config["folder"]) / "train.log"
+        with terminal.only_in(log):
+            terminal.show(Text(f"This network is not trained together with others: {reason}."))
+        with log.open("a") as stream, redirect_stdout(stream):
+            try:
+                results.append(run_alone(config))
+            except Exception as error:  # told once the others have run
+                terminal.show(Text(f"error: {explain(error) or traceback.format_exc()}"))
+                errors.append(error)
+    if errors:
+        raise errors[0]
+    return results

@@ -1,0 +1,282 @@
+"""A search: Optuna chooses the jobs, learns from those that have ended, and gives up those that look hopeless."""
+
+import json
+import logging
+import math
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+from hydra.core.config_loader import ConfigLoader
+
+from lenet_lab.curves import COLUMNS, read_curves
+from lenet_lab.errors import UserError
+from lenet_lab.explain import explain
+from lenet_lab.sweeps.job import ENDED, Job, Record, State, read_record, state_of, write_record
+from lenet_lab.sweeps.schedule import Batch
+from lenet_lab.sweeps.space import read_space
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+MakeJob = Callable[[Sequence[str], str, int], Job]
+"""Composes, checks and freezes a job, from its overrides, the name of its run folder and its number."""
+GIVE_UP = 3  # first trials that are all refused: then it is not the values that are wrong
+NOT_ENDED: tuple[State, ...] = ("waiting", "running", "interrupted")
+
+
+def each_alone(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Train each network in a process of its own."""
+    return [[job] for job in jobs]
+
+
+@dataclass
+class _Open:
+    """A trial that this process has to bring to its end.
+
+    Attributes:
+        trial: in the study.
+        lock: held as long as this process lives; a trial whose lock is free may be continued by another.
+        jobs: one for each seed.
+        waiting: those still to start.
+        running: those that have started.
+        stopped: those of them that were stopped.
+        reports: what the study knows of it, by epoch.
+        given_up: why the jobs that are left are to be stopped; empty as long as they are not.
+    """
+
+    trial: "Trial"
+    lock: FileLock
+    jobs: list[Job] = field(default_factory=list)
+    waiting: list[Batch] = field(default_factory=list)
+    running: list[Batch] = field(default_factory=list)
+    stopped: list[Batch] = field(default_factory=list)
+    reports: dict[int, float] = field(default_factory=dict)
+    given_up: str = ""
+
+
+class Search:
+    """Runs the trials of a study, one for each place that is free; other processes may do so at the same time.
+
+    What a process that was killed has left undone in this sweep folder is continued, and what it has not told is told.
+
+    Args:
+        settings: `sweeper` of the configuration, checked.
+        words: overrides as on the command line, with at least one to search over; see `lenet_lab.sweeps.space`.
+        folder: of the sweep; it must exist. The run folder of trial 7 is `7`, or `7/seed=1`, … for several seeds.
+        make_job: see `MakeJob`; where the run folder holds the job already, it gives that one.
+        config_loader: Hydra's; needed for `GROUP=glob(…)` only.
+        group: which of a trial's jobs, that differ in their seed, are trained together.
+
+    Raises:
+        UserError: of the search space, the study, the sampler or the pruner.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        words: Sequence[str],
+        folder: Path,
+        make_job: MakeJob,
+        *,
+        config_loader: ConfigLoader | None = None,
+        group: Callable[[Sequence[Job]], Sequence[Sequence[Job]]] = each_alone,
+    ) -> None:
+        from lenet_lab.sweeps.study import SharedStudy
+
+        self.metric: str = settings["metric"]
+        self.seeds: list[int] = settings["seeds"] or []
+        self.space = read_space(words, config_loader)
+        if self.seeds and any(word.lstrip("+").startswith("seed=") for word in words):
+            raise UserError("seed is given twice: with sweeper.seeds, each trial has these, and no other.")
+        self.make_job = make_job
+        self.group = group
+        self.study = SharedStudy(settings, folder, self.space)
+        self.folder = folder
+        self._own = folder / ".study"  # what this sweep folder knows about its trials
+        self._own.mkdir(exist_ok=True)
+        with self.study.alone():
+            self._name = _name_of(self._own / "sweep")
+        self._open: dict[int, _Open] = {}
+        self._refused: int | None = 0  # trials, until a first job could be made
+
+    @property
+    def jobs(self) -> int:
+        """How many there will be at most."""
+        return self.study.trials * max(len(self.seeds), 1)
+
+    def next(self) -> Batch | None:
+        """Give a job of a trial that is open, or open one; None: all trials have been begun."""
+        while True:
+            for trial in self._open.values():
+                if trial.waiting:
+                    trial.running.append(trial.waiting.pop(0))
+                    return trial.running[-1]
+            if not self._open_one():
+                return None
+
+    def look(self, batch: Batch) -> str:
+        """Report to the study what all seeds have reached; a reason to stop the trial, if its pruner says so."""
+        trial = self._trial_of(batch)
+        if not trial.given_up:
+            for epoch, value in self._report(trial):
+                if trial.trial.should_prune():
+                    _give_up(trial, f"{self.metric} {value:.4g} after epoch {epoch} is hopeless, the pruner says")
+                    break
+        if not trial.given_up or batch in trial.stopped:
+            return ""
+        trial.stopped.append(batch)
+        return trial.given_up
+
+    def ended(self, batch: Batch) -> None:
+        """Tell the study, once no other job of the trial is left."""
+        trial = self._trial_of(batch)
+        trial.running.remove(batch)
+        self._settle(trial)
+
+    def _trial_of(self, batch: Batch) -> _Open:
+        return next(trial for trial in self._open.values() if batch in trial.running)
+
+    def _open_one(self) -> bool:
+        """Take over a trial whose process has died, or begin one; False if there is none."""
+        with self.study.alone():
+            known = self._orphan()
+            if known is None:
+                if self.study.is_full():
+                    return False
+                drawn = self.study.begin(self._name)
+                lock = self._lock(drawn.number)
+                lock.acquire(blocking=False)
+                known = _Open(drawn, lock)
+        number = known.trial.number
+        self._open[number] = known
+        words = self.space.overrides(known.trial.params)
+        try:
+            for place, seed in enumerate(self.seeds):
+                which = number * len(self.seeds) + place
+                known.jobs.append(self._make([*words, f"seed={seed}"], f"{number}/seed={seed}", which))
+            if not self.seeds:
+                known.jobs.append(self._make(words, str(number), number))
+        except Exception as error:
+            self._refuse(known, error)
+            return True
+        self._refused = None
+        left = [tuple(job for job in batch if _state(job) in NOT_ENDED) for batch in self.group(known.jobs)]
+        known.waiting = [batch for batch in left if batch]
+        self._settle(known)
+        return True
+
+    def _make(self, words: Sequence[str], name: str, number: int) -> Job:
+        """Make a job, but give no second chance to one that has failed and that the study was not told of."""
+        folder = self.folder / name
+        record = read_record(folder)
+        failed = record is not None and state_of(folder, record) not in (*NOT_ENDED, *ENDED)
+        job = self.make_job(words, name, number)
+        if record and failed:
+            write_record(folder, record)
+        return job
+
+    def _orphan(self) -> _Open | None:
+        for begun in self.study.running(self._name):
+            lock = self._lock(begun.number)
+            if begun.number not in self._open:
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:  # its process is alive
+                    continue
+                return _Open(self.study.draw(begun), lock, reports=dict(begun.intermediate_values))
+        return None
+
+    def _lock(self, number: int) -> FileLock:
+        return FileLock(self._own / f"{number}.lock")
+
+    def _refuse(self, trial: _Open, error: Exception) -> None:
+        """Take these values for a failure, unless it is the user's command that is wrong."""
+        number, reason = trial.trial.number, explain(error)
+        if reason is None or any((self.folder / str(number)).rglob("job.json")):
+            raise error
+        self._tell(trial, failure=reason)
+        logging.getLogger(__name__).warning("trial %d is not run: %s", number, " ".join(reason.splitlines()))
+        if self._refused is not None:
+            self._refused += 1
+            if self._refused == min(GIVE_UP, self.study.trials):
+                raise error
+
+    def _report(self, trial: _Open) -> Iterator[tuple[int, float]]:
+        """Report epoch by epoch what is new; give each epoch and the mean over the seeds."""
+        if self.metric not in COLUMNS:
+            return
+        curves = [
+            {row["epoch"]: row[self.metric] for row in read_curves(job.folder / "curves.csv")} for job in trial.jobs
+        ]
+        for epoch in sorted(set.intersection(*map(set, curves)) - trial.reports.keys()):
+            values = [curve[epoch] for curve in curves]
+            trial.reports[epoch] = mean = math.nan if None in values else fmean(values)
+            trial.trial.report(mean, epoch)
+            yield epoch, mean
+
+    def _settle(self, trial: _Open) -> None:
+        """Tell a trial of which nothing is left to do; do no more for one that has failed already."""
+        ends = [_state(job) for job in trial.jobs]
+        values = [self._value(job) if end == "done" else None for job, end in zip(trial.jobs, ends, strict=True)]
+        failure = pruned = ""
+        for job, end, value in zip(trial.jobs, ends, values, strict=True):
+            record = read_record(job.folder)
+            reason = record.reason if record else ""
+            if end == "pruned":
+                pruned = pruned or trial.given_up or reason
+            elif end == "done" and value is None:
+                failure = failure or f"{self.metric} is missing or not finite"
+            elif end != "done" and end not in NOT_ENDED:
+                failure = failure or ": ".join(filter(None, (end, reason)))
+        if failure or pruned:
+            _give_up(trial, failure or pruned)
+        if not trial.waiting and not trial.running and not any(end in NOT_ENDED for end in map(_state, trial.jobs)):
+            list(self._report(trial))  # the last epoch may have ended after the last look
+            self._tell(trial, values, failure, pruned)
+
+    def _value(self, job: Job) -> float | None:
+        value = json.loads((job.folder / "metrics.json").read_text()).get(self.metric)
+        return None if value is None else float(value)
+
+    def _tell(self, trial: _Open, values: Sequence[float | None] = (), failure: str = "", pruned: str = "") -> None:
+        from optuna.trial import TrialState
+
+        known = [value for value in values if value is not None]
+        if pruned and math.isnan(trial.reports[max(trial.reports)] if trial.reports else 0.0):
+            failure = failure or f"{self.metric} is not finite"
+        state = TrialState.FAIL if failure else TrialState.PRUNED if pruned else TrialState.COMPLETE
+        with self.study.alone():  # so that nobody takes it over between these lines
+            value = fmean(known) if state == TrialState.COMPLETE else None
+            self.study.tell(trial.trial, state, value, failure or pruned)
+            trial.lock.release()
+            Path(trial.lock.lock_file).unlink(missing_ok=True)
+        del self._open[trial.trial.number]
+
+
+def _state(job: Job) -> State:
+    record = read_record(job.folder)
+    return state_of(job.folder, record) if record else "waiting"
+
+
+def _give_up(trial: _Open, reason: str) -> None:
+    """Start no more of its jobs; `Search.look` has those stopped that run."""
+    trial.given_up = trial.given_up or reason
+    for job in (job for batch in trial.waiting for job in batch):
+        record = read_record(job.folder) or Record(job.number, list(job.overrides))
+        record.end("pruned", f"its trial was given up: {trial.given_up}")
+        write_record(job.folder, record)
+    trial.waiting.clear()
+
+
+def _name_of(file: Path) -> str:
+    """Give the name of a sweep folder, which stays the same when it is moved and on another machine's disk."""
+    if not file.exists():
+        unfinished = file.with_name(".sweep")
+        unfinished.write_text(f"{uuid.uuid4().hex}\n")
+        unfinished.replace(file)
+    return file.read_text().strip()

@@ -1,0 +1,105 @@
+"""What a job's process does, here or on another machine: `python -m lenet_lab.sweeps.work MODULE RUN_FOLDER…`."""
+
+import importlib
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
+from lenet_lab.explain import explain, one_line
+from lenet_lab.processes import ProcessFailedError, device_count, rank, run_on_devices
+from lenet_lab.sweeps.job import State, lock, read_record, write_record
+
+SECONDS_FOR_NOTES = 5.0  # of the first process on a failure that all have met: srun ends it when another ends so
+NO_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "Cannot allocate memory")
+
+
+def work(module: str, folders: Sequence[Path], launched: bool = False) -> int:
+    """Run the jobs in `folders`, each from its `config.yaml`, and note in each `job.json` how that went.
+
+    A job that another process works on is waited for; one that is done is left alone, and one that has a checkpoint
+    goes on from there. Several jobs are trained together.
+
+    Args:
+        module: whose `run` does the work, such as "lenet_lab.train".
+        folders: run folders.
+        launched: this is one of several processes of the run already, as SLURM starts them; the first one takes notes.
+
+    Returns:
+        The exit status: 0, 1, or 2 for a user's error.
+    """
+    if launched and rank() > 0:
+        left = _left(folders)
+        status = _run(module, left, launched)[0] if left else 0
+        time.sleep(SECONDS_FOR_NOTES if status else 0)
+        return status
+    with ExitStack() as locks:
+        for folder in folders:
+            locks.enter_context(lock(folder))
+        left = _left(folders)
+        if not left:
+            return 0
+        records = {folder: read_record(folder) for folder in left}
+        for folder, record in records.items():
+            if record:
+                record.begin(
+                    max((file.stat().st_mtime for file in [*folder.glob("*.log"), *folder.glob("*.csv")]), default=0.0)
+                )
+                write_record(folder, record)
+        status, state, reason = _run(module, left, launched)
+        for folder, record in records.items():
+            if record:
+                done = (folder / "metrics.json").exists()
+                record.end("done" if done else state, "" if done else reason)
+                write_record(folder, record)
+    return status
+
+
+def _left(folders: Sequence[Path]) -> list[Path]:
+    return [folder for folder in folders if not (folder / "metrics.json").exists()]
+
+
+def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, State, str]:
+    """Give the exit status, and the state and the reason of jobs that left no metrics."""
+    try:
+        configs = [read_config(folder) for folder in folders]
+        if len(configs) > 1:
+            from lenet_lab.sweeps.together import train_together
+
+            train_together(configs)
+        elif launched or (count := device_count(configs[0]["trainer"])) == 1:
+            importlib.import_module(module).run(configs[0])
+        else:
+            run_on_devices(module, configs[0], count)
+    except ProcessFailedError as error:
+        return 1, _failure(error.reason), error.reason
+    except SystemExit as error:  # Lightning's, for SIGTERM; or a process of several that has died
+        stopped = type(error).__name__ == "SIGTERMException"
+        return 1, "interrupted" if stopped else "failed", "" if stopped else str(error.code).removeprefix("error: ")
+    except KeyboardInterrupt:
+        return 1, "interrupted", ""
+    except Exception as error:
+        text = explain(error)
+        if text is None or SHOW_TRACEBACK:
+            traceback.print_exc()
+        if text is None:
+            return 1, _failure(one_line(error)), one_line(error)
+        if rank() == 0:
+            print(f"error: {text}", file=sys.stderr)  # noqa: T201
+        return EXIT_USER_ERROR, "failed", " ".join(text.splitlines())
+    return 0, "failed", "it ended without metrics"
+
+
+def _failure(reason: str) -> State:
+    memory = reason.startswith(("MemoryError", "OutOfMemoryError")) or any(words in reason for words in NO_MEMORY)
+    return "out of memory" if memory else "failed"
+
+
+if __name__ == "__main__":
+    from lenet_lab.processes import launched_by_slurm
+
+    words = sys.argv[1:]
+    sys.exit(work(words[0], [Path(word) for word in words[1:]], launched=launched_by_slurm()))

@@ -1,0 +1,87 @@
+"""A sweep that is killed again and again ends as one that was left in peace."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from lenet_lab.sweeps.job import is_locked
+from tests.sweeps.conftest import Sweep, run_sweep, sweep_command
+
+JOBS = (
+    "data=digits",
+    "data.batch_size=16",
+    "trainer.max_epochs=25",
+    "augment=shift",
+    "scheduler=one_cycle",
+    "optimizer.lr=0.02",
+    "logger=none",
+    "seed=1,2,3,4",
+    "launcher.slots=2",
+)
+KILLS = 10
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def identity(file: Path) -> tuple[int, int]:
+    """What would differ, had the file been written again."""
+    facts = file.stat()
+    return facts.st_ino, facts.st_mtime_ns
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    chance = random.Random(os.environ.get("KILLS_SEED", 5))
+    calm = run_sweep(tmp_path, *JOBS, "hydra.sweep.dir=calm")
+    assert calm.status == 0, calm.out + calm.err
+
+    words, environment, folder = sweep_command(tmp_path, *JOBS, "hydra.sweep.dir=killed")
+    killed = Sweep(0, "", "", folder)
+    finished: dict[Path, tuple[int, int]] = {}
+    jobs_killed = 0
+    for number in range(KILLS):
+        process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        if number % 5:  # else at any moment of its start
+            wait_for_a_job(killed, process)
+        time.sleep(chance.uniform(0, 1.5))
+        running = [name for name in killed.jobs if is_locked(folder / name)]
+        if running:
+            victim = killed.jobs[chance.choice(running)].attempts[-1:]
+            jobs_killed += len(victim)
+            for attempt in victim:
+                with suppress(ProcessLookupError):  # its lock is taken before its attempt is noted
+                    os.kill(attempt.pid, signal.SIGKILL)
+            time.sleep(chance.uniform(0, 0.5))
+        process.kill()
+        process.communicate()
+        for file in folder.rglob("metrics.json"):
+            assert finished.setdefault(file, identity(file)) == identity(file)
+    assert jobs_killed >= KILLS // 4  # others have just ended, or have not begun
+
+    last = run_sweep(tmp_path, *JOBS, "hydra.sweep.dir=killed")
+    assert last.status == 0, last.out + last.err
+    assert set(last.states.values()) == {"done"}
+    assert list(last.jobs) == list(calm.jobs)
+    assert any(len(record.attempts) > 1 for record in last.jobs.values())
+    for name in calm.jobs:
+        assert last.metrics(name) == calm.metrics(name)
+        assert (folder / name / "curves.csv").read_text() == (calm.folder / name / "curves.csv").read_text()
+        expected = weights(calm.folder / name)
+        assert all(torch.equal(tensor, expected[key]) for key, tensor in weights(folder / name).items())
+    for file, known in finished.items():
+        assert identity(file) == known
+
+
+def wait_for_a_job(sweep: Sweep, process: subprocess.Popen) -> None:
+    while process.poll() is None and not any(is_locked(sweep.folder / name) for name in sweep.jobs):
+        time.sleep(0.05)
