@@ -123,6 +123,12 @@ class CheckBeforeStart(Callback):
         """Check what concerns the sweep as a whole; its jobs are checked before the first of them starts."""
         with user_errors():
             check_sweep(config)
+            folder = Path(config.hydra.sweep.dir)
+            if (folder / "config.yaml").exists():
+                raise UserError(
+                    f"{folder} holds a single run, and nothing is added to it.\n"
+                    "Choose another folder with hydra.sweep.dir=DIR, or leave it out to get a new one."
+                )
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report; what goes wrong there must show, and Hydra would make a warning of it."""

@@ -173,3 +173,12 @@ def test_jobs_that_would_share_a_folder_are_refused(sweep: Callable[..., Sweep])
     done = sweep(*TINY, "seed=1,2", "hydra.sweep.subdir=same")
     assert done.status == 2
     assert done.err.startswith("error: hydra.sweep.subdir=same gives two jobs the folder ")
+
+
+def test_a_folder_that_holds_a_run_takes_no_sweep(sweep: Callable[..., Sweep], tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "config.yaml").write_text("mine")
+    done = sweep(*TINY, "seed=1,2")
+    assert done.status == 2
+    assert "sweep holds a single run, and nothing is added to it." in done.err
+    assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["config.yaml"]
