@@ -33,10 +33,12 @@ def read_curves(file: Path) -> list[dict[str, Any]]:
 def begin_curves(file: Path, step: int) -> None:
     """Take up a `curves.csv` where a run begins, or goes on from a checkpoint: rows of later steps will come again."""
     known = read_curves(file) if step else []
-    with file.open("w", newline="") as stream:
+    unfinished = file.with_name(f".{file.name}.part")
+    with unfinished.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(COLUMNS)
         rows.writerows([row[name] for name in COLUMNS] for row in known if row["step"] <= step)
+    unfinished.replace(file)
 
 
 def add_to_curves(file: Path, row: Mapping[str, Any]) -> None:

@@ -39,15 +39,17 @@ NO_PLACE = ("SLURM_CONF", "SLURM_JWT")  # these tell how to reach SLURM
 
 
 class ProcessFailedError(SystemExit):
-    """A process of the run has failed, and has printed why.
+    """A process of the run has failed, and has printed why, or has been killed.
 
     Attributes:
         reason: a line.
+        killed: by a signal.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(1)
+    def __init__(self, reason: str, killed: bool = False) -> None:
+        super().__init__(f"error: {reason}" if killed else 1)
         self.reason = reason
+        self.killed = killed
 
 
 def rank() -> int:
@@ -117,7 +119,7 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
 
     Raises:
         UserError: of one of the processes.
-        SystemExit: with status 1, for any other failure of theirs; a `ProcessFailedError` where they said why.
+        ProcessFailedError: any other failure of theirs; it ends the program with status 1.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -147,7 +149,8 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
         number, failure = error.get_first_failure()
         if failure.exitcode > 0:  # it has printed its traceback
             raise ProcessFailedError(failure.message) from None
-        raise SystemExit(f"error: the process of device {number} has died: {failure.message}") from None
+        reason = f"the process of device {number} has died: {failure.message}"
+        raise ProcessFailedError(reason, killed=True) from None
     metrics: dict[str, Any] = json.loads((Path(config["folder"]) / "metrics.json").read_text())
     return metrics
 

@@ -182,3 +182,24 @@ def test_a_folder_that_holds_a_run_takes_no_sweep(sweep: Callable[..., Sweep], t
     assert done.status == 2
     assert "sweep holds a single run, and nothing is added to it." in done.err
     assert [path.name for path in (tmp_path / "sweep").iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.slow
+def test_two_different_sweeps_begun_at_once_in_one_folder_keep_their_jobs_apart(tmp_path: Path) -> None:
+    commands = [sweep_command(tmp_path, *TINY, f"seed={seeds}") for seeds in ("1,2", "3,4,4")]
+    both = [subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE) for words, env, _ in commands]
+    outs = [process.communicate(timeout=200)[0].decode() for process in both]
+    assert [process.returncode for process in both] == [0, 0], outs
+    found = Sweep(0, "", "", commands[0][2])
+    assert set(found.states.values()) == {"done"}
+    seeds = {name: yaml.safe_load((found.folder / name / "config.yaml").read_text())["seed"] for name in found.jobs}
+    assert sorted(seeds.values()) == [1, 2, 3, 4]  # 4 was given twice
+    for name, record in found.jobs.items():
+        assert f"seed={seeds[name]}" in record.overrides
+
+
+def test_a_job_that_cannot_run_here_is_refused_before_any_starts(sweep: Callable[..., Sweep]) -> None:
+    done = sweep(*TINY, "trainer.num_nodes=1,2")
+    assert done.status == 2
+    assert done.err.startswith("error: trainer.num_nodes=2 needs SLURM")
+    assert not list(done.folder.rglob("config.yaml"))

@@ -51,45 +51,50 @@ class Controller:
         self._varies = {key for key, words in values.items() if len(words) > 1}
         executor = self._executor()
         try:
-            jobs = [self.sweep.job(words, first + number) for number, words in enumerate(overrides)]
-            for job in jobs:
-                self.sweep.freeze(job)
-            done = sum(has_ended(job) for job in jobs)
-            self._open(f"{len(jobs)} jobs" + (f", {done} of them done already" if done else ""))
-            plan = Grid(self._batches(jobs))
+            with self.sweep.alone():
+                jobs = [self.sweep.job(words, first + number) for number, words in enumerate(overrides)]
+                for job in jobs:
+                    executor.check(job)
+                for job in jobs:
+                    self.sweep.freeze(job)
+            different = list({job.folder: job for job in jobs}.values())  # a value may have been given twice
+            done = sum(has_ended(job) for job in different)
+            self._open(f"{len(different)} jobs" + (f", {done} of them done already" if done else ""))
+            plan = Grid(self._batches(different))
         except BaseException:
             executor.close()
             raise
         _import_what_the_report_needs(len(jobs))
-        executor.expect(len(jobs) - done, max((job.config["trainer"] for job in jobs), key=_devices))
-        self._run(plan, executor, len(jobs) - done)
+        executor.expect(len(plan), max((job.config["trainer"] for job in jobs), key=_devices))
+        self._run(plan, executor, len(different) - done)
         return jobs
 
     def run_search(self, words: Sequence[str]) -> None:
         """Run the trials that a study asks for in the space that `words`, overrides, describe."""
         from lenet_lab.sweeps.search import Search
 
-        OmegaConf.save(self.config, self.sweep.folder / "multirun.yaml")  # as Hydra's own sweeper does
+        executor = self._executor()
+
+        def make_job(overrides: Sequence[str], name: str, number: int) -> Job:
+            """Compose, check and freeze the job that is to run in the folder `name`."""
+            job = self.sweep.job(overrides, number, name)
+            executor.check(job)
+            self.sweep.freeze(job)
+            return job
+
         settings = check_sweep(self.config)["sweeper"]
         plan = Search(
             settings,
             words,
             self.sweep.folder,
-            self.make_job,
+            make_job,
             config_loader=self.sweep.context.config_loader,
             group=self._batches,
         )
         self._varies = {parameter.key for parameter in plan.space.parameters} | {"seed"}
-        executor = self._executor()
         self._open(f"a search of {plan.jobs} jobs, study {plan.study.name}")
-        executor.expect(plan.jobs)
+        executor.expect(math.ceil(plan.jobs / self.together))
         self._run(plan, executor, plan.jobs)
-
-    def make_job(self, overrides: Sequence[str], name: str, number: int) -> Job:
-        """Compose, check and freeze the job of a search that is to run in the folder `name`."""
-        job = self.sweep.job(overrides, number, name)
-        self.sweep.freeze(job)
-        return job
 
     def _open(self, what: str) -> None:
         terminal.open_log(self.sweep.folder / "sweep.log")
@@ -150,11 +155,11 @@ def _import_what_the_report_needs(jobs: int) -> None:
         import optuna.importance  # noqa: F401
 
 
-def _devices(trainer: dict[str, Any]) -> float:
+def _devices(trainer: dict[str, Any]) -> tuple[bool, float]:
+    """Key to find the job that asks for most, GPUs before anything else."""
     devices = trainer["devices"]
-    if isinstance(devices, list):
-        return len(devices)
-    return math.inf if devices == "auto" else float(devices)
+    count = len(devices) if isinstance(devices, list) else math.inf if devices == "auto" else float(devices)
+    return trainer["accelerator"] != "cpu", count
 
 
 def finish(config: DictConfig) -> None:

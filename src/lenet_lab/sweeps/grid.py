@@ -18,6 +18,10 @@ class Grid:
         left = (tuple(job for job in batch if not has_ended(job)) for batch in batches)
         self._waiting = deque(batch for batch in left if batch)
 
+    def __len__(self) -> int:
+        """How many batches wait."""
+        return len(self._waiting)
+
     def next(self) -> Batch | None:
         """Give the next. One that another sweep works on waits for that in its process, and is then done."""
         for _ in range(len(self._waiting)):

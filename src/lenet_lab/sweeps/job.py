@@ -119,7 +119,7 @@ def lock(folder: Path) -> FileLock:
 
 def write_record(folder: Path, record: Record) -> None:
     """Write `job.json`, whole or not at all."""
-    unfinished = folder / ".job.json"
+    unfinished = folder / f".job.json.{socket.gethostname()}.{os.getpid()}"
     unfinished.write_text(json.dumps(asdict(record), indent=1) + "\n")
     unfinished.replace(folder / "job.json")
 

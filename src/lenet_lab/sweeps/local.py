@@ -44,11 +44,12 @@ class Local:
 
     Args:
         slots: jobs at once; None: as many as the GPUs serve, or without GPUs as the cores and the memory do.
-        memory_gb: memory that a job needs without a GPU, 10^9 bytes; it limits the slots where they are not given.
+        memory_gb: memory that a job needs without a GPU, 10^9 bytes; limits the slots where they are not given. None:
+            does not.
         timeout_minutes: a job that takes longer is stopped; None: never.
     """
 
-    def __init__(self, *, slots: int | None, memory_gb: float, timeout_minutes: float | None) -> None:
+    def __init__(self, *, slots: int | None, memory_gb: float | None, timeout_minutes: float | None) -> None:
         self.timeout = float("inf") if timeout_minutes is None else 60 * timeout_minutes
         self.memory_gb = memory_gb
         self.slots = slots
@@ -66,6 +67,10 @@ class Local:
         """Share the machine among so many at most, none of which has more devices than `trainer` says."""
         self._most, self._largest = batches, trainer
 
+    def check(self, job: Job) -> None:
+        """Refuse a job that needs other machines too."""
+        refuse_several_nodes(job.config["trainer"])
+
     @property
     def places(self) -> int:
         """How many more batches can start now."""
@@ -77,17 +82,12 @@ class Local:
         return max(cores() // min(self.slots or 1, self._most), 1)
 
     def start(self, batch: Batch) -> None:
-        """Start its process.
-
-        Raises:
-            UserError: it needs other machines too.
-        """
-        refuse_several_nodes(batch[0].config["trainer"])
+        """Start its process."""
         if not self._started:
             self._divide(self._largest or batch[0].config["trainer"])
         gpus = self._choose_gpus(batch[0])
         environment = without_ranks(os.environ) | {"OMP_NUM_THREADS": str(self.threads)}
-        if gpus:
+        if gpus and not isinstance(batch[0].config["trainer"]["devices"], list):  # else it counts from all
             environment[SHARED_GPU] = ",".join(gpus)
         process = self._spawn(_be_job, batch[0].module, [job.folder for job in batch], environment)
         self._running.append(_Running(batch, process, gpus, time.monotonic() + self.timeout, _kernel_ooms()))
@@ -128,16 +128,19 @@ class Local:
     def _divide(self, trainer: Mapping[str, Any]) -> None:
         """Find out how many jobs like this one the machine serves."""
         self._started = True
-        if trainer["accelerator"] != "cpu":
-            receive, send = self._context.Pipe(duplex=False)
-            process = self._spawn(_tell_gpus, send)
-            send.close()
-            self.gpus = _visible(int(receive.recv()))
-            process.join()
+        receive, send = self._context.Pipe(duplex=False)
+        process = self._spawn(_tell_gpus, send)
+        send.close()
+        self.gpus = _visible(int(receive.recv()))
+        process.join()
         if self.slots is None:
-            devices = _devices(trainer, len(self.gpus))
-            memory = len(self.gpus) or int(_memory() // (self.memory_gb * 1e9))
-            self.slots = max(min((len(self.gpus) or cores()) // devices, memory), 1)
+            gpus = len(self.gpus) if trainer["accelerator"] != "cpu" else 0
+            slots: float = (gpus or cores()) // _devices(trainer, gpus)
+            if gpus and isinstance(trainer["devices"], list):  # all jobs name the same ones
+                slots = 1
+            elif not gpus and self.memory_gb is not None:
+                slots = min(slots, _memory() // (self.memory_gb * 1e9))
+            self.slots = max(int(slots), 1)
 
     def _spawn(self, target: Any, *arguments: Any) -> ForkServerProcess:
         process = self._context.Process(target=target, args=arguments)
@@ -146,11 +149,14 @@ class Local:
         return process
 
     def _choose_gpus(self, job: Job) -> list[str]:
-        """Those with the least to do; a job that names its own (`trainer.devices=[0,2]`) sees all."""
-        if not self.gpus or isinstance(job.config["trainer"]["devices"], list):
+        """Those that the job names (`trainer.devices=[0,2]`), or those with the least to do."""
+        trainer = job.config["trainer"]
+        if not self.gpus or trainer["accelerator"] == "cpu":
             return []
+        if isinstance(trainer["devices"], list):
+            return [self.gpus[number] for number in trainer["devices"] if number < len(self.gpus)]
         load = {gpu: sum(gpu in running.gpus for running in self._running) for gpu in self.gpus}
-        count = _devices(job.config["trainer"], len(self.gpus))
+        count = _devices(trainer, len(self.gpus))
         return sorted(self.gpus, key=lambda gpu: load[gpu])[:count]
 
     @staticmethod
@@ -215,7 +221,7 @@ def _note_death(job: Job, running: _Running) -> None:
             elif status == -signal.SIGKILL and _kernel_ooms() > running.ooms:
                 state, reason = "out of memory", "the kernel killed it for want of memory"
             elif status < 0:
-                state, reason = "killed", f"it was killed by {signal.Signals(-status).name}"
+                state, reason = "killed", f"it was killed by {_signal_name(-status)}"
             else:
                 state, reason = "failed", f"its process ended with status {status}"
             record.end(state, reason)
@@ -224,7 +230,20 @@ def _note_death(job: Job, running: _Running) -> None:
         pass
 
 
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # those for real time have none
+        return f"signal {number}"
+
+
 def _kill(group: int) -> None:
+    workers: list[psutil.Process] = []  # of several devices: PyTorch's launcher puts each into a group of its own
+    with suppress(psutil.NoSuchProcess):
+        workers = psutil.Process(group).children(recursive=True)
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.kill()
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:  # it has not made its group yet, or has ended

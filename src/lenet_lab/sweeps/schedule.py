@@ -18,6 +18,14 @@ class Executor(Protocol):
         """Learn how many there will be at most, and `trainer` of the job with the most devices, if that is known."""
         ...
 
+    def check(self, job: Job) -> None:
+        """Refuse a job that could not run here, before any is started.
+
+        Raises:
+            UserError: it asks for what there is not.
+        """
+        ...
+
     @property
     def places(self) -> int:
         """How many more batches can start now."""

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +94,6 @@ class Slurm:
                 f"launcher=slurm needs the commands of SLURM, and there is no {' or '.join(missing)} here.\n"
                 "Start the sweep where you would call sbatch, or with launcher=local."
             )
-        self.cpus_per_task = cpus_per_task
         self.slots = sys.maxsize if slots is None else slots
         self.options = {
             "partition": partition,
@@ -107,6 +107,9 @@ class Slurm:
         self.seconds_between_looks = seconds_between_looks
         self._log = logging.getLogger(__name__)
         self._running: dict[int, Batch] = {}  # by the number of the SLURM job
+        self._submitting: Batch | None = None
+        self._refused: list[Batch] = []  # to be submitted again
+        self._dropped: list[Batch] = []  # stopped before they were submitted
         self._stopped: dict[int, tuple[State, str]] = {}
         self._told: set[str] = set()
         self._next_look = 0.0
@@ -118,25 +121,43 @@ class Slurm:
     @property
     def places(self) -> int:
         """How many more batches can start now."""
-        return self.slots - len(self._running)
+        return self.slots - len(self._running) - len(self._refused)
+
+    def check(self, job: Job) -> None:
+        """Refuse a job that cannot say how many devices it needs."""
+        _request((job,))
 
     def start(self, batch: Batch) -> None:
         """Submit it, unless it is in the queue already.
 
+        What SLURM refuses while others run is tried again later: there may be a limit to how many may wait.
+
         Raises:
-            UserError: SLURM refuses it.
+            UserError: SLURM refuses it, and nothing of this sweep runs.
         """
         folder = batch[0].folder
         if self._left is None:
             self._left = {
-                seen.comment: number for number, seen in sorted(_squeue().items()) if seen.state not in ENDINGS
+                seen.comment: number
+                for number, seen in sorted(_squeue().items())
+                if seen.state not in ENDINGS and seen.state != "COMPLETING"
             }
         number = self._left.pop(str(folder), None)
         if number is None:
-            number = self._submit(batch)
+            self._submitting = batch  # Ctrl-C may come when SLURM has it and has not said its number yet
+            try:
+                number = self._submit(batch)
+            except UserError as error:
+                if not self._running:
+                    raise
+                self._tell(str(error))
+                self._refused.append(batch)
+                self._submitting = None
+                return
         else:
             self._log.info(f"Job {batch[0].number} is with SLURM already, as job {number} there.")
         self._running[number] = batch
+        self._submitting = None
 
     def _submit(self, batch: Batch) -> int:
         arguments = [
@@ -146,7 +167,7 @@ class Slurm:
         ]
         command = [sys.executable, "-m", "lenet_lab.sweeps.work", batch[0].module, *(str(job.folder) for job in batch)]
         script = SCRIPT.format(
-            cpus=self.cpus_per_task, log=shlex.quote(str(_log(batch[0]))), command=shlex.join(command)
+            cpus=self.options["cpus-per-task"] or 1, log=shlex.quote(str(_log(batch[0]))), command=shlex.join(command)
         )
         try:
             answer = _call("sbatch", "--parsable", *arguments, script=script, environment=without_ranks(os.environ))
@@ -173,7 +194,7 @@ class Slurm:
         except UserError as error:  # its controller may be back in a while, and the jobs go on
             self._tell(str(error))
             return []
-        ended = []
+        ended, self._dropped = self._dropped, []
         for number, batch in list(self._running.items()):
             seen = queue.get(number, Seen("", "", ""))
             if seen.state == "PENDING" and seen.reason not in ORDINARY:
@@ -182,6 +203,9 @@ class Slurm:
                 asked_for = self._stopped.pop(number, None)
                 _note(batch, number, *(asked_for or ending(number, seen.state, _log(batch[0]))))
                 ended.append(self._running.pop(number))
+        refused, self._refused = self._refused, []
+        for batch in refused:
+            self.start(batch)
         return ended
 
     def _tell(self, message: str) -> None:
@@ -191,12 +215,28 @@ class Slurm:
 
     def stop(self, batch: Batch, state: State, reason: str) -> None:
         """End it now and note that state, unless a job of it has just ended by itself; `wait` will give it."""
+        if any(refused is batch for refused in self._refused):
+            self._refused = [refused for refused in self._refused if refused is not batch]
+            self._dropped.append(batch)
+            for job in batch:
+                record = read_record(job.folder) or Record(job.number, list(job.overrides))
+                record.end(state, reason)
+                write_record(job.folder, record)
+            return
         number = next(number for number, running in self._running.items() if running is batch)
         if number not in self._stopped and self._cancel(number):
             self._stopped[number] = state, reason
 
     def close(self, state: State = "interrupted", reason: str = "the sweep was stopped") -> None:
         """Cancel all that is still in the queue, and see it end."""
+        self._refused.clear()
+        if self._submitting is not None:
+            comment = str(self._submitting[0].folder)
+            with suppress(UserError):
+                found = {number: seen for number, seen in _squeue().items() if seen.comment == comment}
+                alive = [number for number, seen in found.items() if seen.state not in ENDINGS]
+                self._running |= dict.fromkeys(alive, self._submitting)
+            self._submitting = None
         if not self._running:
             return
         count = len(self._running)
@@ -275,7 +315,8 @@ def _squeue() -> dict[int, Seen]:
     """All jobs of this user that SLURM still knows, those that have ended in the last minutes too."""
     lines = _call("squeue", "--me", "--noheader", "--states=all", "--format=%A|%T|%r|%k").splitlines()
     fields = (line.split("|", 3) for line in lines)
-    return {int(number): Seen(*rest) for number, *rest in fields}
+    # a comment of somebody's other job may have several lines
+    return {int(each[0]): Seen(*each[1:]) for each in fields if len(each) == 4 and each[0].isdecimal()}
 
 
 def _call(*command: str, script: str | None = None, environment: Mapping[str, str] | None = None) -> str:

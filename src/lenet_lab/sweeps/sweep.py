@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lenet_lab.command import OF_THE_SWEEP, to_plain
 from lenet_lab.errors import UserError
-from lenet_lab.sweeps.job import ENDED, Job, Record, is_locked, lock, read_record, state_of, write_record
+from lenet_lab.sweeps.job import ENDED, Job, Record, lock, read_record, state_of, write_record
 
 Config = dict[str, Any]
 
@@ -39,9 +41,16 @@ class Sweep:
         self.complete = complete
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self._taken: dict[Path, str] = {}
-        for file in self.folder.rglob("job.json") if self.folder.is_dir() else ():
-            record = read_record(file.parent)
-            self._taken[file.parent] = record.settings if record else ""
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other commands from choosing folders here while this one does, and see what they have chosen."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".jobs.lock"):
+            for file in self.folder.rglob("job.json"):
+                record = read_record(file.parent)
+                self._taken[file.parent] = record.settings if record else ""
+            yield
 
     def job(self, overrides: Sequence[str], number: int, name: str | None = None) -> Job:
         """Compose a job, check it, and find its run folder: where it was begun before, or a new one.
@@ -82,9 +91,7 @@ class Sweep:
     def freeze(self, job: Job) -> None:
         """Write `config.yaml` and `job.json` of a job that is about to run; not for one that another sweep runs."""
         job.folder.mkdir(parents=True, exist_ok=True)
-        if is_locked(job.folder):
-            return
-        with lock(job.folder):
+        with suppress(Timeout), lock(job.folder).acquire(blocking=False):
             record = read_record(job.folder) or Record(job.number, list(job.overrides), settings=_settings(job.config))
             if state_of(job.folder, record) not in ENDED:
                 unfinished = job.folder / ".config.yaml"

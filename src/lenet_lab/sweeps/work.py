@@ -37,7 +37,7 @@ def work(module: str, folders: Sequence[Path], launched: bool = False) -> int:
         time.sleep(SECONDS_FOR_NOTES if status else 0)
         return status
     with ExitStack() as locks:
-        for folder in folders:
+        for folder in sorted(set(folders)):  # in one order, or two commands could wait for each other
             locks.enter_context(lock(folder))
         left = _left(folders)
         if not left:
@@ -75,8 +75,8 @@ def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, Sta
         else:
             run_on_devices(module, configs[0], count)
     except ProcessFailedError as error:
-        return 1, _failure(error.reason), error.reason
-    except SystemExit as error:  # Lightning's, for SIGTERM; or a process of several that has died
+        return 1, "killed" if error.killed else _failure(error.reason), error.reason
+    except SystemExit as error:  # Lightning's, for SIGTERM
         stopped = type(error).__name__ == "SIGTERMException"
         return 1, "interrupted" if stopped else "failed", "" if stopped else str(error.code).removeprefix("error: ")
     except KeyboardInterrupt:
