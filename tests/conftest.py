@@ -36,16 +36,21 @@ class Result:
 Command = Callable[..., Result]
 
 
+def environment_in(where: Path) -> dict[str, str]:
+    """Variables for a command in the folder `where`: those of this process, less a user's own settings."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LENET_LAB_", "HYDRA_"))}
+    return {**inherited, "LENET_LAB_CACHE": str(where / "cache"), "COLUMNS": "100"}
+
+
 def run_command(where: Path, module: str, *overrides: str, options: tuple[str, ...] = (), **environment: str) -> Result:
     """Call `python -m lenet_lab.<module>` in the folder `where`; the run folder is `where/run` unless given."""
     chosen = [word.split("=", 1)[1] for word in overrides if word.startswith("hydra.run.dir=")]
     folder = where / (chosen[0] if chosen else "run")
     given = list(overrides) if chosen else [*overrides, f"hydra.run.dir={folder}"]
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LENET_LAB_", "HYDRA_"))}
     done = subprocess.run(
         [sys.executable, *options, "-m", f"lenet_lab.{module}", *given],
         cwd=where,
-        env={**inherited, "LENET_LAB_CACHE": str(where / "cache"), "COLUMNS": "100", **environment},
+        env=environment_in(where) | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

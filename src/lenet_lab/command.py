@@ -38,12 +38,10 @@ class Command:
     Attributes:
         name: of the command, of its module and of its file in `conf`.
         complete: from what Hydra composed to a checked configuration; quick, for it runs before the folder is made.
-        run: does the work on one device, from a checked configuration; gives the metrics, or what it has found.
     """
 
     name: str
     complete: Callable[[Config], Config]
-    run: Callable[[Config], dict[str, Any]]
 
     current: ClassVar["Command"]
 
@@ -59,9 +57,9 @@ def run_command(
     """Be the command `python -m lenet_lab.<name>`.
 
     Args:
-        name: see `Command`, as for the next two.
-        complete: from what Hydra composed to a checked configuration.
-        run: does the work.
+        name: see `Command`.
+        complete: likewise.
+        run: does the work on one device, from a checked configuration; gives the metrics, or what it has found.
         leaves_files: in a run folder, that is; without one the command only shows something, on this device.
     """
 
@@ -71,7 +69,7 @@ def run_command(
             metrics = _run_in_folder(name, config, run) if leaves_files else run(config)
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
-    Command.current = Command(name, complete, run)
+    Command.current = Command(name, complete)
     words = sys.argv[1:]
     # Where Hydra would print its own report, a page long, this makes it raise instead.
     with user_errors(), env_override({"HYDRA_FULL_ERROR": "1"}):
@@ -137,11 +135,11 @@ class CheckBeforeStart(Callback):
 
             try:
                 finish(config)
-            except Exception as error:
-                if not isinstance(error, UserError):
-                    traceback.print_exc()
-                    raise SystemExit(1) from None
+            except UserError:
                 raise
+            except Exception:
+                traceback.print_exc()
+                raise SystemExit(1) from None
 
 
 def check_sweep(config: DictConfig) -> Config:

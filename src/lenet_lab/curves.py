@@ -1,47 +1,61 @@
 """`curves.csv`: what each validation of a run measured."""
 
 import csv
+import io
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from lenet_lab.whole_file import write_whole
 
 COLUMNS = ("epoch", "step", "train/loss", "val/loss", "val/accuracy")
 """Epochs so far, the one that ends counted; optimizer steps so far; the last running loss; what was measured."""
 
 
-def read_curves(file: Path) -> list[dict[str, Any]]:
-    """Give the rows of a `curves.csv` in order, numbers as int or float, None for what is missing.
-
-    The last row of a step counts. A row that is being written is left out, and where there is no file there are none.
-    """
-    rows: dict[int, dict[str, Any]] = {}
+def read_curves(file: Path) -> tuple[dict[str, float], ...]:
+    """Give what `parse_curves` finds in a file; nothing where there is no file."""
     try:
-        with file.open(newline="") as stream:
-            lines = list(csv.DictReader(stream))
+        return parse_curves(file.read_text())
     except FileNotFoundError:
-        return []
-    for line in lines:
-        try:
-            row = {name: float(line[name]) if line[name] else None for name in COLUMNS}
-            row["epoch"], row["step"] = int(line["epoch"]), int(line["step"])
-        except (KeyError, TypeError, ValueError):
-            continue
-        rows[int(line["step"])] = row
-    return list(rows.values())
+        return ()
+
+
+def parse_curves(text: str) -> tuple[dict[str, float], ...]:
+    """Give rows by step, without what is missing in them.
+
+    The last row of a step counts; a line that was cut off, now or before the run was resumed, is left out.
+
+    Raises:
+        csv.Error: it is no such file.
+    """
+    rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+    names = rows[0] if rows else []
+    steps: dict[float, dict[str, float]] = {}
+    for row in rows[1:]:
+        with suppress(ValueError):
+            values = {name: float(value) for name, value in zip(names, row, strict=True) if value != ""}
+            if "epoch" in values and "step" in values:
+                steps[values["step"]] = values
+    return tuple(steps[step] for step in sorted(steps) if math.isfinite(step))
 
 
 def begin_curves(file: Path, step: int) -> None:
     """Take up a `curves.csv` where a run begins, or goes on from a checkpoint: rows of later steps will come again."""
-    known = read_curves(file) if step else []
-    unfinished = file.with_name(f".{file.name}.part")
-    with unfinished.open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(COLUMNS)
-        rows.writerows([row[name] for name in COLUMNS] for row in known if row["step"] <= step)
-    unfinished.replace(file)
+    known = read_curves(file) if step else ()
+    stream = io.StringIO()
+    csv.writer(stream).writerow(COLUMNS)
+    csv.writer(stream).writerows(_cells(row) for row in known if row["step"] <= step)
+    write_whole(file, stream.getvalue())
 
 
 def add_to_curves(file: Path, row: Mapping[str, Any]) -> None:
     """Write a row at once; keys of `row` that are no columns are left out."""
     with file.open("a", newline="") as stream:
-        csv.writer(stream).writerow([row.get(name, "") for name in COLUMNS])
+        csv.writer(stream).writerow(_cells(row))
+
+
+def _cells(row: Mapping[str, Any]) -> list[Any]:
+    whole = {"epoch": int(row["epoch"]), "step": int(row["step"])}
+    return [{**row, **whole}.get(name, "") for name in COLUMNS]

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from lenet_lab.whole_file import write_whole
+
 
 class EvaluationMetrics(nn.Module):
     """Loss and confusion matrix of a pass over a set of images, exact whatever the batches and devices.
@@ -60,6 +62,4 @@ class EvaluationMetrics(nn.Module):
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
     """Write `metrics.json`, whole or not at all; null stands for what is not a finite number."""
     finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-    unfinished = folder / ".metrics.json"
-    unfinished.write_text(json.dumps(finite, indent=1, allow_nan=False) + "\n")
-    unfinished.rename(folder / "metrics.json")
+    write_whole(folder / "metrics.json", json.dumps(finite, indent=1, allow_nan=False) + "\n")

@@ -10,13 +10,13 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
 from lenet_lab.errors import UserError
-from lenet_lab.explain import explain, one_line
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
 
@@ -67,6 +67,19 @@ def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in NO_PLACE or not name.startswith(FOREIGN)}
 
 
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have these variables and no others, for processes that are started meanwhile."""
+    kept = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
 def stand_alone() -> None:
     """Forget the place among others that this process may have inherited, as inside an allocation of SLURM.
 
@@ -96,17 +109,25 @@ def refuse_several_nodes(trainer: dict[str, Any]) -> None:
         )
 
 
-def device_count(trainer: dict[str, Any]) -> int:
-    """How many processes `trainer.devices` asks for."""
+def device_count(trainer: Mapping[str, Any], gpus: int | None = None) -> int:
+    """How many processes `trainer.devices` asks for.
+
+    Args:
+        trainer: of the configuration.
+        gpus: how many there are; None: torch is asked, if that makes a difference.
+    """
     devices = trainer["devices"]
     if isinstance(devices, list):
         return len(devices)
-    if devices == "auto":
+    if devices != "auto":
+        return int(devices)
+    if trainer["accelerator"] not in ("auto", "gpu", "cuda"):
+        return 1
+    if gpus is None:
         import torch
 
-        on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-        return torch.cuda.device_count() if on_gpu else 1
-    return int(devices)
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return max(gpus, 1)
 
 
 def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str, Any]:
@@ -126,9 +147,7 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
 
     # The processes report their own errors; the launcher would add a page to each.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    alone = without_ranks(os.environ)
-    os.environ.clear()
-    os.environ.update(alone, OMP_NUM_THREADS=str(max(cores() // count, 1)))
+    variables = without_ranks(os.environ) | {"OMP_NUM_THREADS": str(max(cores() // count, 1))}
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -140,8 +159,10 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
         max_restarts=0,
         start_method="spawn",
     )
+    words = ("-m", "lenet_lab.processes", str(os.getpid()), module, config["folder"])
     try:
-        elastic_launch(launch, sys.executable)("-m", "lenet_lab.processes", str(os.getpid()), module, config["folder"])
+        with environment(variables):
+            elastic_launch(launch, sys.executable)(*words)
     except ChildFailedError as error:
         for failure in error.failures.values():
             if failure.exitcode == EXIT_USER_ERROR:
@@ -175,6 +196,8 @@ def die_with(parent: int) -> None:
 
 def main() -> None:
     """Be one of the processes: `python -m lenet_lab.processes PARENT MODULE RUN_FOLDER`."""
+    from lenet_lab.explain import explain, one_line  # only now: every command imports this file as it starts
+
     parent, module, folder = sys.argv[1:]
     die_with(int(parent))
     try:

@@ -25,13 +25,14 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     from rich.console import Console
     from rich.text import Text
 
-    from lenet_lab.sweeps.report import report
+    from lenet_lab.sweeps.report import report_on
     from lenet_lab.sweeps.results import read_sweep
     from lenet_lab.terminal import LOG_WIDTH, short
 
     folder = Path(config["sweep"])
-    refuse_unknown(config["metric"], read_sweep(folder))
-    tables = report(folder, config["metric"], config["mode"])
+    sweep = read_sweep(folder)
+    refuse_unknown(config["metric"], sweep)
+    tables = report_on(sweep, config["metric"], config["mode"])
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH
     console = Console(highlight=False, width=wide)
     console.print(Text("lenet_lab sweep_report", style="bold"))

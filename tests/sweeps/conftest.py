@@ -1,9 +1,9 @@
 """What the tests of sweeps share: sweeps as a user runs them."""
 
 import json
-import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lenet_lab.sweeps.job import Record, read_record, state_of
+from tests.conftest import environment_in
 
 TINY = ("data=digits", "data.batch_size=64", "optimizer.lr=0.05", "trainer.max_epochs=1", "logger=none")
 """A job of less than a second, once its process is there."""
@@ -47,9 +48,14 @@ def sweep_command(where: Path, *overrides: str, module: str = "train") -> tuple[
     chosen = [word.split("=", 1)[1] for word in overrides if word.startswith("hydra.sweep.dir=")]
     folder = where / (chosen[0] if chosen else "sweep")
     words = list(overrides) if chosen else [*overrides, f"hydra.sweep.dir={folder}"]
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LENET_LAB_", "HYDRA_"))}
-    environment = {**inherited, "LENET_LAB_CACHE": str(where / "cache"), "COLUMNS": "120"}
-    return [sys.executable, "-m", f"lenet_lab.{module}", "-m", *words], environment, folder
+    return [sys.executable, "-m", f"lenet_lab.{module}", "-m", *words], environment_in(where), folder
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
 
 
 def run_sweep(where: Path, *overrides: str, module: str = "train", **environment: str) -> Sweep:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.sweeps.conftest import TINY, Sweep, run_sweep, sweep_command
+from tests.sweeps.conftest import TINY, Sweep, run_sweep, sweep_command, wait_until
 
 TROUBLE = "+callbacks.trouble._target_=tests.sweeps.trouble.Trouble"
 ROOT = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])  # of tests.sweeps.trouble
@@ -149,13 +148,6 @@ def test_ctrl_c_stops_the_jobs_and_leaves_nothing_running(tmp_path: Path) -> Non
     assert "Traceback" not in err
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert list(found.states.values()) == ["interrupted", "interrupted"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from lenet_lab.command import check_sweep, config_folder
 from lenet_lab.errors import UserError
 from lenet_lab.sweeps.job import read_record, state_of
 from lenet_lab.sweeps.search import Search
-from tests.sweeps.conftest import TINY, Sweep, sweep_command
+from tests.sweeps.conftest import TINY, Sweep, sweep_command, wait_until
 from tests.sweeps.postgres import server
 from tests.sweeps.quick import EPOCHS, accuracy, search
 
@@ -244,11 +244,8 @@ def start(folder: Path, chosen: dict[str, Any], *words: str) -> subprocess.Popen
     return subprocess.Popen(command, cwd=Path(__file__).parents[2])
 
 
-def wait_until(true: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
-    while not true() and process.poll() is None:
-        assert time.monotonic() < until
-        time.sleep(0.005)
+def wait_or_end(true: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    wait_until(lambda: true() or process.poll() is not None)
 
 
 def reports(folder: Path) -> int:
@@ -265,7 +262,7 @@ def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(tmp_path: Path)
     while True:
         more = reports(folder) + moments.integers(2, 16)
         process = start(folder, chosen, X)
-        wait_until(lambda more=more: reports(folder) > more, process)
+        wait_or_end(lambda more=more: reports(folder) > more, process)
         time.sleep(moments.random() / 50)
         process.send_signal(signal.SIGKILL)
         if process.wait() == 0:
@@ -317,7 +314,7 @@ def test_two_processes_share_a_study_in_postgresql(tmp_path: Path) -> None:
     with server() as storage:
         chosen = {"storage": storage, "study": "ours", "trials": 16, "pruner": MEDIAN}
         dead = start(tmp_path / "a", chosen, X)
-        wait_until(lambda: reports(tmp_path) > 6, dead)
+        wait_or_end(lambda: reports(tmp_path) > 6, dead)
         dead.kill()
         dead.wait()
         processes = [start(tmp_path / folder, chosen, X) for folder in ("a", "b")]
@@ -358,8 +355,8 @@ def test_real_jobs_of_a_killed_command_are_finished_by_another(tmp_path: Path) -
     log = (tmp_path / "log").open("w")
     killed, other = (subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log) for _ in range(2))
     with log:
-        wait_until(lambda: len(list((folder / ".study").glob("*.lock"))) == 2, killed)  # each has begun a trial
-        wait_until(lambda: any(folder.rglob("curves.csv")), killed)
+        wait_or_end(lambda: len(list((folder / ".study").glob("*.lock"))) == 2, killed)  # each has begun a trial
+        wait_or_end(lambda: any(folder.rglob("curves.csv")), killed)
         killed.kill()
         killed.wait()
         assert other.wait() == 0, (tmp_path / "log").read_text()

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import torch
 from lenet_lab.errors import UserError
 from lenet_lab.sweeps.job import Attempt, Job, Record, read_record, write_record
 from lenet_lab.sweeps.slurm import ENDINGS, Slurm
-from tests.conftest import SMALL, Command, Result
+from tests.conftest import SMALL, Command, Result, environment_in
+from tests.sweeps.conftest import wait_until
 
 CLUSTER = Path(__file__).parents[2] / "scripts" / "slurm_cluster.py"
 TRAINER = {"devices": 1, "num_nodes": 1, "accelerator": "auto"}
@@ -225,8 +225,7 @@ class Sweep:
     """A sweep in a folder of its own, and the queue of its cluster."""
 
     def __init__(self, cluster: dict[str, str], where: Path, *overrides: str) -> None:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LENET_LAB_", "HYDRA_"))}
-        self.environment = {**inherited, **cluster, "LENET_LAB_CACHE": str(where / "cache")}
+        self.environment = environment_in(where) | cluster
         self.folder = where / "sweep"
         words = ["launcher=slurm", "launcher.seconds_between_looks=0.5", f"hydra.sweep.dir={self.folder}"]
         self.command = [sys.executable, "-m", "lenet_lab.train", "-m", *QUICK, *words, *overrides]
@@ -261,10 +260,7 @@ class Sweep:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(condition, seconds=120)
 
 
 @pytest.mark.slow

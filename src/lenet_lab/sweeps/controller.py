@@ -1,8 +1,8 @@
 """What the command does that a sweep was started with: it starts jobs, says how they end, and reports."""
 
 import itertools
-import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,8 +16,9 @@ from rich.text import Text
 from lenet_lab import terminal
 from lenet_lab.command import EXIT_INTERRUPTED, Command, check_sweep, inherited_settings
 from lenet_lab.instantiate import build
+from lenet_lab.processes import device_count
 from lenet_lab.sweeps.grid import Grid, has_ended
-from lenet_lab.sweeps.job import ENDED, Job, State, read_record, state_of
+from lenet_lab.sweeps.job import ENDED, Job, State, read_metric, read_record, state_of
 from lenet_lab.sweeps.schedule import Batch, Executor, Plan, run
 from lenet_lab.sweeps.sweep import Sweep
 
@@ -126,7 +127,7 @@ class Controller:
             value = result(job, self.config)
             found = f"  {self.config.sweeper.metric} {value:.4f}" if state == "done" else ""
             own = " ".join(word for word in job.overrides if word.partition("=")[0] in self._varies)
-            parts += [(f"  {record.seconds:.1f} s{found}", ""), (f"  {own}", "dim")]
+            parts += [(f"  {record.seconds(state) or 0:.1f} s{found}", ""), (f"  {own}", "dim")]
             terminal.show(Text.assemble(*parts))
             if record.reason:
                 terminal.show(Text(f"      {record.reason}"))
@@ -155,11 +156,9 @@ def _import_what_the_report_needs(jobs: int) -> None:
         import optuna.importance  # noqa: F401
 
 
-def _devices(trainer: dict[str, Any]) -> tuple[bool, float]:
+def _devices(trainer: dict[str, Any]) -> tuple[bool, int]:
     """Key to find the job that asks for most, GPUs before anything else."""
-    devices = trainer["devices"]
-    count = len(devices) if isinstance(devices, list) else math.inf if devices == "auto" else float(devices)
-    return trainer["accelerator"] != "cpu", count
+    return trainer["accelerator"] != "cpu", device_count(trainer, gpus=sys.maxsize)
 
 
 def finish(config: DictConfig) -> None:
@@ -172,18 +171,18 @@ def finish(config: DictConfig) -> None:
     terminal.show(tables)
     terminal.show(Text(f"report     {terminal.short(folder / 'report.html')}"))
     # another command may share this sweep, and run the rest
-    if any(job.state not in (*ENDED, "running") for job in tables.sweep.jobs):
+    unfinished = any(job.state not in (*ENDED, "running") for job in tables.sweep.jobs)
+    if unfinished:
         terminal.show(Text(f"continue   the same command with hydra.sweep.dir={terminal.short(folder)}"))
-        terminal.close_log()
-        raise SystemExit(1)
     terminal.close_log()
+    if unfinished:
+        raise SystemExit(1)
 
 
 def result(job: Job, config: DictConfig) -> float:
     """What a sweeper is to learn from a job: its metric, or NaN."""
     try:
-        metrics = json.loads((job.folder / "metrics.json").read_text())
+        value = read_metric(job.folder, config.sweeper.metric)
     except FileNotFoundError:
         return math.nan
-    value = metrics.get(config.sweeper.metric)
-    return math.nan if value is None else float(value)
+    return math.nan if value is None else value

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
-from lenet_lab.sweeps.job import ENDED, Job, is_locked, read_record, state_of
+from lenet_lab.sweeps.job import ENDED, Job, is_locked, state_now
 from lenet_lab.sweeps.schedule import Batch
 
 
@@ -40,5 +40,4 @@ class Grid:
 
 def has_ended(job: Job) -> bool:
     """Tell whether there is nothing left to do for it."""
-    record = read_record(job.folder)
-    return record is not None and state_of(job.folder, record) in ENDED
+    return state_now(job.folder) in ENDED

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from lenet_lab.whole_file import write_whole
+
 State = Literal[
     "waiting",
     "running",
@@ -47,6 +49,11 @@ class Job:
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.config["folder"])
+
+    @property
+    def log(self) -> Path:
+        """Where all goes that it prints: the log of its command."""
+        return self.folder / f"{self.module.rpartition('.')[2]}.log"
 
 
 @dataclass
@@ -88,10 +95,13 @@ class Record:
     slurm: int | None = None
     settings: str = ""
 
-    @property
-    def seconds(self) -> float:
-        """Time spent on it so far, all attempts together."""
-        return sum((attempt.ended or time.time()) - attempt.started for attempt in self.attempts)
+    def seconds(self, state: State) -> float | None:
+        """Time of the attempts whose end is known, and of the last one until now if the job runs; None of none."""
+        ends = [attempt.ended for attempt in self.attempts]
+        if ends and ends[-1] is None and state == "running":
+            ends[-1] = time.time()
+        known = [end - attempt.started for attempt, end in zip(self.attempts, ends, strict=True) if end is not None]
+        return sum(known) if known else None
 
     def begin(self, last_sign: float) -> None:
         """Note that this process works on it from now on; an attempt that was cut off ended at its last sign of life.
@@ -119,9 +129,7 @@ def lock(folder: Path) -> FileLock:
 
 def write_record(folder: Path, record: Record) -> None:
     """Write `job.json`, whole or not at all."""
-    unfinished = folder / f".job.json.{socket.gethostname()}.{os.getpid()}"
-    unfinished.write_text(json.dumps(asdict(record), indent=1) + "\n")
-    unfinished.replace(folder / "job.json")
+    write_whole(folder / "job.json", json.dumps(asdict(record), indent=1) + "\n")
 
 
 def read_record(folder: Path) -> Record | None:
@@ -131,6 +139,19 @@ def read_record(folder: Path) -> Record | None:
     except FileNotFoundError:
         return None
     return Record(**{**read, "attempts": [Attempt(**attempt) for attempt in read["attempts"]]})
+
+
+def note_end(job: Job, state: State, reason: str) -> None:
+    """Write down how a job has ended that cannot do so itself, or has not begun."""
+    record = read_record(job.folder) or Record(job.number, list(job.overrides))
+    record.end(state, reason)
+    write_record(job.folder, record)
+
+
+def read_metric(folder: Path, name: str) -> float | None:
+    """Give a final metric of a job that is done; None if it has it not, or it is not finite."""
+    value = json.loads((folder / "metrics.json").read_text()).get(name)
+    return None if value is None else float(value)
 
 
 def is_locked(folder: Path) -> bool:
@@ -152,3 +173,9 @@ def state_of(folder: Path, record: Record) -> State:
     if record.state == "running" and here and not is_locked(folder):
         return "interrupted"
     return record.state
+
+
+def state_now(folder: Path) -> State:
+    """What the state of the job in `folder` is; "waiting" if nobody has begun to take notes."""
+    record = read_record(folder)
+    return state_of(folder, record) if record else "waiting"

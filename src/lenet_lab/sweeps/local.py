@@ -6,9 +6,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 from filelock import Timeout
 
-from lenet_lab.processes import cores, refuse_several_nodes, without_ranks
+from lenet_lab.processes import cores, device_count, environment, refuse_several_nodes, without_ranks
 from lenet_lab.sweeps.job import Job, State, is_locked, lock, read_record, write_record
-from lenet_lab.sweeps.schedule import Batch
+from lenet_lab.sweeps.schedule import STOPPED, Batch
 
 WARM = ("lenet_lab.sweeps.warm",)
 SHARED_GPU = "CUDA_VISIBLE_DEVICES"
@@ -36,7 +36,7 @@ class _Running:
     gpus: list[str]
     deadline: float
     ooms: int
-    stopped: tuple[State, str] | None = field(default=None)
+    stopped: tuple[State, str] | None = None
 
 
 class Local:
@@ -86,10 +86,10 @@ class Local:
         if not self._started:
             self._divide(self._largest or batch[0].config["trainer"])
         gpus = self._choose_gpus(batch[0])
-        environment = without_ranks(os.environ) | {"OMP_NUM_THREADS": str(self.threads)}
+        variables = without_ranks(os.environ) | {"OMP_NUM_THREADS": str(self.threads)}
         if gpus and not isinstance(batch[0].config["trainer"]["devices"], list):  # else it counts from all
-            environment[SHARED_GPU] = ",".join(gpus)
-        process = self._spawn(_be_job, batch[0].module, [job.folder for job in batch], environment)
+            variables[SHARED_GPU] = ",".join(gpus)
+        process = self._spawn(_be_job, batch[0].module, [job.folder for job in batch], batch[0].log, variables)
         self._running.append(_Running(batch, process, gpus, time.monotonic() + self.timeout, _kernel_ooms()))
 
     def wait(self, seconds: float) -> list[Batch]:
@@ -117,10 +117,10 @@ class Local:
                 running.stopped = (state, reason)
                 _kill(running.process.pid)
 
-    def close(self, state: State = "interrupted", reason: str = "the sweep was stopped") -> None:
+    def close(self) -> None:
         """Stop all that still runs."""
         for running in self._running:
-            self.stop(running.batch, state, reason)
+            self.stop(running.batch, *STOPPED)
         until = time.monotonic() + SECONDS_TO_DIE
         while self._running and time.monotonic() < until:
             self.wait(0.1)
@@ -135,7 +135,7 @@ class Local:
         process.join()
         if self.slots is None:
             gpus = len(self.gpus) if trainer["accelerator"] != "cpu" else 0
-            slots: float = (gpus or cores()) // _devices(trainer, gpus)
+            slots: float = (gpus or cores()) // device_count(trainer, gpus)
             if gpus and isinstance(trainer["devices"], list):  # all jobs name the same ones
                 slots = 1
             elif not gpus and self.memory_gb is not None:
@@ -156,7 +156,7 @@ class Local:
         if isinstance(trainer["devices"], list):
             return [self.gpus[number] for number in trainer["devices"] if number < len(self.gpus)]
         load = {gpu: sum(gpu in running.gpus for running in self._running) for gpu in self.gpus}
-        count = _devices(trainer, len(self.gpus))
+        count = device_count(trainer, len(self.gpus))
         return sorted(self.gpus, key=lambda gpu: load[gpu])[:count]
 
     @staticmethod
@@ -165,24 +165,10 @@ class Local:
         return running.process.exitcode == LOST and any(is_locked(job.folder) for job in running.batch)
 
 
-@contextmanager
-def _environment_of_server() -> Iterator[None]:
+def _environment_of_server() -> AbstractContextManager[None]:
     """Keep what would mislead jobs from the server, which hands its variables down."""
-    kept = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(without_ranks(kept), PYTORCH_NVML_BASED_CUDA_CHECK="1")  # to count GPUs, CUDA need not start
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(kept)
-
-
-def _devices(trainer: Mapping[str, Any], gpus: int) -> int:
-    devices = trainer["devices"]
-    if isinstance(devices, list):
-        return len(devices)
-    return max(gpus, 1) if devices == "auto" else int(devices)
+    # to count GPUs, CUDA need not start
+    return environment(without_ranks(os.environ) | {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"})
 
 
 def _visible(count: int) -> list[str]:
@@ -258,16 +244,16 @@ def _tell_gpus(answer: Any) -> None:
         answer.send(torch.cuda.device_count())
 
 
-def _be_job(module: str, folders: Sequence[Path], environment: dict[str, str]) -> None:
+def _be_job(module: str, folders: Sequence[Path], log: Path, variables: dict[str, str]) -> None:
     """Be the process of a job, from the moment it is forked."""
     os.setsid()
     _die_with_controller()
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(variables)
     _prefer_to_be_killed()
-    log = os.open(folders[0] / f"{module.rpartition('.')[2]}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
     from lenet_lab.sweeps.work import work
 
     status = work(module, folders)

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from lenet_lab.sweeps.parameters import text
 from lenet_lab.sweeps.ranking import Mode, Ranking, rank
 from lenet_lab.sweeps.results import SweepResults, read_sweep
 from lenet_lab.sweeps.table import Tables
+from lenet_lab.whole_file import write_whole
 
 PAGE = Path(__file__).with_name("page.html")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes text that begins like this for something to work out
@@ -33,21 +33,15 @@ def report(folder: Path, metric: str = "val/accuracy", mode: Mode = "max") -> Ta
     Raises:
         UserError: the folder holds no jobs.
     """
-    sweep = read_sweep(folder)
+    return report_on(read_sweep(folder), metric, mode)
+
+
+def report_on(sweep: SweepResults, metric: str, mode: Mode) -> Tables:
+    """Do as `report` does, for a sweep that has been read."""
     ranking = rank(sweep, metric, mode)
-    _write(folder / "results.csv", to_csv(sweep))
-    _write(folder / "report.html", to_html(sweep, ranking))
+    write_whole(sweep.folder / "results.csv", to_csv(sweep), errors="replace")
+    write_whole(sweep.folder / "report.html", to_html(sweep, ranking), errors="replace")
     return Tables(sweep, ranking)
-
-
-def _write(file: Path, content: str) -> None:
-    """Write a file, whole or not at all, whoever else writes it."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(content, encoding="utf-8", errors="replace", newline="")
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def to_csv(sweep: SweepResults) -> str:

@@ -10,9 +10,7 @@ import math
 import os
 import re
 import textwrap
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +18,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import TypeAdapter
 
+from lenet_lab.curves import parse_curves
 from lenet_lab.errors import UserError
 from lenet_lab.sweeps.job import Record, State, state_of
 from lenet_lab.sweeps.parameters import Config, Parameters, chosen, compared
@@ -170,7 +169,7 @@ def _read_job(sweep: Path, place: Path) -> tuple[JobResult, Config | None]:
             number=record.number,
             overrides=tuple(record.overrides),
             state=state,
-            seconds=_seconds(record, state),
+            seconds=record.seconds(state),
         )
         problems.insert(0, record.reason)
     return replace(result, reason="; ".join(filter(None, problems))), config
@@ -181,15 +180,6 @@ def _state(place: Path, record: Record) -> State:
         return state_of(place, record)
     except OSError:  # the lock of somebody else's job may not be ours to try
         return record.state
-
-
-def _seconds(record: Record, state: State) -> float | None:
-    """Time of the attempts whose end is known; that of the last, if it is still at work, is now."""
-    ends = [attempt.ended for attempt in record.attempts]
-    if ends and ends[-1] is None and state == "running":
-        ends[-1] = time.time()
-    known = [end - attempt.started for attempt, end in zip(record.attempts, ends, strict=True) if end is not None]
-    return sum(known) if known else None
 
 
 def _parse_record(text: str) -> Record:
@@ -227,25 +217,15 @@ def _parse_metrics(text: str) -> dict[str, float]:
         raise ValueError("it holds no metrics")
     numbers = {name: math.nan if value is None else value for name, value in read.items()}
     return {
-        name: value if math.isfinite(value) else math.nan
+        name: _finite(value)
         for name, value in numbers.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
 
 def _parse_curves(text: str) -> tuple[dict[str, float], ...]:
-    """Rows by step, the last of a step; a line that was cut off, now or before the job was resumed, is left out."""
-    rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
-    names = rows[0] if rows else []
-    steps: dict[float, dict[str, float]] = {}
-    for row in rows[1:]:
-        with suppress(ValueError):
-            values = {name: _number(value) for name, value in zip(names, row, strict=True) if value != ""}
-            if "epoch" in values and "step" in values:
-                steps[values["step"]] = values
-    return tuple(steps[step] for step in sorted(steps) if math.isfinite(step))
+    return tuple({name: _finite(value) for name, value in row.items()} for row in parse_curves(text))
 
 
-def _number(text: str) -> float:
-    number = float(text)
+def _finite(number: float) -> float:
     return number if math.isfinite(number) else math.nan

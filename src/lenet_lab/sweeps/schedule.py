@@ -7,6 +7,9 @@ from lenet_lab.sweeps.job import Job, State
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at what the running jobs report
 
+STOPPED: tuple[State, str] = ("interrupted", "the sweep was stopped")
+"""State and reason of what ran when the sweep came to its end before them."""
+
 Batch = tuple[Job, ...]
 """Jobs that run in one process: one, unless several networks are trained together."""
 
@@ -43,8 +46,8 @@ class Executor(Protocol):
         """End it now and note that state, unless a job of it has just ended by itself; `wait` will give it."""
         ...
 
-    def close(self, state: State = "interrupted", reason: str = "the sweep was stopped") -> None:
-        """Stop all that still runs, and free what the executor holds."""
+    def close(self) -> None:
+        """Stop all that still runs, note `STOPPED`, and free what the executor holds."""
         ...
 
 

@@ -1,6 +1,5 @@
 """A search: Optuna chooses the jobs, learns from those that have ended, and gives up those that look hopeless."""
 
-import json
 import logging
 import math
 import uuid
@@ -16,9 +15,10 @@ from hydra.core.config_loader import ConfigLoader
 from lenet_lab.curves import COLUMNS, read_curves
 from lenet_lab.errors import UserError
 from lenet_lab.explain import explain
-from lenet_lab.sweeps.job import ENDED, Job, Record, State, read_record, state_of, write_record
+from lenet_lab.sweeps.job import ENDED, Job, State, note_end, read_metric, read_record, state_now, write_record
 from lenet_lab.sweeps.schedule import Batch
 from lenet_lab.sweeps.space import read_space
+from lenet_lab.whole_file import write_whole
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -165,7 +165,7 @@ class Search:
             self._refuse(known, error)
             return True
         self._refused = None
-        left = [tuple(job for job in batch if _state(job) in NOT_ENDED) for batch in self.group(known.jobs)]
+        left = [tuple(job for job in batch if state_now(job.folder) in NOT_ENDED) for batch in self.group(known.jobs)]
         known.waiting = [batch for batch in left if batch]
         self._settle(known)
         return True
@@ -173,8 +173,7 @@ class Search:
     def _make(self, words: Sequence[str], name: str, number: int) -> Job:
         """Make a job, but give no second chance to one that has failed and that the study was not told of."""
         folder = self.folder / name
-        record = read_record(folder)
-        failed = record is not None and state_of(folder, record) not in (*NOT_ENDED, *ENDED)
+        record, failed = read_record(folder), state_now(folder) not in (*NOT_ENDED, *ENDED)
         job = self.make_job(words, name, number)
         if record and failed:
             write_record(folder, record)
@@ -211,18 +210,21 @@ class Search:
         if self.metric not in COLUMNS:
             return
         curves = [
-            {row["epoch"]: row[self.metric] for row in read_curves(job.folder / "curves.csv")} for job in trial.jobs
+            {int(row["epoch"]): row.get(self.metric, math.nan) for row in read_curves(job.folder / "curves.csv")}
+            for job in trial.jobs
         ]
         for epoch in sorted(set.intersection(*map(set, curves)) - trial.reports.keys()):
-            values = [curve[epoch] for curve in curves]
-            trial.reports[epoch] = mean = math.nan if None in values else fmean(values)
+            trial.reports[epoch] = mean = fmean(curve[epoch] for curve in curves)
             trial.trial.report(mean, epoch)
             yield epoch, mean
 
     def _settle(self, trial: _Open) -> None:
         """Tell a trial of which nothing is left to do; do no more for one that has failed already."""
-        ends = [_state(job) for job in trial.jobs]
-        values = [self._value(job) if end == "done" else None for job, end in zip(trial.jobs, ends, strict=True)]
+        ends = [state_now(job.folder) for job in trial.jobs]
+        values = [
+            read_metric(job.folder, self.metric) if end == "done" else None
+            for job, end in zip(trial.jobs, ends, strict=True)
+        ]
         failure = pruned = ""
         for job, end, value in zip(trial.jobs, ends, values, strict=True):
             record = read_record(job.folder)
@@ -235,13 +237,10 @@ class Search:
                 failure = failure or ": ".join(filter(None, (end, reason)))
         if failure or pruned:
             _give_up(trial, failure or pruned)
-        if not trial.waiting and not trial.running and not any(end in NOT_ENDED for end in map(_state, trial.jobs)):
+        left = any(state_now(job.folder) in NOT_ENDED for job in trial.jobs)  # now: some may have been given up
+        if not (trial.waiting or trial.running or left):
             list(self._report(trial))  # the last epoch may have ended after the last look
             self._tell(trial, values, failure, pruned)
-
-    def _value(self, job: Job) -> float | None:
-        value = json.loads((job.folder / "metrics.json").read_text()).get(self.metric)
-        return None if value is None else float(value)
 
     def _tell(self, trial: _Open, values: Sequence[float | None] = (), failure: str = "", pruned: str = "") -> None:
         from optuna.trial import TrialState
@@ -258,25 +257,16 @@ class Search:
         del self._open[trial.trial.number]
 
 
-def _state(job: Job) -> State:
-    record = read_record(job.folder)
-    return state_of(job.folder, record) if record else "waiting"
-
-
 def _give_up(trial: _Open, reason: str) -> None:
     """Start no more of its jobs; `Search.look` has those stopped that run."""
     trial.given_up = trial.given_up or reason
     for job in (job for batch in trial.waiting for job in batch):
-        record = read_record(job.folder) or Record(job.number, list(job.overrides))
-        record.end("pruned", f"its trial was given up: {trial.given_up}")
-        write_record(job.folder, record)
+        note_end(job, "pruned", f"its trial was given up: {trial.given_up}")
     trial.waiting.clear()
 
 
 def _name_of(file: Path) -> str:
     """Give the name of a sweep folder, which stays the same when it is moved and on another machine's disk."""
     if not file.exists():
-        unfinished = file.with_name(".sweep")
-        unfinished.write_text(f"{uuid.uuid4().hex}\n")
-        unfinished.replace(file)
+        write_whole(file, f"{uuid.uuid4().hex}\n")
     return file.read_text().strip()

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from lenet_lab.errors import UserError
 from lenet_lab.processes import without_ranks
-from lenet_lab.sweeps.job import Job, Record, State, read_record, state_of, write_record
-from lenet_lab.sweeps.schedule import Batch
+from lenet_lab.sweeps.job import Job, Record, State, note_end, read_record, state_of, write_record
+from lenet_lab.sweeps.schedule import STOPPED, Batch
 
 SECONDS_TO_ANSWER = 120  # of a command of SLURM; its controller may be busy
 SECONDS_TO_CANCEL = 90  # SLURM sends SIGTERM and, 30 s later by default, SIGKILL
@@ -167,7 +167,7 @@ class Slurm:
         ]
         command = [sys.executable, "-m", "lenet_lab.sweeps.work", batch[0].module, *(str(job.folder) for job in batch)]
         script = SCRIPT.format(
-            cpus=self.options["cpus-per-task"] or 1, log=shlex.quote(str(_log(batch[0]))), command=shlex.join(command)
+            cpus=self.options["cpus-per-task"] or 1, log=shlex.quote(str(batch[0].log)), command=shlex.join(command)
         )
         try:
             answer = _call("sbatch", "--parsable", *arguments, script=script, environment=without_ranks(os.environ))
@@ -201,7 +201,7 @@ class Slurm:
                 self._tell(f"SLURM lets job {number} wait: {seen.reason}")
             if seen.state in ENDINGS or number not in queue:
                 asked_for = self._stopped.pop(number, None)
-                _note(batch, number, *(asked_for or ending(number, seen.state, _log(batch[0]))))
+                _note(batch, number, *(asked_for or ending(number, seen.state, batch[0].log)))
                 ended.append(self._running.pop(number))
         refused, self._refused = self._refused, []
         for batch in refused:
@@ -219,15 +219,13 @@ class Slurm:
             self._refused = [refused for refused in self._refused if refused is not batch]
             self._dropped.append(batch)
             for job in batch:
-                record = read_record(job.folder) or Record(job.number, list(job.overrides))
-                record.end(state, reason)
-                write_record(job.folder, record)
+                note_end(job, state, reason)
             return
         number = next(number for number, running in self._running.items() if running is batch)
         if number not in self._stopped and self._cancel(number):
             self._stopped[number] = state, reason
 
-    def close(self, state: State = "interrupted", reason: str = "the sweep was stopped") -> None:
+    def close(self) -> None:
         """Cancel all that is still in the queue, and see it end."""
         self._refused.clear()
         if self._submitting is not None:
@@ -243,7 +241,7 @@ class Slurm:
         self._log.warning(f"{count} SLURM {'job is' if count == 1 else 'jobs are'} cancelled.")
         if not self._cancel(*self._running):
             return
-        self._stopped = dict.fromkeys(self._running, (state, reason)) | self._stopped
+        self._stopped = dict.fromkeys(self._running, STOPPED) | self._stopped
         deadline = time.monotonic() + SECONDS_TO_CANCEL
         while self._running and time.monotonic() < deadline:
             self._look()
@@ -274,12 +272,8 @@ def _request(batch: Batch) -> dict[str, Any]:
         "export": "ALL",
         "requeue": True,
         "open-mode": "append",
-        "output": str(_log(batch[0])).replace("%", "%%"),
+        "output": str(batch[0].log).replace("%", "%%"),
     }
-
-
-def _log(job: Job) -> Path:
-    return job.folder / f"{job.module.rpartition('.')[2]}.log"
 
 
 def ending(number: int, state: str, log: Path) -> tuple[State, str]:

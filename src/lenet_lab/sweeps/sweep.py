@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from lenet_lab.command import OF_THE_SWEEP, to_plain
 from lenet_lab.errors import UserError
 from lenet_lab.sweeps.job import ENDED, Job, Record, lock, read_record, state_of, write_record
+from lenet_lab.whole_file import write_whole
 
 Config = dict[str, Any]
 
@@ -45,7 +46,6 @@ class Sweep:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other commands from choosing folders here while this one does, and see what they have chosen."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / ".jobs.lock"):
             for file in self.folder.rglob("job.json"):
                 record = read_record(file.parent)
@@ -94,9 +94,7 @@ class Sweep:
         with suppress(Timeout), lock(job.folder).acquire(blocking=False):
             record = read_record(job.folder) or Record(job.number, list(job.overrides), settings=_settings(job.config))
             if state_of(job.folder, record) not in ENDED:
-                unfinished = job.folder / ".config.yaml"
-                unfinished.write_text(OmegaConf.to_yaml(job.config))
-                unfinished.replace(job.folder / "config.yaml")
+                write_whole(job.folder / "config.yaml", OmegaConf.to_yaml(job.config))
                 record.state = "waiting"
                 write_record(job.folder, record)
 
