@@ -8,16 +8,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
-from lenet_lab.sweeps.job import is_locked
-from tests.sweeps.conftest import Sweep, run_sweep, sweep_command
+from tests.sweeps.conftest import Sweep, run_sweep, sweep_command, wait_until
 
 JOBS = (
     "data=digits",
     "data.batch_size=16",
-    "trainer.max_epochs=25",
+    "trainer.max_epochs=80",  # more than all attempts together get done before they are killed
     "augment=shift",
     "scheduler=one_cycle",
     "optimizer.lr=0.02",
@@ -52,21 +52,18 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     for number in range(KILLS):
         process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
         if number % 5:  # else at any moment of its start
-            wait_for_a_job(killed, process)
+            wait_until(lambda process=process: at_work(killed) or process.poll() is not None)
         time.sleep(chance.uniform(0, 1.5))
-        running = [name for name in killed.jobs if is_locked(folder / name)]
-        if running:
-            victim = killed.jobs[chance.choice(running)].attempts[-1:]
-            jobs_killed += len(victim)
-            for attempt in victim:
-                with suppress(ProcessLookupError):  # its lock is taken before its attempt is noted
-                    os.kill(attempt.pid, signal.SIGKILL)
+        if pids := at_work(killed):
+            jobs_killed += 1
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(chance.choice(pids), signal.SIGKILL)
             time.sleep(chance.uniform(0, 0.5))
         process.kill()
         process.communicate()
         for file in folder.rglob("metrics.json"):
             assert finished.setdefault(file, identity(file)) == identity(file)
-    assert jobs_killed >= KILLS // 4  # others have just ended, or have not begun
+    assert jobs_killed >= KILLS // 2
 
     last = run_sweep(tmp_path, *JOBS, "hydra.sweep.dir=killed")
     assert last.status == 0, last.out + last.err
@@ -82,6 +79,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
         assert identity(file) == known
 
 
-def wait_for_a_job(sweep: Sweep, process: subprocess.Popen) -> None:
-    while process.poll() is None and not any(is_locked(sweep.folder / name) for name in sweep.jobs):
-        time.sleep(0.05)
+def at_work(sweep: Sweep) -> list[int]:
+    """Processes that work on jobs. (A lock would not tell: the command takes it, too, to write a job down.)"""
+    attempts = [record.attempts[-1] for record in sweep.jobs.values() if record.attempts]
+    return [each.pid for each in attempts if each.ended is None and psutil.pid_exists(each.pid)]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +18,7 @@ from lenet_lab.command import EXIT_INTERRUPTED, Command, check_sweep, inherited_
 from lenet_lab.instantiate import build
 from lenet_lab.processes import device_count
 from lenet_lab.sweeps.grid import Grid, has_ended
-from lenet_lab.sweeps.job import ENDED, Job, State, read_metric, read_record, state_of
+from lenet_lab.sweeps.job import ENDED, Job, State, read_metric, read_record, state_now, state_of
 from lenet_lab.sweeps.schedule import Batch, Executor, Plan, run
 from lenet_lab.sweeps.sweep import Sweep
 
@@ -32,7 +32,12 @@ class Controller:
     Args:
         context: Hydra's.
         config: what Hydra has composed for the sweep.
+
+    Attributes:
+        begun: run folders of all jobs that this command has asked for; Hydra tells the end only that it is reached.
     """
+
+    begun: ClassVar[set[Path]] = set()
 
     def __init__(self, context: HydraContext, config: DictConfig) -> None:
         self.config = config
@@ -58,6 +63,7 @@ class Controller:
                     executor.check(job)
                 for job in jobs:
                     self.sweep.freeze(job)
+            self.begun.update(job.folder for job in jobs)
             different = list({job.folder: job for job in jobs}.values())  # a value may have been given twice
             done = sum(has_ended(job) for job in different)
             self._open(f"{len(different)} jobs" + (f", {done} of them done already" if done else ""))
@@ -81,6 +87,7 @@ class Controller:
             job = self.sweep.job(overrides, number, name)
             executor.check(job)
             self.sweep.freeze(job)
+            self.begun.add(job.folder)
             return job
 
         settings = check_sweep(self.config)["sweeper"]
@@ -162,7 +169,7 @@ def _devices(trainer: dict[str, Any]) -> tuple[bool, int]:
 
 
 def finish(config: DictConfig) -> None:
-    """Report on the sweep, and end with status 1 unless each of its jobs has ended well."""
+    """Report on the sweep, and end with status 1 unless each job that this command has asked for has ended well."""
     from lenet_lab.sweeps.report import report  # only now: it would keep the jobs waiting
 
     folder = Path(config.hydra.sweep.dir).absolute()
@@ -170,8 +177,8 @@ def finish(config: DictConfig) -> None:
     terminal.show(Text())
     terminal.show(tables)
     terminal.show(Text(f"report     {terminal.short(folder / 'report.html')}"))
-    # another command may share this sweep, and run the rest
-    unfinished = any(job.state not in (*ENDED, "running") for job in tables.sweep.jobs)
+    # one that still runs has been taken over by another command
+    unfinished = any(state_now(folder) not in (*ENDED, "running") for folder in Controller.begun)
     if unfinished:
         terminal.show(Text(f"continue   the same command with hydra.sweep.dir={terminal.short(folder)}"))
     terminal.close_log()

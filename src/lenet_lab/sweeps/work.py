@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
 from lenet_lab.explain import explain, one_line
-from lenet_lab.processes import ProcessFailedError, device_count, rank, run_on_devices
+from lenet_lab.processes import ProcessFailedError, device_count, leave_group, rank, run_on_devices
 from lenet_lab.sweeps.job import State, lock, read_record, write_record
 
 SECONDS_FOR_NOTES = 5.0  # of the first process on a failure that all have met: srun ends it when another ends so
@@ -90,6 +90,9 @@ def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, Sta
         if rank() == 0:
             print(f"error: {text}", file=sys.stderr)  # noqa: T201
         return EXIT_USER_ERROR, "failed", " ".join(text.splitlines())
+    finally:
+        if launched:
+            leave_group()
     return 0, "failed", "it ended without metrics"
 
 
