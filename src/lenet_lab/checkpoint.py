@@ -7,19 +7,19 @@ import functools
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.errors import UserError
 
-if TYPE_CHECKING:  # it would bring Lightning, which a refusal need not wait for
-    from lenet_lab.classifier import Classifier
-
 KEY = "lenet_lab"
 NOT_KEPT = {"mirrors", "md5", "cache"}  # of `data`: they concern a machine, and a stranger's file must not choose them
+PREFIX = "network."
+"""Of weights in a checkpoint: the attribute of `Classifier` that holds the network."""
 TOGETHER = "together"
 """Key of what networks that train together need to go on (see `lenet_lab.sweeps.member`)."""
 NO_CHECKPOINT = (  # what reading a file that is none can raise
@@ -114,15 +114,16 @@ def read_about(path: Path) -> About:
     return About.model_validate(read_checkpoint(path)[KEY])
 
 
-def load_weights(classifier: "Classifier", path: Path) -> None:
-    """Put the weights of a checkpoint into a classifier.
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Put the weights of a checkpoint into the network of a `Classifier`.
 
     Raises:
         UserError: they are those of another network.
     """
     read_checkpoint.cache_clear()  # a run writes the file anew
+    weights = read_checkpoint(path)["state_dict"]
     try:
-        classifier.load_state_dict(read_checkpoint(path)["state_dict"])
+        network.load_state_dict({key.removeprefix(PREFIX): value for key, value in weights.items()})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(

@@ -7,45 +7,14 @@ from lenet_lab.command import run_command
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what the checkpoint says of its model and data, and check the configuration.
-
-    The checkpoint names options of `conf/model` and `conf/data` and gives values to their keys. The options' own
-    files, on this machine, say which classes these are: nothing in a checkpoint can name code to run. An option
-    given on the command line stands as it is.
-    """
-    import hydra
-    from hydra.errors import MissingConfigException
-    from omegaconf import OmegaConf
-
-    from lenet_lab.checkpoint import NOT_KEPT, read_about
-    from lenet_lab.errors import UserError
+    """Fill in what the checkpoint says of its model and data, and check the configuration."""
+    from lenet_lab.checkpoint import read_about
+    from lenet_lab.from_checkpoint import fill_in
     from lenet_lab.schema import EvaluateConfig, check
 
     path = Path(config["checkpoint"]).expanduser().absolute()
-    about = read_about(path)
-    for group, choice in (("data", about.data), ("model", about.model)):
-        if config["choices"][group] != "evaluate/from_checkpoint":
-            continue
-        try:
-            composed = hydra.compose("evaluate", overrides=[f"{group}={choice.option}"])
-        except MissingConfigException as error:
-            raise UserError(
-                f"checkpoint={path} was made with {group}={choice.option}, which is not among the options here.\n"
-                f"Name the folder of its file with --config-dir=DIR, or choose another with {group}=OPTION."
-            ) from error
-        own: dict[str, Any] = OmegaConf.to_container(composed[group], resolve=True)  # type: ignore[assignment]
-        kept = {key: value for key, value in choice.values.items() if key not in NOT_KEPT}
-        if own.get("root", "???") != "???":  # where this machine keeps its downloads is not for the file to say
-            kept.pop("root", None)
-        if unknown := kept.keys() - own.keys():
-            raise UserError(
-                f"checkpoint={path} has a setting {group}.{min(unknown)}, which {group}={choice.option} here has not.\n"
-                f"It was made with another version of that option: choose one with {group}=OPTION."
-            )
-        given = {key: value for key, value in config[group].items() if value is not None}
-        config[group] = {**own, **kept, **given}
-        config["choices"][group] = choice.option
-    config["trainer"]["precision"] = config["trainer"]["precision"] or about.precision
+    fill_in(config, "evaluate", ("data", "model"), path)
+    config["trainer"]["precision"] = config["trainer"]["precision"] or read_about(path).precision
     return check(config, EvaluateConfig)
 
 
@@ -69,7 +38,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     check_images(checkpoint, data.test)
     classes = data.test.classes
     classifier = Classifier(build_network(config["model"], data.test.image_shape, len(classes)), classes)
-    load_weights(classifier, checkpoint)
+    load_weights(classifier.network, checkpoint)
     trainer = build_trainer(config, data, callbacks=[], loggers=[])
     terminal.show_run("evaluate", config, data, classifier, trainer)
     trainer.test(classifier, datamodule=data, verbose=False)

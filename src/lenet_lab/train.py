@@ -99,7 +99,7 @@ def conclude(
 
     folder = Path(config["folder"])
     if best:
-        load_weights(classifier, Path(best))
+        load_weights(classifier.network, Path(best))
     else:
         terminal.show("No checkpoint was chosen on validation data: the last weights are tested.")
     trainer.loggers = []  # the curves end with training: these are one-off figures

@@ -1,0 +1,102 @@
+"""A trained network again, from its checkpoint."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from lenet_lab.checkpoint import NOT_KEPT, About, Choice, load_weights, read_about
+from lenet_lab.data.decode import RESIZE, ImageFormat
+from lenet_lab.data.normalize import Normalize
+from lenet_lab.errors import UserError
+from lenet_lab.instantiate import build_network
+
+OPTION = "evaluate/from_checkpoint"
+
+
+def fill_in(config: dict[str, Any], command: str, groups: Sequence[str], path: Path) -> None:
+    """Fill in what a checkpoint says of these groups of a command's configuration: "model", "data".
+
+    The checkpoint names options of `conf/model` and `conf/data` and gives values to their keys. The options' own
+    files, on this machine, say which classes these are: nothing in a checkpoint can name code to run. An option
+    given on the command line stands as it is.
+
+    Raises:
+        UserError: it is no checkpoint, or its options are not those of this machine.
+    """
+    about = read_about(path)
+    for group in groups:
+        if config["choices"][group] == OPTION:
+            choice: Choice = getattr(about, group)
+            config[group] = _values(config[group], command, group, choice, path)
+            config["choices"][group] = choice.option
+
+
+def _values(given: dict[str, Any], command: str, group: str, choice: Choice, path: Path) -> dict[str, Any]:
+    try:
+        composed = hydra.compose(command, overrides=[f"{group}={choice.option}"])
+    except MissingConfigException as error:
+        raise UserError(
+            f"checkpoint={path} was made with {group}={choice.option}, which is not among the options here.\n"
+            f"Name the folder of its file with --config-dir=DIR, or choose another with {group}=OPTION."
+        ) from error
+    own: dict[str, Any] = OmegaConf.to_container(composed[group], resolve=True)  # type: ignore[assignment]
+    kept = {key: value for key, value in choice.values.items() if key not in NOT_KEPT}
+    if own.get("root", "???") != "???":  # where this machine keeps its downloads is not for the file to say
+        kept.pop("root", None)
+    if unknown := kept.keys() - own.keys():
+        raise UserError(
+            f"checkpoint={path} has a setting {group}.{min(unknown)}, which {group}={choice.option} here has not.\n"
+            f"It was made with another version of that option: choose one with {group}=OPTION."
+        )
+    return {**own, **kept, **{key: value for key, value in given.items() if value is not None}}
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network in evaluation mode, and what it must be fed.
+
+    Attributes:
+        network: float (B, C, H, W), normalized, to logits (B, classes).
+        normalize: uint8 (B, C, H, W) to what `network` takes.
+        classes: names, in the order of the logits.
+        format: of the images.
+    """
+
+    network: nn.Module
+    normalize: Normalize
+    classes: tuple[str, ...]
+    format: ImageFormat
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Uint8 (B, C, H, W), on the network's device, to logits (B, classes)."""
+        logits: Tensor = self.network(self.normalize(images))
+        return logits
+
+
+def load_trained(model: dict[str, Any], path: Path) -> TrainedNetwork:
+    """Make the network that `model` configures, with the weights of a checkpoint; on the CPU.
+
+    Raises:
+        UserError: the weights do not fit it.
+    """
+    about = read_about(path)
+    network = build_network(model, about.image_shape, len(about.classes))
+    load_weights(network, path)
+    try:
+        normalize = Normalize(about.data.values["mean"], about.data.values["std"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"checkpoint={path} does not tell how its images are normalized, and was not used.") from error
+    return TrainedNetwork(network.eval(), normalize, tuple(about.classes), image_format(about))
+
+
+def image_format(about: About) -> ImageFormat:
+    """What images are converted to, as they were for training."""
+    channels, height, width = about.image_shape
+    resize = about.data.values.get("resize")
+    return ImageFormat(channels, height, width, resize if resize in RESIZE else "stretch")
