@@ -1,0 +1,63 @@
+"""Images with captions, as one picture."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+GAP = 8  # pixels around each image
+FONT_SIZE = 13
+BLACK, GREEN, RED = "#202124", "#137333", "#c5221f"
+
+
+def grid(
+    images: Sequence[npt.NDArray[np.uint8]],
+    captions: Sequence[str],
+    colours: Sequence[str] | None = None,
+    columns: int = 8,
+    side: int = 96,
+) -> Image.Image:
+    """Put images into rows, on white, each with its caption below.
+
+    Args:
+        images: uint8 (C, H, W) each, C is 1 or 3; of one shape or of several.
+        captions: one each; its lines are cut to the width of the image.
+        colours: of the captions, one each, as Pillow knows them; None: black.
+        columns: images in a row.
+        side: pixels, to which the longer side of each image is enlarged or reduced.
+
+    Returns:
+        An RGB picture; of one white cell if there are no images.
+    """
+    font = ImageFont.load_default(FONT_SIZE)
+    lines = max((caption.count("\n") + 1 for caption in captions), default=1)
+    width, height = side + GAP, side + GAP + round(lines * FONT_SIZE * 1.3)
+    columns = max(min(columns, len(images)), 1)
+    picture = Image.new(
+        "RGB", (columns * width + GAP, max(math.ceil(len(images) / columns), 1) * height + GAP), "white"
+    )
+    draw = ImageDraw.Draw(picture)
+    for number, (pixels, caption) in enumerate(zip(images, captions, strict=True)):
+        left, top = GAP + number % columns * width, GAP + number // columns * height
+        image = _enlarged(pixels, side)
+        picture.paste(image, (left + (side - image.width) // 2, top + (side - image.height) // 2))
+        text = "\n".join(_cut(line, font, side) for line in caption.split("\n"))
+        draw.multiline_text((left, top + side + 2), text, colours[number] if colours else BLACK, font, spacing=1)
+    return picture
+
+
+def _enlarged(pixels: npt.NDArray[np.uint8], side: int) -> Image.Image:
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).convert("RGB")
+    scale = side / max(image.size)
+    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR  # pixels as the network sees them
+    return image.resize((max(round(image.width * scale), 1), max(round(image.height * scale), 1)), method)
+
+
+def _cut(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(f"{line}…") > width:
+        line = line[:-1]
+    return f"{line}…"
