@@ -103,13 +103,13 @@ class Classifier(LightningModule):
             self._loss_steps = 0
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure a batch."""
-        self._measure(batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Measure a batch; gives the logits (B, classes), for callbacks."""
+        return self._measure(batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure a batch."""
-        self._measure(batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Measure a batch; gives the logits (B, classes), for callbacks."""
+        return self._measure(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Sum up as `val/…`."""
@@ -119,11 +119,12 @@ class Classifier(LightningModule):
         """Sum up as `test/…`."""
         self._sum_up("test")
 
-    def _measure(self, batch: Batch) -> None:
+    def _measure(self, batch: Batch) -> Tensor:
         images, labels = batch
-        logits = self.network(images)
+        logits: Tensor = self.network(images)
         loss = F.cross_entropy(logits, labels) if len(labels) else logits.new_zeros(())
         self.metrics.update(logits, labels, loss)
+        return logits
 
     def _sum_up(self, stage: str) -> None:
         metrics = self.metrics.compute(stage)
