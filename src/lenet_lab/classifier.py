@@ -66,7 +66,9 @@ class Classifier(LightningModule):
         self.results: dict[str, float] = {}
         """What the last validation and the last test measured (see `lenet_lab.metrics.EvaluationMetrics.compute`)."""
         self._loss_sum: Tensor
-        self._loss_steps = 0
+        self._correct: Tensor
+        self._steps = 0  # since the last report, as all of these
+        self._images = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes the current hook here forty times a step; nn.Module would search each for a parameter, which
@@ -82,25 +84,32 @@ class Classifier(LightningModule):
         return logits
 
     def on_train_start(self) -> None:
-        """Begin the running loss."""
+        """Begin the running figures."""
         self._loss_sum = torch.zeros((), device=self.device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean loss of a batch; every `trainer.log_every_n_steps` steps, the mean since the last report is logged.
+        """Mean loss of a batch; every `trainer.log_every_n_steps` steps, means since the last report are logged.
 
-        With several devices, that mean is of this device's batches.
+        With several devices, these are of this device's batches.
         """
         images, labels = batch
-        loss = F.cross_entropy(self.network(images), labels)
+        logits = self.network(images)
+        loss = F.cross_entropy(logits, labels)
         # Summed on the device: `self.log` each step costs a third of a step at batch 4 and waits for a GPU.
         self._loss_sum.add_(loss.detach())
-        self._loss_steps += 1
+        self._correct.add_((logits.detach().argmax(1) == labels).sum())
+        self._steps += 1
+        self._images += len(labels)
         trainer, batches = self.trainer, batch_idx + 1
         steps_now = batches % trainer.accumulate_grad_batches == 0 or batches == trainer.num_training_batches
         if steps_now and (self.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log("train/loss", self._loss_sum / self._loss_steps)
+            self.log("train/loss", self._loss_sum / self._steps)
+            self.log("train/accuracy", self._correct / self._images)
+            self.log("train/learning_rate", float(trainer.optimizers[0].param_groups[0]["lr"]))
             self._loss_sum.zero_()
-            self._loss_steps = 0
+            self._correct.zero_()
+            self._steps = self._images = 0
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:

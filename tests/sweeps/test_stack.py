@@ -67,15 +67,18 @@ def test_steps_are_those_of_each_network_by_itself(make: Any, batch: int) -> Non
     for _ in range(5):
         images = torch.rand(3, batch, 3, 16, 16, dtype=torch.float64)
         labels = torch.randint(0, 4, (3, batch))
-        losses = []
+        losses, correct = [], []
         for network, optimizer, x, y in zip(alone, optimizers, images, labels, strict=True):
             optimizer.zero_grad()
-            losses.append(F.cross_entropy(network(x), y))
+            logits = network(x)
+            correct.append(int((logits.argmax(1) == y).sum()))
+            losses.append(F.cross_entropy(logits, y))
             losses[-1].backward()
             optimizer.step()
-        found = stack.backward(images, labels)
+        found, right = stack.backward(images, labels)
         for optimizer in optimizers_of_stack:
             optimizer.step()
+        assert right.tolist() == correct
         torch.testing.assert_close(found, torch.stack(losses).detach(), rtol=1e-12, atol=1e-12)
     for network, other in zip(alone, stacked, strict=True):
         for key, tensor in network.state_dict().items():
@@ -87,7 +90,7 @@ def test_a_loss_that_is_not_a_number_stays_where_it_is() -> None:
     stack = Stack(networks)
     with torch.no_grad():
         networks[1].get_parameter("conv1.weight").fill_(torch.inf)
-    losses = stack.backward(torch.rand(3, 8, 3, 16, 16), torch.zeros(3, 8, dtype=torch.int64))
+    losses, _ = stack.backward(torch.rand(3, 8, 3, 16, 16), torch.zeros(3, 8, dtype=torch.int64))
     assert losses.isfinite().tolist() == [True, False, True]
     for network, finite in zip(networks, (True, False, True), strict=True):
         assert all(bool(p.grad.isfinite().all()) for p in network.parameters()) == finite

@@ -143,6 +143,8 @@ def test_every_job_leaves_a_run_folder_of_its_own(alone: list[Config], together:
         assert ours.keys() == theirs.keys()
         for tag, points in theirs.items():
             assert [step for step, _ in ours[tag]] == [step for step, _ in points]
+            if tag == "train/images_per_second":
+                continue
             assert [value for _, value in ours[tag]] == pytest.approx([value for _, value in points], rel=1e-3)
         assert log(config).count("lenet_lab train") == 1
         assert "61,706 parameters" in log(config)

@@ -72,9 +72,16 @@ class Progress(Callback):
         if step != self._reported and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._reported = step
             self._loss = float(trainer.callback_metrics["train/loss"])
+            pl_module.log("train/images_per_second", self._images_per_second(trainer))
             if self._epoch_steps < trainer.num_training_batches:  # else the line of the epoch says it
                 position = f"step {self._epoch_steps:,}/{trainer.num_training_batches:,}"
                 self._say(f"{self._epoch}  {position}  loss {self._loss:.3f}")
+
+    def _images_per_second(self, trainer: Trainer) -> float:
+        """Of all devices, since the epoch began; validation left out."""
+        seconds = self._epoch_seconds + time.perf_counter() - self._started
+        images = self._epoch_steps * trainer.datamodule.batch_size * trainer.world_size  # type: ignore[attr-defined]
+        return float(images / seconds)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""

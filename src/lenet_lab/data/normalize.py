@@ -26,3 +26,14 @@ class Normalize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 (B, C, H, W) to float32 (B, C, H, W)."""
         return images.float().mul_(self.scale).add_(self.shift)
+
+    def undo(self, images: Tensor) -> Tensor:
+        """Float (B, C, H, W), normalized, to uint8 (B, C, H, W)."""
+        return (
+            images.float()
+            .sub(self.shift.to(images.device))
+            .div_(self.scale.to(images.device))
+            .round_()
+            .clamp_(0, 255)
+            .byte()
+        )

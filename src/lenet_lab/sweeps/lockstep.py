@@ -66,21 +66,32 @@ def _train_an_epoch(members: Sequence[Member], stack: Stack) -> None:
     for member in members:
         member.network.train()
     first = members[0]
-    loss_sums = torch.stack([member.loss_sum for member in members])  # (K,), on the device: read when reported only
+    # (K,), on the device: read when reported only
+    loss_sums = torch.stack([member.loss_sum for member in members])
+    correct = torch.stack([member.correct for member in members])
+    seen, of_epoch = first.images, 0
     started = time.perf_counter()
     for batches in zip(*(member.batches() for member in members), strict=True):
         images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
-        loss_sums += stack.backward(images, labels)
+        losses, right = stack.backward(images, labels)
+        loss_sums += losses
+        correct += right
+        seen += labels.shape[1]
+        of_epoch += labels.shape[1]
         for member in members:
             member.step()
         if first.steps % first.log_every == 0:
-            for member, loss in zip(members, (loss_sums / first.log_every).tolist(), strict=True):
-                member.report(loss)
+            means = (loss_sums / first.log_every).tolist(), (correct / seen).tolist()
+            rate = of_epoch / (time.perf_counter() - started)  # of each network: all are trained at this rate
+            for member, loss, accuracy in zip(members, *means, strict=True):
+                member.report(loss, accuracy, rate)
             loss_sums.zero_()
+            correct.zero_()
+            seen = 0
     loss_sums.cpu()  # waits for a GPU
     seconds = time.perf_counter() - started
-    for member, loss_sum in zip(members, loss_sums.unbind(), strict=True):
-        member.loss_sum = loss_sum
+    for member, loss_sum, right in zip(members, loss_sums.unbind(), correct.unbind(), strict=True):
+        member.loss_sum, member.correct, member.images = loss_sum, right, seen
         member.seconds += seconds / len(members)
 
 

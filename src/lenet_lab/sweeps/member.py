@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from lenet_lab import terminal
 from lenet_lab.build import build_classifier, build_data, build_trainer, limited
+from lenet_lab.callbacks.dashboard import Dashboard
 from lenet_lab.checkpoint import KEY, TOGETHER, read_checkpoint
 from lenet_lab.checkpoint_io import write_checkpoint
 from lenet_lab.curves import add_to_curves, begin_curves
@@ -54,14 +55,19 @@ class Member:
         self.classifier = build_classifier(config, self.data)
         self.network = self.classifier.network
         loggers = build_each(config["logger"], "logger")
-        self.trainer = build_trainer(config, self.data, build_each(config["callbacks"], "callbacks"), loggers)
+        callbacks = build_each(config["callbacks"], "callbacks")
+        self.trainer = build_trainer(config, self.data, callbacks, loggers)
+        self._dashboards = [each for each in callbacks if isinstance(each, Dashboard)]
         self.device: torch.device = self.trainer.strategy.root_device
         self.log_every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         self.epochs, self.steps, self.seconds = 0, 0, 0.0
         self.train_loss = math.nan  # as last reported
-        self.loss_sum = torch.zeros((), device=self.device)  # since then
+        self.loss_sum = torch.zeros((), device=self.device)  # since then, as the next two
+        self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.images = 0
         self._best = math.nan
-        self._kept = {each["filename"]: each for each in config["callbacks"].values() if each is not None}
+        kept = [each for each in config["callbacks"].values() if each is not None and "filename" in each]
+        self._kept = {each["filename"]: each for each in kept}
         self._random: Tensor
 
     def start(self) -> None:
@@ -79,6 +85,9 @@ class Member:
             terminal.show_run("train", self.config, self.data, self.classifier, self.trainer)
             self._continue()
         begin_curves(self.folder / "curves.csv", self.steps)
+        for dashboard in self._dashboards:
+            dashboard.open(self.trainer.loggers, self.data, first=True)
+            dashboard.begin(self.classifier)
 
     def log(self) -> AbstractContextManager[None]:
         """Let `terminal.show` write to the log of this job alone."""
@@ -128,10 +137,17 @@ class Member:
             return
         self.scheduler.step(*([metrics[schedule.monitor]] if metrics is not None and schedule.monitor else []))
 
-    def report(self, loss: float) -> None:
-        """Take note of the mean loss since the last report."""
+    def report(self, loss: float, accuracy: float, images_per_second: float) -> None:
+        """Take note of the mean loss and the accuracy since the last report."""
         self.train_loss = loss
-        self._to_loggers({"train/loss": loss})
+        self._to_loggers(
+            {
+                "train/loss": loss,
+                "train/accuracy": accuracy,
+                "train/learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+                "train/images_per_second": images_per_second,
+            }
+        )
 
     def end_epoch(self) -> None:
         """Validate if it is time, keep the weights if they are the best so far, and write the last checkpoint."""
@@ -157,9 +173,16 @@ class Member:
         self.network.eval()
         loader = self.data.val_dataloader()
         with torch.no_grad():
+            for dashboard in self._dashboards:
+                dashboard.look(self.classifier, dashboard.is_due())
             for images, labels in islice(loader, limited(len(loader), self.trainer.limit_val_batches)):
-                prepared = self.data.prepare(images.to(self.device), training=False)
-                self.classifier.validation_step((prepared, labels.to(self.device)), 0)
+                batch = self.data.prepare(images.to(self.device), training=False), labels.to(self.device)
+                logits = self.classifier.validation_step(batch, 0)
+                for dashboard in self._dashboards:
+                    dashboard.see(batch, logits)
+            for dashboard in self._dashboards:
+                dashboard.step = self.steps
+                dashboard.show("val", self.classifier)
         metrics = self.classifier.metrics.compute("val")
         self.classifier.metrics.reset()
         return metrics
@@ -198,6 +221,8 @@ class Member:
                 "seconds": self.seconds,
                 "train_loss": self.train_loss,
                 "loss_sum": self.loss_sum.clone(),
+                "correct": self.correct.clone(),
+                "images": self.images,
                 "best": self._best,
             },
         }
@@ -216,6 +241,7 @@ class Member:
         self.epochs, self.steps, self.seconds = state["epochs"], state["steps"], state["seconds"]
         self.train_loss, self._best = state["train_loss"], state["best"]
         self.loss_sum = state["loss_sum"].to(self.device)
+        self.correct, self.images = state["correct"].to(self.device), state["images"]
 
     def conclude(self) -> dict[str, Any]:
         """Measure the chosen checkpoint as `lenet_lab.train` does, and write `metrics.json`."""

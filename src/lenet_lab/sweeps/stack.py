@@ -48,7 +48,7 @@ class Stack:
         with _ConvolutionsOneByOne() if one_by_one else nullcontext():
             return self._forward(self._parameters, self._buffers, images)
 
-    def backward(self, images: Tensor, labels: Tensor) -> Tensor:
+    def backward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Set `grad` of the parameters of every network, by its own mean loss.
 
         Args:
@@ -56,7 +56,8 @@ class Stack:
             labels: int64 (K, B).
 
         Returns:
-            The losses (K,), without a graph. One that is not finite spoils its own network only.
+            The losses (K,), without a graph; one that is not finite spoils its own network only. How many images each
+            network has taken for what they are, int64 (K,).
         """
         for stacked, _ in self._slices:
             stacked.grad = None
@@ -67,7 +68,7 @@ class Stack:
             gradients = [None] * len(own) if stacked.grad is None else stacked.grad.unbind()
             for parameter, gradient in zip(own, gradients, strict=True):
                 parameter.grad = gradient
-        return losses.detach()
+        return losses.detach(), (logits.detach().argmax(2) == labels).sum(1)
 
 
 def _stack(own: Sequence[Tensor]) -> Tensor:

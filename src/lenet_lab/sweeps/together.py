@@ -48,7 +48,9 @@ CHECKPOINTS: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "last": {"save_on_train_epoch_end": (True,)},
 }
-"""The callbacks that are supported, by `filename`: Lightning's ModelCheckpoint, with these values of its other keys."""
+"""The supported checkpoints, by `filename`: Lightning's ModelCheckpoint, with these values of its other keys."""
+WATCHERS = ("lenet_lab.callbacks.dashboard.Dashboard",)
+"""The other callbacks that are supported."""
 OWN = ("seed", "optimizer", "scheduler", "folder")
 """Parts of a configuration that each network has for itself."""
 
@@ -95,7 +97,7 @@ def why_alone(config: Config) -> str:
     for name, logger in config["logger"].items():
         if logger is not None and logger["_target_"] not in LOGGERS:
             return f"logger.{name} ({logger['_target_']}) is not supported"
-    files = [callback["filename"] for callback in config["callbacks"].values() if callback is not None]
+    files = [callback["filename"] for callback in config["callbacks"].values() if callback and "filename" in callback]
     if len(set(files)) < len(files):
         return "callbacks has the same checkpoint twice"
     if config["optimizer"]["_target_"] == "torch.optim.LBFGS":
@@ -106,6 +108,8 @@ def why_alone(config: Config) -> str:
 
 
 def _why_not_callback(name: str, callback: Config, folder: str) -> str:
+    if callback["_target_"] in WATCHERS:
+        return ""
     own = CHECKPOINTS.get(callback.get("filename", ""))
     if callback["_target_"] != "lightning.pytorch.callbacks.ModelCheckpoint" or own is None:
         return f"callbacks.{name} ({callback['_target_']}) is not supported"

@@ -1,0 +1,27 @@
+"""Weights and gradients as TensorBoard's histograms."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class Histograms(Callback):
+    """Draws the weights after each epoch, and the gradients of its last step; every parameter has its own charts."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Draw the gradients, before they are cleared."""
+        if trainer.is_last_batch:
+            for name, parameter in pl_module.named_parameters():
+                if parameter.grad is not None:
+                    self._draw(trainer, f"gradients/{name}", parameter.grad)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the weights."""
+        for name, parameter in pl_module.named_parameters():
+            self._draw(trainer, f"weights/{name}", parameter.detach())
+
+    def _draw(self, trainer: Trainer, name: str, values: Tensor) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
+                logger.experiment.add_histogram(name, values, trainer.global_step)

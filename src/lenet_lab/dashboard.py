@@ -1,0 +1,284 @@
+"""What TensorBoard shows of a run beside its curves: which pictures, how charts are laid out, what can be compared."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard.summary import hparams
+from torchmetrics.classification import MulticlassPrecisionRecallCurve
+
+from lenet_lab.data.normalize import Normalize
+from lenet_lab.pictures import grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+    from torch.utils.tensorboard import SummaryWriter
+
+log = logging.getLogger(__name__)
+
+MISTAKES = 32  # pictures of images that were taken for another class
+LAYERS = 4  # convolutions whose outputs are shown, the first ones
+CHANNELS = 64  # of each of them
+READABLE = 20  # classes: with more, counts do not fit into the cells of a confusion matrix
+CURVES = 50  # classes: with more, precision and recall have no curves
+THRESHOLDS = 127  # of these curves
+
+FINAL = {
+    "test/accuracy": "test/accuracy",
+    "best/val_accuracy": "val/accuracy",
+    "test/loss": "test/loss",
+    "best/val_loss": "val/loss",
+}
+"""What ended runs are compared by, and its name in `metrics.json`, where `val/…` is of the chosen checkpoint alone."""
+
+LAYOUT = {
+    "overview": {
+        "loss": ["Multiline", ["train/loss", "val/loss"]],
+        "accuracy": ["Multiline", ["train/accuracy", "val/accuracy$"]],
+        "val accuracy of each class": ["Multiline", ["val/accuracy/.*"]],
+        "learning rate": ["Multiline", ["train/learning_rate"]],
+        "images a second": ["Multiline", ["train/images_per_second"]],
+    }
+}
+"""Charts of the tab CUSTOM SCALARS: regular expressions of the curves on each."""
+
+
+class Seen:
+    """What a pass over evaluation images has shown: the most confident mistakes, and precision and recall.
+
+    Args:
+        classes: how many.
+        device: of the logits.
+    """
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self.curves: MulticlassPrecisionRecallCurve | None = None
+        if classes <= CURVES:
+            self.curves = MulticlassPrecisionRecallCurve(classes, thresholds=THRESHOLDS).to(device)
+        self.first: Tensor | None = None
+        """The first image, float (1, C, H, W), normalized."""
+        self._mistakes: tuple[Tensor, ...] | None = None
+
+    def update(self, images: Tensor, labels: Tensor, logits: Tensor) -> None:
+        """Take in a batch: float (B, C, H, W), normalized, int64 (B,), float (B, classes)."""
+        if not len(labels):
+            return
+        probabilities = logits.float().softmax(1)
+        if self.curves is not None:
+            self.curves.update(probabilities, labels)
+        if self.first is None:
+            self.first = images[:1].clone()
+        confidence, predicted = probabilities.max(1)
+        wrong = (predicted != labels).nonzero().flatten()
+        chosen = wrong[confidence[wrong].argsort(descending=True)[:MISTAKES]]
+        new = (confidence[chosen], predicted[chosen], labels[chosen], images[chosen])
+        if self._mistakes is not None:
+            new = tuple(torch.cat(parts) for parts in zip(self._mistakes, new, strict=True))  # type: ignore[assignment]
+            best = new[0].argsort(descending=True)[:MISTAKES]
+            new = tuple(part[best] for part in new)  # type: ignore[assignment]
+        self._mistakes = new
+
+    def mistakes(self) -> list[tuple[float, int, int, Tensor]]:
+        """Give confidence, predicted class, true class and image (C, H, W) of each, the most confident first."""
+        if self._mistakes is None:
+            return []
+        confidence, predicted, labels, images = self._mistakes
+        return list(zip(confidence.tolist(), predicted.tolist(), labels.tolist(), images, strict=True))
+
+    def counts(self) -> Tensor | None:
+        """Give int64 (thresholds, classes, label is it, prediction is it), over all devices; all must call it."""
+        if self.curves is None or self.first is None:
+            return None
+        with self.curves.sync_context():
+            counts: Tensor = self.curves.confmat
+            return counts.cpu()
+
+
+class Pictures:
+    """Writes the pictures of one run to TensorBoard.
+
+    Args:
+        writer: TensorBoard's.
+        classes: names, in the order of the labels.
+        normalize: what the images went through; undone to show them.
+    """
+
+    def __init__(self, writer: "SummaryWriter", classes: Sequence[str], normalize: Normalize) -> None:
+        self.writer = writer
+        self.classes = tuple(classes)
+        self.normalize = normalize
+
+    def begin(self, network: nn.Module, image: Tensor) -> None:
+        """Lay out the charts and draw the network's graph; `image` is float (1, C, H, W), on its device."""
+        self.writer.add_custom_scalars(LAYOUT)
+        with evaluating(network), torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing, which is deprecated, and only here needed
+            try:
+                self.writer.add_graph(network, image)
+            except Exception as error:  # whatever a network of the user's own can raise when it is traced
+                reason = next(iter(str(error).splitlines()), "")
+                log.warning("TensorBoard cannot show this network's graph (%s: %s).", type(error).__name__, reason)
+
+    def draw(
+        self, stage: str, seen: Seen, confusion: Tensor, counts: Tensor | None, network: nn.Module, step: int
+    ) -> None:
+        """Draw what a pass over the images of `stage`, "val" or "test", has shown.
+
+        Args:
+            stage: see above.
+            seen: by this process.
+            confusion: int64 (true class, predicted class), over all processes.
+            counts: see `Seen.counts`.
+            network: that has seen them.
+            step: of its weights.
+        """
+        self.writer.add_figure(f"{stage}/confusion", confusion_figure(confusion, self.classes), step)
+        if pictures := self._mistakes(seen):
+            self.writer.add_image(f"{stage}/most confident mistakes", to_array(pictures), step, dataformats="HWC")
+        if counts is not None:
+            self._precision_recall(stage, counts, step)
+        if seen.first is not None:
+            for name, picture in self._network(network, seen.first):
+                self.writer.add_image(f"network/{name}", to_array(picture), step, dataformats="HWC")
+        self.writer.flush()
+
+    def _mistakes(self, seen: Seen) -> "Image | None":
+        mistakes = seen.mistakes()
+        if not mistakes:
+            return None
+        images = self.normalize.undo(torch.stack([image for *_, image in mistakes])).cpu().numpy()
+        captions = [
+            f"{self.classes[predicted]} {confidence:.0%}\nis {self.classes[true]}"
+            for confidence, predicted, true, _ in mistakes
+        ]
+        return grid([*images], captions)
+
+    def _precision_recall(self, stage: str, counts: Tensor, step: int) -> None:
+        for name, each in zip(
+            self.classes, counts.unbind(1), strict=True
+        ):  # (thresholds, label is it, prediction is it)
+            negative, positive = each.unbind(1)  # (thresholds, prediction is it)
+            false, true = negative[:, 1], positive[:, 1]
+            self.writer.add_pr_curve_raw(
+                f"{stage} precision and recall/{name}",
+                true,
+                false,
+                negative[:, 0],
+                positive[:, 0],
+                true / (true + false).clamp(min=1),
+                true / positive.sum(1).clamp(min=1),
+                step,
+                len(counts),
+            )
+
+    def _network(self, network: nn.Module, image: Tensor) -> Iterator[tuple[str, "Image"]]:
+        layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)][:LAYERS]
+        if not layers:
+            return
+        name, first = layers[0]
+        filters = first.weight.detach()[:CHANNELS]  # (out, in, height, width)
+        if filters.shape[1] not in (1, 3):
+            filters = filters.mean(1, keepdim=True)
+        yield f"filters of {name}", grid([*to_bytes(filters)], [str(n) for n in range(len(filters))], side=64)
+        outputs: dict[str, Tensor] = {}
+        handles = [layer.register_forward_hook(_keep(outputs, name)) for name, layer in layers]
+        try:
+            with evaluating(network), torch.no_grad():
+                network(image)
+        finally:
+            for handle in handles:
+                handle.remove()
+        shown = self.normalize.undo(image).cpu().numpy()
+        for name, output in outputs.items():
+            channels = to_bytes(output[0, :CHANNELS, None])
+            yield (
+                f"outputs of {name}",
+                grid([*shown, *channels], ["image", *(str(n) for n in range(len(channels)))], side=64),
+            )
+
+
+def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
+    def hook(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+        outputs[name] = output.detach().float()
+
+    return hook
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Have a network in evaluation mode, where nothing in it changes, and then each of its parts as it was."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def to_bytes(maps: Tensor) -> npt.NDArray[np.uint8]:
+    """Give each of float (N, C, H, W) its own scale, from its smallest value, 0, to its largest, 255."""
+    flat = maps.float().nan_to_num().flatten(1)
+    low, high = flat.amin(1)[:, None], flat.amax(1)[:, None]
+    scaled = (flat - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny) * 255
+    return scaled.reshape(maps.shape).round().to("cpu", torch.uint8).numpy()
+
+
+def to_array(picture: "Image") -> npt.NDArray[np.uint8]:
+    """Give uint8 (H, W, 3)."""
+    return np.asarray(picture)
+
+
+def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> "Figure":
+    """Draw int64 (true class, predicted class): in colour the share of the true class, in figures images."""
+    from matplotlib.figure import Figure
+
+    counts = confusion.cpu().numpy()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = min(3 + 0.4 * len(classes), 14)
+    figure = Figure(figsize=(size, size), dpi=80)
+    figure.subplots_adjust(left=2 / (size + 1), bottom=2 / (size + 1), right=0.98, top=0.98)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(classes) <= READABLE:
+        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_yticks(range(len(classes)), classes)
+        for (row, column), count in np.ndenumerate(counts):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    return figure
+
+
+def begin_comparison(writer: "SummaryWriter", hyperparameters: Mapping[str, Any]) -> None:
+    """Let the tab HPARAMS list a run; its results follow with `end_comparison`."""
+    # `add_hparams` of the writer would make another run, and Lightning's logger show results before there are any
+    experiment, start, _ = _hparams(dict(hyperparameters), dict.fromkeys(FINAL, 0.0))
+    _summaries(writer).add_summary(experiment)
+    _summaries(writer).add_summary(start)
+
+
+def end_comparison(writer: "SummaryWriter", metrics: Mapping[str, Any], step: int) -> None:
+    """Write what runs are compared by, from `metrics.json`."""
+    for name, source in FINAL.items():
+        if metrics.get(source) is not None:
+            writer.add_scalar(name, metrics[source], step)
+    *_, end = _hparams({}, {})
+    _summaries(writer).add_summary(end)
+    writer.flush()
+
+
+def _hparams(hyperparameters: dict[str, Any], results: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return hparams(hyperparameters, results)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _summaries(writer: "SummaryWriter") -> Any:
+    return writer._get_file_writer()  # type: ignore[no-untyped-call]
