@@ -27,10 +27,16 @@ def browser() -> Iterator[Browser]:
 
 
 class Tab:
-    """A page of the browser, and all that went wrong in it."""
+    """A page of the browser, and all that went wrong in it.
 
-    def __init__(self, context: BrowserContext) -> None:
+    Args:
+        context: of the browser.
+        server: on this machine, from which the page may load things, such as http://127.0.0.1:6006/.
+    """
+
+    def __init__(self, context: BrowserContext, server: str = "file:") -> None:
         self.page: Page = context.new_page()
+        self._allowed = ("file:", "data:", "blob:", server)
         self.complaints: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("console", self._on_console)
@@ -43,7 +49,7 @@ class Tab:
             self.complaints.append(f"console: {message.text}")
 
     def _on_request(self, request: Any) -> None:
-        if not request.url.startswith(("file:", "data:")):
+        if not request.url.startswith(self._allowed):
             self.complaints.append(f"leaves the machine: {request.url}")
 
     def open(self, path: Path, query: str = "") -> Page:

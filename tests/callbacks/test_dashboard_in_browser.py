@@ -1,0 +1,107 @@
+"""TensorBoard's own page, in a real browser, on real runs: each tab shows what the runs have written."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser import Tab, browser  # noqa: F401
+from tests.conftest import Result, run_command
+
+pytestmark = pytest.mark.slow
+SECONDS = 30_000  # milliseconds that a chart may take to appear
+HARMLESS = "Multiple instances of Three.js"  # a warning of TensorBoard 2.21 about itself
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, digits_run: Result) -> Path:
+    """A sweep of two jobs."""
+    words = ("data=digits", "data.batch_size=64", "optimizer.lr=0.02,0.05", "trainer.max_epochs=3")
+    result = run_command(
+        tmp_path_factory.mktemp("runs"), "train", "-m", *words, "callbacks.dashboard.share=1", "hydra.sweep.dir=sweep"
+    )
+    assert result.status == 0, result.err
+    return result.folder.parent / "sweep"
+
+
+@pytest.fixture(scope="module")
+def server(runs: Path) -> Iterator[str]:
+    """TensorBoard on a free port of this machine."""
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(runs), "--port", "0", "--host", "127.0.0.1"]
+    process = subprocess.Popen([*command, "--load_fast=false"], stderr=subprocess.PIPE, text=True, env=os.environ)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(r"http://\S+:\d+/", line):
+            yield found[0]
+            break
+    else:
+        pytest.fail("TensorBoard did not start")
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture(scope="module")
+def tab(server: str, browser: Browser) -> Iterator[Tab]:  # noqa: F811
+    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+    tab = Tab(context, server)
+    tab.page.set_default_timeout(SECONDS)
+    tab.page.goto(server)
+    yield tab
+    context.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong(tab: Tab) -> Iterator[None]:
+    yield
+    assert [complaint for complaint in tab.complaints if HARMLESS not in complaint] == []
+
+
+ALL_SEEN = """texts => {
+    const seen = []
+    const look = node => {
+        if (node.nodeType === Node.TEXT_NODE) seen.push(node.data.trim())
+        if (node.nodeType === Node.ELEMENT_NODE && getComputedStyle(node).display === 'none') return
+        if (node.shadowRoot) look(node.shadowRoot)
+        node.childNodes.forEach(look)
+    }
+    look(document.body)
+    return texts.every(text => seen.some(each => each.includes(text)))
+}"""
+"""Whether the page shows all these texts; its parts are in shadow roots, which `page.inner_text` leaves out."""
+
+
+def choose(tab: Tab, name: str, *texts: str) -> Page:
+    """Open a tab and wait until it shows these texts."""
+    tab.page.locator(f".plugin-name[data-plugin-id={name}]").click()
+    tab.page.wait_for_function(ALL_SEEN, arg=list(texts), timeout=SECONDS)
+    return tab.page
+
+
+def test_curves(tab: Tab) -> None:
+    choose(tab, "timeseries", "network", "test", "train", "val", "0/tensorboard", "1/tensorboard")
+
+
+def test_losses_accuracies_and_classes_share_charts(tab: Tab) -> None:
+    titles = ("loss", "accuracy", "val accuracy of each class", "learning rate", "images a second")
+    # curves of two runs: ten classes; train and val; one
+    choose(tab, "custom_scalars", *titles, "Matches (20)", "Matches (4)", "Matches (2)")
+
+
+def test_pictures(tab: Tab) -> None:
+    page = choose(tab, "images", "network/filters of conv1", "test/confusion", "test/most confident mistakes")
+    picture = page.locator("tf-image-loader img").first
+    picture.wait_for()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+
+
+def test_graph(tab: Tab) -> None:
+    choose(tab, "graphs", "LeNet", "input", "output")
+
+
+def test_precision_and_recall(tab: Tab) -> None:
+    choose(tab, "pr_curves", *(f"test precision and recall/{label}" for label in range(4)), "0/tensorboard is at")
