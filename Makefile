@@ -15,6 +15,13 @@ help: ## list the targets
 quickstart: $(VENV)/installed ## set up, then train LeNet on handwritten digits: no download of data, under a minute
 	$(BIN)/python -m lenet_lab.train experiment=digits
 
+.PHONY: dashboard
+dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on another: make dashboard RUN=FOLDER
+	@run="$(RUN)"; [ -n "$$run" ] || run=$$(ls -td runs/train/*/ 2>/dev/null | head -n 1); \
+	[ -n "$$run" ] || { echo "There is no run below runs/train yet: make quickstart makes one."; exit 2; }; \
+	[ -d "$$run" ] || { echo "RUN=$$run is no folder: give a run, a sweep, or runs/train for all."; exit 2; }; \
+	echo "$$run"; exec $(BIN)/python -m tensorboard.main --logdir "$$run"
+
 .PHONY: test
 test: $(VENV)/installed-dev ## run all tests
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
