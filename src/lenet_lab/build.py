@@ -17,12 +17,10 @@ from lenet_lab.classifier import Classifier, Schedule
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build, build_each, build_network
-from lenet_lab.processes import cores, device_count, launched_by_slurm
+from lenet_lab.processes import device_count, launched_by_slurm, threads_for
 from lenet_lab.schema import Loading
 
 Config = dict[str, Any]
-
-VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain on LeNet (2-core AMD EPYC)
 
 
 def build_data(config: Config) -> ImageDataModule:
@@ -63,13 +61,8 @@ def build_classifier(config: Config, data: ImageDataModule) -> Classifier:
 
 
 def threads(data: ImageDataModule, networks: int = 1) -> int:
-    """As many threads as a batch, one for each network, can keep busy.
-
-    With more, a step of LeNet at batch 4 is no faster, and a hundred times slower as soon as another program wants the
-    same cores: OpenMP's threads then wait for each other in busy loops, each for a core that the other holds.
-    """
-    values = networks * data.batch_size * math.prod(data.train.image_shape)
-    return max(1, min(cores(), values // VALUES_A_THREAD))
+    """As many threads as a batch, one for each network, can keep busy."""
+    return threads_for(networks * data.batch_size * math.prod(data.train.image_shape))
 
 
 def limited(batches: int, limit: int | float) -> int:

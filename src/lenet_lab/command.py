@@ -20,13 +20,15 @@ from hydra.core.utils import env_override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from lenet_lab.errors import UserError
+from lenet_lab.errors import IncompleteError, UserError
 
 Config = dict[str, Any]
 
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"  # with a user's error too; Hydra's own switch for it
 OF_THE_SWEEP = ("launcher", "sweeper")
 """Groups that say how jobs run, and are no part of what a job is."""
+ONE_DEVICE = {"devices": 1, "num_nodes": 1}
+"""In place of `trainer`, for commands that have none."""
 EXIT_INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C has ended
 EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
 
@@ -52,7 +54,11 @@ class Command:
 
 
 def run_command(
-    name: str, complete: Callable[[Config], Config], run: Callable[[Config], dict[str, Any]], leaves_files: bool = True
+    name: str,
+    complete: Callable[[Config], Config],
+    run: Callable[[Config], dict[str, Any]],
+    leaves_files: bool = True,
+    sweeps: bool = True,
 ) -> None:
     """Be the command `python -m lenet_lab.<name>`.
 
@@ -61,6 +67,7 @@ def run_command(
         complete: likewise.
         run: does the work on one device, from a checked configuration; gives the metrics, or what it has found.
         leaves_files: in a run folder, that is; without one the command only shows something, on this device.
+        sweeps: the command has groups `launcher` and `sweeper`, so that -m can run it many times.
     """
 
     def task(composed: DictConfig) -> Any:
@@ -81,6 +88,8 @@ def run_command(
             return
         if not leaves_files and {"-m", "--multirun"} & set(words):
             raise UserError(f"-m is refused: {name} shows one thing at a time and leaves no files. Call it for each.")
+        if not sweeps and {"-m", "--multirun"} & set(words):
+            raise UserError(f"-m is refused: {name} does one thing at a time. Call it for each.")
         from lenet_lab.processes import stand_alone
 
         stand_alone()
@@ -91,11 +100,14 @@ def _run_in_folder(name: str, config: Config, run: Callable[[Config], dict[str, 
     from lenet_lab.processes import device_count, refuse_several_nodes, run_on_devices
 
     file = _claim(config)
-    count = device_count(config["trainer"])
+    trainer = config.get("trainer", ONE_DEVICE)
+    count = device_count(trainer)
     with inherited_settings():
         try:
-            refuse_several_nodes(config["trainer"])
+            refuse_several_nodes(trainer)
             return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
+        except IncompleteError:
+            raise
         except UserError:
             if not (file.parent / "checkpoints").exists():
                 _give_back(file, name)

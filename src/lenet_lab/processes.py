@@ -19,6 +19,7 @@ from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
 from lenet_lab.errors import UserError
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
+VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain on LeNet (2-core AMD EPYC)
 
 
 FOREIGN = (
@@ -181,6 +182,15 @@ def cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(allowed, int(wanted)) if wanted.isdecimal() and int(wanted) else allowed
+
+
+def threads_for(values: int) -> int:
+    """As many threads as a batch of so many values can keep busy.
+
+    With more, a step of LeNet at batch 4 is no faster, and a hundred times slower as soon as another program wants the
+    same cores: OpenMP's threads then wait for each other in busy loops, each for a core that the other holds.
+    """
+    return max(1, min(cores(), values // VALUES_A_THREAD))
 
 
 def die_with(parent: int) -> None:

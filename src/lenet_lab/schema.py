@@ -5,6 +5,7 @@ users extend (model, optimizer, scheduler, augment, callbacks, logger, and data 
 that are not listed here; Hydra has already refused those that no file of the group names.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -28,6 +29,12 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
+def _absolute_images(given: str) -> str:
+    if given == "-":
+        return given
+    return str(Path(os.path.expanduser(given)).absolute())  # noqa: PTH111 - Path's own refuses a name such as ~x
+
+
 def _not_of_test(metric: str) -> str:
     if metric.startswith("test/"):
         raise ValueError
@@ -35,6 +42,7 @@ def _not_of_test(metric: str) -> str:
 
 
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
+Images = Annotated[str, Field(min_length=1), AfterValidator(_absolute_images)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -199,6 +207,35 @@ class EvaluateConfig(RunConfig):
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
     model: Target
+
+
+class PredictConfig(Config):
+    """`python -m lenet_lab.predict`, once the checkpoint has told its model."""
+
+    checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
+    images: Images | Annotated[list[Images], Field(min_length=1)] = Field(
+        description="a file, a folder, a pattern such as 'photos/*.png', a list [a.png,b.png], or - (standard input)"
+    )
+    model: Target
+    top_k: Positive = Field(description="a whole number, at least 1 (classes shown of each image)")
+    batch_size: Positive = Field(description="a whole number, at least 1 (images that the network sees at once)")
+    device: Literal["auto", "cpu", "gpu"] = Field(description="auto, cpu or gpu")
+    threads: Positive | None = Field(
+        description="a whole number, at least 1 (CPU threads), or null (what a batch can keep busy)"
+    )
+    pictures: Annotated[int, Field(ge=0, le=1000)] = Field(
+        description="a whole number, 0 to 1000 (images in the table and the picture, the first ones)"
+    )
+    explain: bool = Field(description="true or false (also draw what speaks for each class)")
+    method: Literal["auto", "grad_cam", "saliency"] = Field(description="auto, grad_cam or saliency")
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.explain and not self.pictures:
+            raise PydanticCustomError(
+                CONTRADICTION, "explain=true is refused with pictures=0: give how many images to explain"
+            )
+        return self
 
 
 class Launcher(Target):

@@ -1,7 +1,6 @@
 """Compare the jobs of a sweep: `python -m lenet_lab.sweep_report SWEEP_FOLDER [overrides]`."""
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,12 +74,11 @@ def name_the_folder(words: list[str]) -> list[str]:
 
 
 def _quoted(folder: str) -> str:
-    from hydra.core.override_parser.types import Quote, QuotedString
+    from lenet_lab.quoting import quoted
 
     if Path(folder).is_dir():
         folder = str(Path(folder).absolute())  # a name such as ~x is meant as it is
-    plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", folder)  # no interpolation
-    return f"sweep={QuotedString(text=plain, quote=Quote.single).with_quotes()}"
+    return f"sweep={quoted(folder)}"
 
 
 if __name__ == "__main__":

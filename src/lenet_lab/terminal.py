@@ -126,6 +126,11 @@ def show_run(
     }
     if title == "evaluate":
         facts["batch"] = f"{data.eval_batch_size:,} images x {_count(devices, 'device')}"
+    show_facts(title, facts, Path(config["folder"]))
+
+
+def show_facts(title: str, facts: Mapping[str, str], folder: Path) -> None:
+    """Print what is about to happen, a line a fact that is not empty, and in which run folder."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True, min_width=len("run folder"))
     table.add_column(overflow="fold")
@@ -135,7 +140,7 @@ def show_run(
     show(Text(f"lenet_lab {title}", style="bold"))
     show(Padding(table, (0, 0, 0, 2), expand=False))
     # outside the table, which would cut a long path into lines
-    show(Text.assemble(("  run folder", "cyan"), f"  {short(Path(config['folder']))}"))
+    show(Text.assemble(("  run folder", "cyan"), f"  {short(folder)}"))
 
 
 def _count(number: int, what: str) -> str:

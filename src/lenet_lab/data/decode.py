@@ -1,29 +1,38 @@
 """Image files to uint8 arrays, on all cores."""
 
+import io
 import logging
-import os
+import signal
+import stat
 import sys
+import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from lenet_lab.data.store import GUARD
 from lenet_lab.errors import UserError
+from lenet_lab.processes import cores
 
 log = logging.getLogger(__name__)
 
 FILES_A_BLOCK = 512  # what one worker decodes before it reports back
 FILES_WORTH_A_POOL = 2048  # below this, starting worker processes takes longer than decoding
+FILES_TO_TIME = 16  # what tells how long decoding will take, where the files are not known to be small
+SECONDS_WORTH_A_POOL = 2.0  # of decoding; what worker processes save in less, their start costs
 
 RESIZE: dict[str, Callable[..., Image.Image]] = {
     "stretch": lambda image, size: image.resize(size, Image.Resampling.BILINEAR),
@@ -55,18 +64,18 @@ class ImageFormat:
         return self.channels, self.height, self.width
 
 
-def read_image(path: str | Path, wanted: ImageFormat) -> npt.NDArray[np.uint8]:
+def read_image(path: str | Path | IO[bytes], wanted: ImageFormat) -> npt.NDArray[np.uint8]:
     """Decode one file of any format and mode that Pillow reads, its first frame if it has several.
 
     Args:
-        path: the file.
+        path: the file, or its content.
         wanted: what to convert it to.
 
     Returns:
         uint8 (C, H, W).
 
     Raises:
-        OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError: the file cannot be decoded.
+        Exception: the file cannot be decoded; of any kind, for some of Pillow's decoders go where the bytes lead them.
     """
     with Image.open(path) as file:
         image = ImageOps.exif_transpose(file)
@@ -77,6 +86,82 @@ def read_image(path: str | Path, wanted: ImageFormat) -> npt.NDArray[np.uint8]:
             image = RESIZE[wanted.resize](image, (wanted.width, wanted.height))
         pixels = np.asarray(image)
     return pixels.transpose(2, 0, 1) if wanted.channels == 3 else pixels[None]
+
+
+def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | str:
+    """Do as `read_image`, for a path or a file's content; of what cannot be decoded, or is too large, say why."""
+    with warnings.catch_warnings():
+        # A small file that unpacks to gigabytes is refused; other complaints of Pillow's do not concern the user.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            if isinstance(file, str):
+                facts = Path(file).stat()
+                if not stat.S_ISREG(facts.st_mode):  # to open a pipe would mean to wait for ever
+                    return "not an ordinary file"
+                if facts.st_size == 0:
+                    return "the file is empty"
+            return read_image(file if isinstance(file, str) else io.BytesIO(file), wanted)
+        except UnidentifiedImageError:
+            return "not an image of a format that Pillow knows"
+        except Exception as error:
+            return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+
+
+def decode_batches(
+    files: Sequence[str | bytes], wanted: ImageFormat, batch_size: int
+) -> Iterator[list[npt.NDArray[np.uint8] | str]]:
+    """Decode in order, on all cores if that takes a while; only a few batches are in memory at a time.
+
+    Args:
+        files: paths, or files' contents.
+        wanted: what to convert each image to.
+        batch_size: at most; some batches are smaller.
+
+    Yields:
+        Of each file its image, uint8 (C, H, W), or why there is none.
+
+    Raises:
+        UserError: a process that decodes has died.
+    """
+    Image.init()  # what it takes once is not to count as the time of the first files
+    started = time.perf_counter()
+    first = min(FILES_TO_TIME, batch_size)
+    yield _decode_each(files[:first], wanted)
+    seconds = (time.perf_counter() - started) / first * (len(files) - first)
+    workers = cores()
+    if workers == 1 or seconds < SECONDS_WORTH_A_POOL:
+        for start in range(first, len(files), batch_size):
+            yield _decode_each(files[start : start + batch_size], wanted)
+        return
+    size = max(min(batch_size, (len(files) - first) // (4 * workers)), 1)  # some for each, the last ones too
+    waiting: deque[Future[list[npt.NDArray[np.uint8] | str]]] = deque()
+    with _pool(workers) as pool:
+        for start in range(first, len(files), size):
+            if len(waiting) == 2 * workers:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(_decode_each, files[start : start + size], wanted))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _decode_each(files: Sequence[str | bytes], wanted: ImageFormat) -> list[npt.NDArray[np.uint8] | str]:
+    return [decode(file, wanted) for file in files]
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    # "spawn": the parent may hold threads (progress bar, torch) that a fork would copy half-way
+    # Ctrl-C is for the parent to answer, which then ends them
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"The processes that decode images have died; what they said stands above.\n{GUARD}."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def decode_files(files: Sequence[str], target: Path, wanted: ImageFormat) -> Iterator[tuple[int, str]]:
@@ -92,23 +177,14 @@ def decode_files(files: Sequence[str], target: Path, wanted: ImageFormat) -> Ite
     """
     starts = range(0, len(files), FILES_A_BLOCK)
     blocks = [files[start : start + FILES_A_BLOCK] for start in starts]
-    decode = partial(_decode_block, target=target, wanted=wanted)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    decode_block = partial(_decode_block, target=target, wanted=wanted)
     log.info("Decoding %d images, once; later runs start from the result.", len(files))
     with tqdm(total=len(files), desc="decoding", unit=" images", disable=not sys.stderr.isatty()) as bar:
-        if len(files) < FILES_WORTH_A_POOL or cores == 1:
-            yield from _report(map(decode, blocks, starts), blocks, bar)
+        if len(files) < FILES_WORTH_A_POOL or cores() == 1:
+            yield from _report(map(decode_block, blocks, starts), blocks, bar)
             return
-        # "spawn": the parent may hold threads (progress bar, torch) that a fork would copy half-way
-        pool = ProcessPoolExecutor(min(cores, len(blocks)), mp_context=get_context("spawn"))
-        try:
-            yield from _report(pool.map(decode, blocks, starts), blocks, bar)
-        except BrokenProcessPool as error:
-            raise UserError(
-                f"The processes that decode images have died; what they said stands above.\n{GUARD}."
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with _pool(min(cores(), len(blocks))) as pool:
+            yield from _report(pool.map(decode_block, blocks, starts), blocks, bar)
 
 
 def _report(
@@ -122,16 +198,11 @@ def _report(
 def _decode_block(files: Sequence[str], first_row: int, *, target: Path, wanted: ImageFormat) -> list[tuple[int, str]]:
     rows = np.load(target, mmap_mode="r+")
     failed = []
-    with warnings.catch_warnings():
-        # A small file that unpacks to gigabytes is refused; other complaints of Pillow's do not concern the user.
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        for row, path in enumerate(files, first_row):
-            try:
-                rows[row] = read_image(path, wanted)
-            except (OSError, ValueError, SyntaxError, EOFError) as error:
-                failed.append((row, str(error)))
-            except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-                failed.append((row, str(error)))
+    for row, path in enumerate(files, first_row):
+        decoded = decode(path, wanted)
+        if isinstance(decoded, str):
+            failed.append((row, decoded))
+        else:
+            rows[row] = decoded
     rows.flush()
     return failed

@@ -3,8 +3,6 @@
 import hashlib
 import logging
 import os
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lenet_lab.data.decode import ImageFormat, decode_files
+from lenet_lab.data.files import walk
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.split import balanced_split
 from lenet_lab.data.store import StoreWriter, open_store
@@ -145,7 +144,7 @@ def _list_files(folder: Path, classes: tuple[str, ...]) -> _Files:
     stamps: list[str] = []
     prefix = len(str(folder))
     for label, name in enumerate(classes):
-        found = sorted(_walk(str(folder / name)))
+        found = sorted((path, _stamp(facts)) for path, facts in walk(str(folder / name)))
         if not found:
             raise UserError(f"{folder / name} holds no files: put images into it, or remove the folder.")
         paths += [path for path, _ in found]
@@ -154,21 +153,6 @@ def _list_files(folder: Path, classes: tuple[str, ...]) -> _Files:
     return _Files(paths, np.array(labels, dtype=np.int64), stamps)
 
 
-def _walk(folder: str) -> Iterator[tuple[str, str]]:
-    """Path of every file below, and what changes with its content; links to folders may loop, so none is followed.
-
-    Plain strings and one `stat` a file: this runs at every start, and Path objects would double its time.
-    """
-    for entry in os.scandir(folder):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path)
-        else:
-            facts = entry.stat(follow_symlinks=False)
-            if stat.S_ISLNK(facts.st_mode):
-                if not os.path.isfile(entry.path):  # noqa: PTH113
-                    continue
-                facts = entry.stat()
-            # the time of change (ctime) tells what a copied or set-back time of modification hides
-            yield entry.path, f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"
+def _stamp(facts: os.stat_result) -> str:
+    # the time of change (ctime) tells what a copied or set-back time of modification hides
+    return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from lenet_lab.spreadsheet import cell
 from lenet_lab.sweeps.page import contents
 from lenet_lab.sweeps.parameters import text
 from lenet_lab.sweeps.ranking import Mode, Ranking, rank
@@ -15,7 +16,6 @@ from lenet_lab.sweeps.table import Tables
 from lenet_lab.whole_file import write_whole
 
 PAGE = Path(__file__).with_name("page.html")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes text that begins like this for something to work out
 ABOUT = ("number", "folder", "state", "reason", "seconds")
 
 
@@ -63,8 +63,7 @@ def to_csv(sweep: SweepResults) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    written = "" if value is None else text(value)
-    return f"'{written}" if written.startswith(FORMULA) else written
+    return "" if value is None else cell(text(value))
 
 
 def to_html(sweep: SweepResults, ranking: Ranking) -> str:

@@ -1,0 +1,1 @@
+"""Image files to classes and probabilities, and what shows them; `lenet_lab.predict` is the command."""
