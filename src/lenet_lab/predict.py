@@ -62,7 +62,8 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     trained.network.to(device)
     trained.normalize.to(device)
     values = min(config["batch_size"], len(files)) * math.prod(trained.format.shape)
-    torch.set_num_threads(config["threads"] or threads_for(values))
+    # half of the cores: the others decode, and threads that must wait for a core are many times slower
+    torch.set_num_threads(config["threads"] or max(threads_for(values) // 2, 1))
     explainer = _explainer(config, trained)
     facts = {
         "checkpoint": terminal.short(Path(config["checkpoint"])),

@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
     model_validator,
 )
@@ -29,7 +30,9 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _absolute_images(given: str) -> str:
+def _absolute_images(given: object) -> str:
+    if not isinstance(given, str) or not given:
+        raise ValueError
     if given == "-":
         return given
     return str(Path(os.path.expanduser(given)).absolute())  # noqa: PTH111 - Path's own refuses a name such as ~x
@@ -42,7 +45,7 @@ def _not_of_test(metric: str) -> str:
 
 
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
-Images = Annotated[str, Field(min_length=1), AfterValidator(_absolute_images)]
+Images = Annotated[str, PlainValidator(_absolute_images)]  # pydantic's own takes no names that are not UTF-8
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -221,7 +224,7 @@ class PredictConfig(Config):
     batch_size: Positive = Field(description="a whole number, at least 1 (images that the network sees at once)")
     device: Literal["auto", "cpu", "gpu"] = Field(description="auto, cpu or gpu")
     threads: Positive | None = Field(
-        description="a whole number, at least 1 (CPU threads), or null (what a batch can keep busy)"
+        description="a whole number, at least 1 (CPU threads), or null (as many as are worth it)"
     )
     pictures: Annotated[int, Field(ge=0, le=1000)] = Field(
         description="a whole number, 0 to 1000 (images in the table and the picture, the first ones)"

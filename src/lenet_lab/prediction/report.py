@@ -63,8 +63,11 @@ class Ranks:
         """Print for a console of this width."""
         count = max((len(ranks) for _, ranks in self._rows), default=0)
         widths = [max(cell_len(ranks[number]) for _, ranks in self._rows) + 2 for number in range(count)]
-        beside = sum(widths) + NARROWEST <= options.max_width
+        room = options.max_width - NARROWEST
+        beside = sum(widths) <= room
         table = _table("file", *(_ordinals(count) if beside else ["classes"]))
+        for column in table.columns[1:]:
+            column.no_wrap = max(widths, default=0) <= room  # it is the path that gives way
         for file, ranks in self._rows:
             cells = [Text(rank) for rank in ranks] if beside else [Text("\n".join(ranks))]
             if cells:
@@ -76,7 +79,7 @@ class Ranks:
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     for name in columns:
-        table.add_column(name, overflow="fold", no_wrap=False)
+        table.add_column(name, overflow="fold")
     return table
 
 

@@ -1,0 +1,53 @@
+"""Batches of decoded files: in order, on all cores, with a reason for each that cannot be read."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lenet_lab.data import decode as module
+from lenet_lab.data.decode import ImageFormat, decode, decode_batches, read_image
+
+WANTED = ImageFormat(3, 8, 8)
+
+
+def write(folder: Path, count: int) -> list[str]:
+    files = [str(folder / f"{number}.png") for number in range(count)]
+    for number, file in enumerate(files):
+        Image.new("RGB", (9, 7), (number, 2 * number, 0)).save(file)
+    return files
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("batch_size", [1, 10, 1000])
+def test_batches_keep_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, batch_size: int) -> None:
+    monkeypatch.setattr(module, "cores", lambda: cores)
+    monkeypatch.setattr(module, "SECONDS_WORTH_A_POOL", 0.0)
+    files: list[str | bytes] = [*write(tmp_path, 60)]
+    files[40] = "nowhere.png"
+    files[41] = Path(str(files[41])).read_bytes()
+    batches = list(decode_batches(files, WANTED, batch_size))
+    assert max(map(len, batches)) <= batch_size
+    decoded = [each for batch in batches for each in batch]
+    assert decoded[40] == "No such file or directory"
+    assert [int(each[1, 0, 0]) for each in decoded if not isinstance(each, str)] == [
+        2 * number for number in range(60) if number != 40
+    ]
+
+
+def test_says_why_a_file_cannot_be_read(tmp_path: Path) -> None:
+    image = write(tmp_path, 1)[0]
+    whole = Path(image).read_bytes()
+    noise = tmp_path / "noise.png"
+    Image.effect_noise((40, 40), 90).save(noise)
+    for name, content in {"empty": b"", "text": b"hello", "cut": noise.read_bytes()[:-300]}.items():
+        (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "pipe")
+    reasons = [decode(str(tmp_path / name), WANTED) for name in ("empty", "text", "cut", "pipe", "")]
+    assert reasons[0] == "the file is empty"
+    assert reasons[1] == "not an image of a format that Pillow knows"
+    assert "truncated" in str(reasons[2])
+    assert reasons[3:] == ["not an ordinary file"] * 2
+    assert np.array_equal(decode(whole, WANTED), read_image(image, WANTED))
