@@ -51,6 +51,7 @@ Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)] | Positive
 CONTRADICTION = "contradiction"
+SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
 LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
 
 
@@ -341,6 +342,34 @@ class AnatomyConfig(Config):
     gradients: bool = Field(description="true or false (run a step and show its gradients)")
     format: Literal["table", "json"] = Field(description="table or json")
     seed: Natural = Field(description="a whole number, 0 or more (of the weights and the random images)")
+
+
+class ExportConfig(Config):
+    """`python -m lenet_lab.export`, once the checkpoint has told its model."""
+
+    checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
+    model: Target
+    format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
+    input: Literal["uint8", "float"] = Field(description="uint8 (pixels 0 to 255) or float (pixels 0.0 to 1.0)")
+    opset: Annotated[int, Field(ge=18, le=23)] | None = Field(
+        description="a whole number from 18 to 23 (of ONNX), or null (the newest of these)"
+    )
+    file: AbsolutePath | None = Field(description="a path to write to, or null (in the run folder)")
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.format != "onnx" and self.opset is not None:
+            raise PydanticCustomError(
+                CONTRADICTION, "opset={opset} is refused: it is of format=onnx only", {"opset": self.opset}
+            )
+        suffix = SUFFIX[self.format]
+        if self.file and not self.file.endswith(suffix):
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "file={file} is refused: give a path that ends in {suffix}, for format={format}",
+                {"file": self.file, "suffix": suffix, "format": self.format},
+            )
+        return self
 
 
 class SweepReportConfig(Config):

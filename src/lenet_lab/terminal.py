@@ -32,7 +32,7 @@ _consoles: list[Console] = []
 def open_log(file: Path) -> None:
     """Send what `show` is given to the terminal and, without colours, to the end of `file`.
 
-    Warnings, and the log messages of this package, of Lightning and of Optuna, go the same way. In a process that
+    Warnings, and the log messages of this package and of those that it works with, go the same way. In a process that
     is not the first of its run nothing is shown or written but errors.
     """
     close_log()
@@ -41,7 +41,15 @@ def open_log(file: Path) -> None:
         _consoles.append(Console(highlight=False, soft_wrap=not on_terminal, width=None if on_terminal else LOG_WIDTH))
         if not _is_stdout(file):  # as in a job of a sweep
             _consoles.append(Console(file=file.open("a"), highlight=False, soft_wrap=True, width=LOG_WIDTH))
-    for name in ("lenet_lab", "lightning.pytorch", "lightning.fabric", "optuna", "py.warnings"):
+    for name in (
+        "lenet_lab",
+        "lightning.pytorch",
+        "lightning.fabric",
+        "optuna",
+        "onnxscript",
+        "onnx_ir",
+        "py.warnings",
+    ):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if name == "lenet_lab" else logging.WARNING)
         logger.handlers = [_ToConsoles()]
@@ -129,7 +137,7 @@ def show_run(
     show_facts(title, facts, Path(config["folder"]))
 
 
-def show_facts(title: str, facts: Mapping[str, str], folder: Path) -> None:
+def show_facts(title: str, facts: Mapping[str, str], folder: Path | None = None) -> None:
     """Print what is about to happen, a line a fact that is not empty, and in which run folder."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True, min_width=len("run folder"))
@@ -139,8 +147,8 @@ def show_facts(title: str, facts: Mapping[str, str], folder: Path) -> None:
             table.add_row(name, Text(value))
     show(Text(f"lenet_lab {title}", style="bold"))
     show(Padding(table, (0, 0, 0, 2), expand=False))
-    # outside the table, which would cut a long path into lines
-    show(Text.assemble(("  run folder", "cyan"), f"  {short(folder)}"))
+    if folder is not None:  # outside the table, which would cut a long path into lines
+        show(Text.assemble(("  run folder", "cyan"), f"  {short(folder)}"))
 
 
 def _count(number: int, what: str) -> str:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, TextIO
 
 
@@ -30,3 +31,17 @@ def whole(file: Path, errors: Literal["strict", "replace"] = "strict") -> Iterat
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(file: Path) -> Iterator[Path]:
+    """Give a path to write to; what is there at the end becomes `file`, and after an exception nothing of it stays.
+
+    Raises:
+        FileExistsError: something is at `file` by then.
+    """
+    with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
+        unfinished = Path(folder) / file.name
+        yield unfinished
+        file.open("x").close()  # the name is ours, or an exception
+        unfinished.replace(file)

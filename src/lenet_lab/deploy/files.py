@@ -1,0 +1,84 @@
+"""The two formats: how each is written, and run again without this project."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from lenet_lab.deploy.network import INPUT, OUTPUTS
+from lenet_lab.processes import cores
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
+
+Run = Callable[[Tensor], dict[str, Tensor]]
+"""Images, as the file takes them, to `OUTPUTS`."""
+
+
+def write_onnx(program: ExportedProgram, about: dict[str, Any], opset: int, file: Path) -> None:
+    """Write one file, weights and all; `about` is in its `metadata_props`, as JSON where it is no text.
+
+    Raises:
+        torch.onnx.OnnxExporterError: there is no ONNX for an operation of the network.
+    """
+    import onnx
+
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=opset,
+        input_names=[INPUT],
+        output_names=OUTPUTS,
+        dynamic_shapes={INPUT: {0: "N"}},  # only its name: the program has it already
+        verbose=False,
+    )
+    assert exported is not None  # noqa: S101 - for mypy: it is None with dynamo=False
+    model = exported.model_proto
+    _strip(model.graph)
+    onnx.helper.set_model_props(
+        model, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
+    )
+    onnx.save(model, file)
+
+
+def _strip(graph: "GraphProto") -> None:
+    """Take out where in Python each node came from: paths of this machine, and half of a small file."""
+    for part in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *graph.node):
+        del part.metadata_props[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _strip(inner)
+
+
+def run_onnx(file: Path, threads: int | None = None) -> Run:
+    """Open a file with onnxruntime, on the CPU; `threads` are all that this process may use unless given."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or cores()
+    options.log_severity_level = 3  # errors; they are raised, too
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> dict[str, Tensor]:
+        found = session.run(OUTPUTS, {INPUT: images.numpy()})
+        return dict(zip(OUTPUTS, map(torch.from_numpy, found), strict=True))
+
+    return run
+
+
+def write_torch(program: ExportedProgram, about: dict[str, Any], file: Path) -> None:
+    """Write one file; `about` is in its extra files `classes.json` and, the rest, `about.json`."""
+    rest = {key: value for key, value in about.items() if key != "classes"}
+    extra = {"classes.json": json.dumps(about["classes"]), "about.json": json.dumps(rest)}
+    torch.export.save(program, file, extra_files=extra)
+
+
+def run_torch(file: Path) -> Run:
+    """Open a file with PyTorch."""
+    run: Run = torch.export.load(file).module()
+    return run

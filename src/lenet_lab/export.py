@@ -1,0 +1,161 @@
+"""Write a trained network as a file for other programs: `python -m lenet_lab.export checkpoint=PATH [overrides]`."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lenet_lab.command import run_command
+from lenet_lab.errors import UserError
+
+if TYPE_CHECKING:
+    from lenet_lab.deploy.network import Deployed
+    from lenet_lab.deploy.parity import Parity
+    from lenet_lab.from_checkpoint import TrainedNetwork
+
+NEWEST_OPSET = 23  # that PyTorch's exporter writes by itself; for a newer one it would convert what it has written
+NEEDED = ("onnx", "onnxruntime", "onnxscript")
+NAMES = {"onnx": "torch.onnx", "torch": "torch.export"}
+
+
+def complete(config: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what the checkpoint says of its model, and check the configuration and what it needs."""
+    from lenet_lab.from_checkpoint import fill_in
+    from lenet_lab.schema import SUFFIX, ExportConfig, check
+
+    fill_in(config, "export", ("model",), Path(config["checkpoint"]).expanduser().absolute())
+    config = check(config, ExportConfig)
+    missing = [name for name in NEEDED if find_spec(name) is None] if config["format"] == "onnx" else []
+    if missing:
+        raise UserError(
+            f"format=onnx needs {' and '.join(missing)}: pip install '.[export]'\n"
+            "Without, format=torch writes a file that PyTorch alone can run."
+        )
+    if config["format"] == "onnx":
+        config["opset"] = config["opset"] or NEWEST_OPSET
+    file = Path(config["file"] or Path(config["folder"], "model" + SUFFIX[config["format"]]))
+    if file.exists():
+        raise UserError(f"{file} exists already, and is not overwritten.\nChoose another with file=PATH, or move it.")
+    if config["file"] and not file.parent.is_dir():
+        raise UserError(f"file={file}: there is no folder {file.parent}. Make it, or choose another.")
+    return {**config, "file": str(file)}
+
+
+def run(config: dict[str, Any]) -> dict[str, Any]:
+    """Write the file, unless it does not give what PyTorch gives; from a checked configuration.
+
+    Returns:
+        `file`, its path, and `difference`: the largest between one of its logits and PyTorch's.
+
+    Raises:
+        UserError: the network cannot be exported.
+        SystemExit: with status 1: the file did not give what PyTorch gives.
+    """
+    from rich.text import Text
+
+    from lenet_lab import __version__, terminal
+    from lenet_lab.deploy import files
+    from lenet_lab.deploy.network import Deployed, about, cannot, trace
+    from lenet_lab.from_checkpoint import load_trained
+    from lenet_lab.whole_file import new_file
+
+    checkpoint, file = Path(config["checkpoint"]), Path(config["file"])
+    terminal.open_log(Path(config["folder"]) / "export.log")
+    trained = load_trained(config["model"], checkpoint)
+    deployed = Deployed(trained, config["input"])
+    facts = about(trained, deployed, checkpoint.name, __version__)
+    _show(config, deployed, facts)
+    program = trace(deployed)
+    with new_file(file) as unfinished:
+        try:
+            if config["format"] == "onnx":
+                files.write_onnx(program, facts, config["opset"], unfinished)
+            else:
+                files.write_torch(program, facts, unfinished)
+        except OSError:
+            raise
+        except Exception as error:
+            cure = ": try format=torch" if config["format"] == "onnx" else ""
+            raise cannot(deployed, NAMES[config["format"]], error, cure) from error
+        found = _compare(config["format"], unfinished, trained, deployed)
+        if not found.holds:
+            raise SystemExit(
+                f"error: logits of the file differ from PyTorch's by {found.difference:.2g}, where rounding explains "
+                f"{found.allowed:.2g}: it was removed.\nThe exporter has changed what the network does, "
+                "or it is random itself: try another format= or opset=."
+            )
+    batches = ", ".join(map(str, found.batches))
+    terminal.show(
+        Text(
+            f"parity     within {found.difference:.1e} of PyTorch's logits ({found.allowed:.1e} is allowed), "
+            f"at batch {batches}"
+        )
+    )
+    terminal.show(Text(f"file       {terminal.short(file)} ({file.stat().st_size / 1000:,.0f} kB)"))
+    terminal.show(Text(f"\nRun it, in Python:\n\n{_example(config['format'], terminal.short(file), deployed, facts)}"))
+    return {"file": str(file), "difference": found.difference}
+
+
+def _compare(format_: str, file: Path, trained: "TrainedNetwork", deployed: "Deployed") -> "Parity":
+    from lenet_lab.deploy.files import run_onnx, run_torch
+    from lenet_lab.deploy.parity import compare
+    from lenet_lab.explain import one_line
+
+    try:
+        return compare(trained, deployed, run_onnx(file) if format_ == "onnx" else run_torch(file))
+    except UserError:
+        raise
+    except Exception as error:
+        runtime = "onnxruntime" if format_ == "onnx" else "PyTorch"
+        raise SystemExit(
+            f"error: {runtime} cannot run the file, and it was removed: try another format= or opset=.\n"
+            f"{one_line(error)}"
+        ) from error
+
+
+def _show(config: dict[str, Any], deployed: "Deployed", facts: dict[str, Any]) -> None:
+    from lenet_lab import terminal
+    from lenet_lab.deploy.network import INPUT, OUTPUTS
+
+    parameters = sum(parameter.numel() for parameter in deployed.network.parameters())
+    classes = len(facts["classes"])
+    terminal.show_facts(
+        "export",
+        {
+            "model": f"{type(deployed.network).__name__}, {parameters:,} parameters, {facts['checkpoint']}",
+            "format": f"ONNX, opset {config['opset']}" if config["format"] == "onnx" else "torch.export",
+            "input": f"{INPUT}: {_images(deployed, facts)}",
+            "outputs": f"{', '.join(OUTPUTS)}: float32 (N, {classes})",
+            "metadata": ", ".join(facts),
+        },
+    )
+
+
+def _images(deployed: "Deployed", facts: dict[str, Any]) -> str:
+    channels, height, width = deployed.image_shape
+    kind = str(deployed.dtype).removeprefix("torch.")
+    return f"{kind} (N, {channels}, {height}, {width}), {facts['colours']}, 0 to {deployed.largest}"
+
+
+def _example(format_: str, file: str, deployed: "Deployed", facts: dict[str, Any]) -> str:
+    """Four lines that run the file, to be copied."""
+    from lenet_lab.deploy.network import INPUT
+
+    shape, kind = (1, *deployed.image_shape), str(deployed.dtype).removeprefix("torch.")
+    yours = f"# yours: {_images(deployed, facts)}"
+    if format_ == "onnx":
+        return (
+            "import numpy, onnxruntime\n"
+            f"session = onnxruntime.InferenceSession({file!r})\n"
+            f"images = numpy.zeros({shape}, numpy.{kind})  {yours}\n"
+            f'logits, probabilities = session.run(None, {{"{INPUT}": images}})'
+        )
+    return (
+        "import torch\n"
+        f"network = torch.export.load({file!r}).module()\n"
+        f"images = torch.zeros({shape}, dtype=torch.{kind})  {yours}\n"
+        'probabilities = network(images)["probabilities"]'
+    )
+
+
+if __name__ == "__main__":
+    run_command("export", complete, run, sweeps=False)
