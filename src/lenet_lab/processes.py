@@ -146,9 +146,14 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from lenet_lab.environment import TOLD, command_line
+
     # The processes report their own errors; the launcher would add a page to each.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    variables = without_ranks(os.environ) | {"OMP_NUM_THREADS": str(max(cores() // count, 1))}
+    variables = without_ranks(os.environ) | {
+        "OMP_NUM_THREADS": str(max(cores() // count, 1)),
+        TOLD: command_line(),
+    }
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -178,6 +178,7 @@ class TrainConfig(RunConfig):
     """`python -m lenet_lab.train`."""
 
     seed: Natural = Field(description="a whole number, 0 or more (of weights and order of images)")
+    report: bool = Field(True, description="true or false (leave report.html)")
     model: Target
     optimizer: Optimizer
     scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)]

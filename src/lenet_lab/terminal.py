@@ -180,7 +180,9 @@ def show_accuracy(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]
 
 def show_results(folder: Path) -> None:
     """Print where the results are."""
-    show(Text(f"results    {short(folder / 'metrics.json')}"))
+    for name, file in (("results", "metrics.json"), ("report", "report.html")):
+        if (folder / file).exists():
+            show(Text(f"{name:<11}{short(folder / file)}"))
 
 
 def show_next_steps(folder: Path, checkpoint: str) -> None:

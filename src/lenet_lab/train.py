@@ -53,6 +53,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.callbacks.epoch_seed import EpochSeed
     from lenet_lab.callbacks.progress import Progress
     from lenet_lab.checkpoint import trained_together
+    from lenet_lab.environment import note_environment
     from lenet_lab.instantiate import build_each
 
     folder = Path(config["folder"])
@@ -66,6 +67,8 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     callbacks = [EpochSeed(config["seed"]), *build_each(config["callbacks"], "callbacks"), progress, Curves(folder)]
     trainer = build_trainer(config, data, callbacks, build_each(config["logger"], "logger"))
     terminal.show_run("train", config, data, classifier, trainer)
+    if trainer.is_global_zero:
+        note_environment(folder, "train", trainer.strategy.root_device)
 
     last = _last(config)
     begun = last.exists() and not trained_together(last)
@@ -94,8 +97,10 @@ def conclude(
         As `run`.
     """
     from lenet_lab import terminal
+    from lenet_lab.callbacks.predictions import Predictions
     from lenet_lab.checkpoint import load_weights
     from lenet_lab.metrics import write_metrics
+    from lenet_lab.report.write import write_report
 
     folder = Path(config["folder"])
     if best:
@@ -104,9 +109,14 @@ def conclude(
         terminal.show("No checkpoint was chosen on validation data: the last weights are tested.")
     trainer.loggers = []  # the curves end with training: these are one-off figures
     trainer.validate(classifier, datamodule=data, verbose=False)
+    predictions = Predictions() if config["report"] else None
+    if predictions is not None:
+        trainer.callbacks.append(predictions)  # type: ignore[attr-defined]
     trainer.test(classifier, datamodule=data, verbose=False)
     metrics = {**classifier.results, "train/seconds": round(seconds, 3), "train/steps": steps}
     if trainer.is_global_zero:
+        if predictions is not None:  # first: a run that has metrics is done, and left in peace
+            write_report(config, data, classifier, metrics, best, predictions)
         write_metrics(folder, metrics)
         terminal.show_accuracy(metrics, "test", data.test.classes)
         terminal.show_results(folder)

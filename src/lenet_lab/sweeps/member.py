@@ -20,6 +20,7 @@ from lenet_lab.checkpoint import KEY, TOGETHER, read_checkpoint
 from lenet_lab.checkpoint_io import write_checkpoint
 from lenet_lab.curves import add_to_curves, begin_curves
 from lenet_lab.data.datamodule import Batch, ImageDataModule
+from lenet_lab.environment import note_environment
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_each
 from lenet_lab.seeding import epoch_seed
@@ -84,6 +85,7 @@ class Member:
         with self.log():
             terminal.show_run("train", self.config, self.data, self.classifier, self.trainer)
             self._continue()
+        note_environment(self.folder, "train", self.device)
         begin_curves(self.folder / "curves.csv", self.steps)
         for dashboard in self._dashboards:
             dashboard.open(self.trainer.loggers, self.data, first=True)

@@ -16,6 +16,7 @@ from lenet_lab.sweeps.table import Tables
 from lenet_lab.whole_file import write_whole
 
 PAGE = Path(__file__).with_name("page.html")
+LOOK = Path(__file__).parents[1] / "look.css"
 ABOUT = ("number", "folder", "state", "reason", "seconds")
 
 
@@ -74,7 +75,8 @@ def to_html(sweep: SweepResults, ranking: Ranking) -> str:
     import plotly.offline  # only now: tables and CSV do without
 
     data = json.dumps(_finite(contents(sweep, ranking)), allow_nan=False, separators=(",", ":"))
-    page = PAGE.read_text(encoding="utf-8").replace("/* plotly.js */", plotly.offline.get_plotlyjs())
+    page = PAGE.read_text(encoding="utf-8").replace("/* look.css */", LOOK.read_text(encoding="utf-8"))
+    page = page.replace("/* plotly.js */", plotly.offline.get_plotlyjs())
     return page.replace("/* sweep */", data.replace("<", "\\u003c"))  # last: what it holds must not be replaced
 
 

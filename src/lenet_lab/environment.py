@@ -1,0 +1,196 @@
+"""What a run was done with: versions, machine, state of the code; `environment.json` in its folder."""
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ValidationError
+
+from lenet_lab import __version__
+from lenet_lab.whole_file import write_whole
+
+if TYPE_CHECKING:
+    import torch
+
+FILE = "environment.json"
+TOLD = "LENET_LAB_COMMAND"
+"""Variable that tells the processes of a run with several devices what the user typed."""
+PACKAGES = ("torchvision", "lightning", "hydra-core")  # beside torch and this one
+SECONDS_FOR_GIT = 5.0  # a work tree on a slow disk must not keep a run waiting
+PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")  # in an address
+
+
+class Git(BaseModel):
+    """The state of the code.
+
+    Attributes:
+        commit: its hash; None where it is not known.
+        branch: None where there is none.
+        dirty: whether files differed from it, or new ones had been added.
+        reason: why the commit is not known, a line.
+    """
+
+    commit: str | None = None
+    branch: str | None = None
+    dirty: bool = False
+    reason: str = ""
+
+
+class Environment(BaseModel):
+    """What a run was done with.
+
+    Attributes:
+        started: local time with its offset, ISO 8601.
+        command: as typed, or what would do this job of a sweep alone.
+        versions: of Python and packages.
+        system: name and release.
+        cpu: model.
+        cores: that the run might use.
+        memory_gb: of the machine, 10^9 bytes.
+        device: that the first process of the run computed on: "cpu", "cuda", …
+        gpus: models that this process could see; empty if it did not compute on a GPU.
+        git: state of the code.
+    """
+
+    started: datetime
+    command: str
+    versions: dict[str, str]
+    system: str
+    cpu: str
+    cores: int
+    memory_gb: float
+    device: str
+    gpus: list[str]
+    git: Git
+
+
+def note_environment(folder: Path, name: str, device: "torch.device") -> None:
+    """Write `environment.json`; one that is there, of a run that now continues, stays as it is.
+
+    Args:
+        folder: of the run.
+        name: of the command.
+        device: that this process computes on.
+    """
+    if not (folder / FILE).exists():
+        environment = gather(folder, name, device)
+        write_whole(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
+
+
+def read_environment(folder: Path) -> Environment | None:
+    """Read `environment.json`; None where there is none, or none that can be read."""
+    try:
+        return Environment.model_validate_json((folder / FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def gather(folder: Path, name: str, device: "torch.device") -> Environment:
+    """Find out; see `note_environment`."""
+    import psutil
+
+    return Environment(
+        started=datetime.now().astimezone().replace(microsecond=0),
+        command=_printable(_of_job(folder, name) or command_line()),
+        versions=_versions(),
+        system=platform.platform(),
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
+        device=device.type,
+        gpus=_gpus(device),
+        git=git_state(Path(__file__).parent),
+    )
+
+
+def command_line() -> str:
+    """What the user typed, without passwords in addresses."""
+    words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
+    return os.environ.get(TOLD) or without_passwords(shlex.join(words))
+
+
+def _of_job(folder: Path, name: str) -> str:
+    """Give the command that would do a job of a sweep alone, or nothing."""
+    from lenet_lab.sweeps.job import read_record
+
+    record = read_record(folder)
+    if record is None:
+        return ""
+    return without_passwords(shlex.join(["python", "-m", f"lenet_lab.{name}", *record.overrides]))
+
+
+def without_passwords(text: str) -> str:
+    """Put … in their place: a report is made to be shown around."""
+    return PASSWORD.sub(r"\1:…@", text)
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="replace").decode()  # a command line may not be UTF-8
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return {**found, "lenet_lab": __version__}
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or not a PC
+        return platform.processor() or platform.machine()
+
+
+def _gpus(device: "torch.device") -> list[str]:
+    import torch
+
+    if device.type != "cuda":  # to ask would start CUDA, which takes memory and seconds
+        return []
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
+def git_state(folder: Path) -> Git:
+    """Ask git about the checkout that `folder`, that of the code, is in; a run never fails for it."""
+    if (folder / "conf").is_dir():  # as in `lenet_lab.command.config_folder`; a checkout around it is another project's
+        return Git(reason="the package is installed, and not from a checkout")
+    # Inside a hook, git names its own repository in variables, which go before the folder.
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    # no locks: jobs of a sweep ask at once
+    words = ("git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
+    try:
+        done = subprocess.run(  # noqa: S603 - git where PATH has it, as the user calls it
+            words, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS_FOR_GIT
+        )
+    except FileNotFoundError:
+        return Git(reason="git is not installed")
+    except subprocess.TimeoutExpired:
+        return Git(reason=f"git took more than {SECONDS_FOR_GIT:g} s")
+    except OSError as error:
+        return Git(reason=f"git cannot be started: {error.strerror}")
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
+        return Git(reason=f"git: {said[0]}")
+    lines = done.stdout.decode(errors="replace").splitlines()
+    about = dict(line.removeprefix("# branch.").split(" ", 1) for line in lines if line.startswith("# branch."))
+    if not re.fullmatch("[0-9a-f]{40,64}", about.get("oid", "")):
+        return Git(reason="nothing is committed yet")
+    branch = about.get("head")
+    return Git(
+        commit=about["oid"],
+        branch=None if branch == "(detached)" else branch,
+        dirty=any(not line.startswith("#") for line in lines),
+    )

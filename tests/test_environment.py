@@ -1,0 +1,117 @@
+"""What a run says it was done with."""
+
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from lenet_lab import environment
+from lenet_lab.environment import git_state, note_environment, read_environment, without_passwords
+from lenet_lab.sweeps.job import Record, write_record
+from tests.conftest import Result
+
+CPU = torch.device("cpu")
+
+
+def git(folder: Path, *words: str) -> str:
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    names = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    done = subprocess.run(["git", *names, *words], cwd=folder, env=own, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "code"
+    (folder / "src").mkdir(parents=True)
+    (folder / "src" / "a.py").touch()
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "a")
+    return folder
+
+
+def test_the_quick_start_tells_versions_machine_and_command(digits_run: Result) -> None:
+    told = json.loads((digits_run.folder / "environment.json").read_text())
+    assert told["versions"]["torch"] == torch.__version__
+    assert set(told["versions"]) == {"python", "torch", "torchvision", "lightning", "hydra-core", "lenet_lab"}
+    assert shlex.split(told["command"])[1:] == [
+        *("-m", "lenet_lab.train", "experiment=digits", f"hydra.run.dir={digits_run.folder}")
+    ]
+    assert (told["device"], told["gpus"]) == ("cpu", [])
+    assert 1 <= told["cores"] <= (os.cpu_count() or 1)
+    assert told["memory_gb"] > 0.1
+    assert told["cpu"]
+    assert told["git"]["commit"] or told["git"]["reason"]
+
+
+def test_git_is_asked_for_the_commit_and_for_changes(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as in a hook
+    found = git_state(checkout / "src")
+    assert (found.commit, found.branch, found.dirty) == (git(checkout, "rev-parse", "HEAD"), "main", False)
+    (checkout / "new.py").touch()
+    assert git_state(checkout / "src").dirty
+    git(checkout, "checkout", "-q", "--detach")
+    assert git_state(checkout / "src").branch is None
+
+
+def test_what_git_cannot_tell_is_said(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    (tmp_path / "plain").mkdir()
+    assert "not a git repository" in git_state(tmp_path / "plain").reason
+    (checkout / "src" / "conf").mkdir()
+    assert "installed" in git_state(checkout / "src").reason
+    git(tmp_path / "plain", "init", "-q")
+    assert "nothing is committed" in git_state(tmp_path / "plain").reason
+
+    slow = tmp_path / "bin" / "git"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nexec sleep 5\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(environment, "SECONDS_FOR_GIT", 0.1)
+    monkeypatch.setenv("PATH", str(slow.parent), prepend=os.pathsep)
+    assert git_state(checkout).reason == "git took more than 0.1 s"
+    monkeypatch.setenv("PATH", str(tmp_path / "plain"))
+    assert git_state(checkout).reason == "git is not installed"
+    slow.chmod(0o644)
+    monkeypatch.setenv("PATH", str(slow.parent))
+    assert git_state(checkout).commit is None
+
+
+def test_the_first_environment_of_a_run_stays(tmp_path: Path) -> None:
+    note_environment(tmp_path, "train", CPU)
+    first = (tmp_path / "environment.json").read_bytes()
+    written = read_environment(tmp_path)
+    assert written is not None
+    note_environment(tmp_path, "train", torch.device("meta"))
+    assert (tmp_path / "environment.json").read_bytes() == first
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"started": 1, "command": []}', b"\xff"])
+def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "environment.json").write_bytes(content)
+    assert read_environment(tmp_path) is None
+
+
+def test_a_job_of_a_sweep_tells_the_command_that_would_do_it_alone(tmp_path: Path) -> None:
+    write_record(tmp_path, Record(3, ["optimizer.lr=0.1", "+note='a b'"]))
+    note_environment(tmp_path, "train", CPU)
+    told = read_environment(tmp_path)
+    assert told is not None
+    assert shlex.split(told.command) == ["python", "-m", "lenet_lab.train", "optimizer.lr=0.1", "+note='a b'"]
+
+
+def test_passwords_in_addresses_are_left_out() -> None:
+    assert without_passwords("m=[https://me:se:cret@host/x,http://a/b:c@d]") == "m=[https://me:…@host/x,http://a/b:c@d]"
+
+
+def test_a_command_line_that_is_not_utf8_fails_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.orig_argv", ["/bin/python3", "-m", "lenet_lab.train", "data.root=\udcff"])
+    note_environment(tmp_path, "train", CPU)
+    told = read_environment(tmp_path)
+    assert told is not None
+    assert told.command == "python3 -m lenet_lab.train 'data.root=?'"
