@@ -4,8 +4,13 @@ It only imports: a thread or a GPU in use here would not survive the fork. The m
 Python imports that one anew in each job, as its main module.
 """
 
+import matplotlib.backends.backend_agg
+import matplotlib.figure  # noqa: F401
+import torch.utils.tensorboard  # noqa: F401
+
 import lenet_lab.build
 import lenet_lab.callbacks.curves
+import lenet_lab.callbacks.dashboard
 import lenet_lab.callbacks.epoch_seed
 import lenet_lab.callbacks.predictions
 import lenet_lab.callbacks.progress
