@@ -69,13 +69,13 @@ def test_a_wrong_value_is_refused_before_anything_starts(
     assert list(tmp_path.iterdir()) == []  # no run folder, no log
 
 
-@pytest.mark.parametrize("module", ["train", "evaluate", "anatomy", "sweep_report"])
+@pytest.mark.parametrize("module", ["train", "evaluate", "export", "anatomy", "sweep_report"])
 def test_help_needs_no_heavy_imports(command: Command, tmp_path: Path, module: str) -> None:
     result = command(module, "--help", options=("-X", "importtime"))
     assert result.status == 0
     assert f"python -m lenet_lab.{module}" in result.out
     assert "data.batch_size=" in result.out or module != "train"
-    assert ("hydra.run.dir=DIR" in result.out) == (module in ("train", "evaluate"))
+    assert ("hydra.run.dir=DIR" in result.out) == (module in ("train", "evaluate", "export"))
     assert not imported(result.err) & {*HEAVY, "numpy", "pydantic"}
     assert list(tmp_path.iterdir()) == []
 

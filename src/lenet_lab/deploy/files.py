@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -36,8 +36,7 @@ def write_onnx(program: ExportedProgram, about: dict[str, Any], opset: int, file
         dynamic_shapes={INPUT: {0: "N"}},  # only its name: the program has it already
         verbose=False,
     )
-    assert exported is not None  # noqa: S101 - for mypy: it is None with dynamo=False
-    model = exported.model_proto
+    model = cast("torch.onnx.ONNXProgram", exported).model_proto  # None only without dynamo
     _strip(model.graph)
     onnx.helper.set_model_props(
         model, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
