@@ -54,6 +54,10 @@ def one_line(error: BaseException) -> str:
 def _no_such_option(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     options = sorted(error.options or [])
+    if not options and group:  # of several, as logger=[a,b], Hydra does not tell them
+        from lenet_lab.command import config_folder
+
+        options = sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))
     if not group or not options:
         return str(error).splitlines()[0]
     return f"{group}={name} is refused: there is no such option{_meant(name, options)}\nallowed: {', '.join(options)}"

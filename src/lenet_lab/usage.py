@@ -19,7 +19,7 @@ def usage(name: str, config_folder: Path, overrides: list[str], leaves_files: bo
     """
     with initialize_config_dir(str(config_folder), version_base="1.3"):
         config = compose(name, overrides=overrides, return_hydra_config=True)
-    header, chosen = config.hydra.help.header, config.hydra.runtime.choices
+    header, chosen = config.hydra.help.header, {*config.hydra.runtime.choices, *config}  # a list is no choice to Hydra
     with open_dict(config):
         for key in ("hydra", "folder", "choices"):  # the program's own business
             del config[key]
