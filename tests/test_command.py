@@ -41,6 +41,7 @@ def imported(err: str) -> set[str]:
         ("+seeds=1", "seeds=1 is refused: there is no such key"),
         ("model=lenett", "model=lenett is refused: there is no such option; did you mean lenet?\nallowed: lenet"),
         ("data=cifar100", "data=cifar100 is refused: there is no such option; did you mean cifar10?\nallowed: cifar10"),
+        ("logger=[csv,tensorbord]", "logger=tensorbord is refused: there is no such option; did you mean tensorboard?"),
         ("experiment=none2", "experiment=none2 is refused: there is no such option"),
         (
             "data.batchsize=3",
@@ -75,6 +76,7 @@ def test_help_needs_no_heavy_imports(command: Command, tmp_path: Path, module: s
     assert result.status == 0
     assert f"python -m lenet_lab.{module}" in result.out
     assert "data.batch_size=" in result.out or module != "train"
+    assert ("logger     csv, mlflow, none, tensorboard, wandb" in result.out) == (module == "train")
     assert ("hydra.run.dir=DIR" in result.out) == (module in ("train", "evaluate", "export"))
     assert not imported(result.err) & {*HEAVY, "numpy", "pydantic"}
     assert list(tmp_path.iterdir()) == []

@@ -129,6 +129,12 @@ class Scheduler(Target):
     monitor: str | None = Field(None, description="a metric to watch, such as val/loss")
 
 
+class Logger(Target):
+    """Where curves go: any logger of lightning.pytorch.loggers or the user's own."""
+
+    database: AbsolutePath | None = Field(None, description="a file, made where there is none")
+
+
 class Trainer(Target):
     """Arguments of lightning.pytorch.Trainer."""
 
@@ -184,7 +190,7 @@ class TrainConfig(RunConfig):
     scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)]
     augment: dict[str, Target] = Field(description="named transformations, each with a _target_")
     callbacks: dict[str, Target | None] = Field(description="named callbacks, each with a _target_")
-    logger: dict[str, Target | None] = Field(description="named loggers, each with a _target_")
+    logger: dict[str, Logger | None] = Field(description="named loggers, each with a _target_")
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:

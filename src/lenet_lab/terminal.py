@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import shutil
 import sys
 import warnings
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from lenet_lab.classifier import Classifier
     from lenet_lab.data.datamodule import ImageDataModule
 
+PACKAGES = (
+    *("lenet_lab", "lightning.pytorch", "lightning.fabric", "optuna"),
+    *("mlflow", "alembic", "urllib3", "onnxscript", "onnx_ir"),
+)
+"""Whose log messages are shown."""
 LOG_WIDTH = 110  # characters, of the log file and of output that goes to no terminal
 
 _consoles: list[Console] = []
@@ -32,8 +38,8 @@ _consoles: list[Console] = []
 def open_log(file: Path) -> None:
     """Send what `show` is given to the terminal and, without colours, to the end of `file`.
 
-    Warnings, and the log messages of this package and of those that it works with, go the same way. In a process that
-    is not the first of its run nothing is shown or written but errors.
+    Warnings, and the log messages of `PACKAGES`, go the same way. In a process that is not the first of its run
+    nothing is shown or written but errors.
     """
     close_log()
     if rank() == 0:
@@ -41,15 +47,7 @@ def open_log(file: Path) -> None:
         _consoles.append(Console(highlight=False, soft_wrap=not on_terminal, width=None if on_terminal else LOG_WIDTH))
         if not _is_stdout(file):  # as in a job of a sweep
             _consoles.append(Console(file=file.open("a"), highlight=False, soft_wrap=True, width=LOG_WIDTH))
-    for name in (
-        "lenet_lab",
-        "lightning.pytorch",
-        "lightning.fabric",
-        "optuna",
-        "onnxscript",
-        "onnx_ir",
-        "py.warnings",
-    ):
+    for name in (*PACKAGES, "py.warnings"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if name == "lenet_lab" else logging.WARNING)
         logger.handlers = [_ToConsoles()]
@@ -185,11 +183,25 @@ def show_results(folder: Path) -> None:
             show(Text(f"{name:<11}{short(folder / file)}"))
 
 
-def show_next_steps(folder: Path, checkpoint: str) -> None:
-    """Print the commands that go on from here; `checkpoint` is a path, or empty if there is none."""
+def show_next_steps(folder: Path, checkpoint: str, loggers: Mapping[str, Any]) -> None:
+    """Print the commands that go on from here.
+
+    Args:
+        folder: of the run.
+        checkpoint: a path, or empty if there is none.
+        loggers: `logger` of the configuration.
+    """
     if checkpoint:
         show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate checkpoint={short(Path(checkpoint))}"))
-    show(Text(f"dashboard  {_script('tensorboard')} --logdir {short(folder)}"))
+    if loggers.get("tensorboard"):
+        show(Text(f"dashboard  {_script('tensorboard')} --logdir {short(folder)}"))
+    if (mlflow := loggers.get("mlflow")) and not mlflow.get("tracking_uri"):
+        from lenet_lab.loggers.mlflow import database_uri
+
+        uri = shlex.quote(database_uri(short(Path(mlflow["database"]))))
+        show(Text(f"dashboard  {_script('mlflow')} ui --backend-store-uri {uri}"))
+    if (wandb := loggers.get("wandb")) and wandb.get("offline"):
+        show(Text(f"upload     {_script('wandb')} sync {shlex.quote(short(folder / 'wandb'))}/offline-run-*"))
 
 
 def short(path: Path) -> str:

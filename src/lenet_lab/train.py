@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Check the configuration; see `lenet_lab.command.run_command`."""
+    from lenet_lab.extras import need_all
     from lenet_lab.schema import TrainConfig, check
 
-    return check(config, TrainConfig)
+    checked = check(config, TrainConfig)
+    need_all(checked["logger"], "logger")
+    return checked
 
 
 def run(config: dict[str, Any]) -> dict[str, Any]:
@@ -55,6 +58,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.checkpoint import trained_together
     from lenet_lab.environment import note_environment
     from lenet_lab.instantiate import build_each
+    from lenet_lab.loggers.summary import log_hyperparameters
 
     folder = Path(config["folder"])
     terminal.open_log(folder / "train.log")
@@ -72,6 +76,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
 
     last = _last(config)
     begun = last.exists() and not trained_together(last)
+    log_hyperparameters(trainer.loggers, config)
     trainer.fit(classifier, datamodule=data, ckpt_path=last if begun else None, weights_only=True)
 
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
@@ -99,6 +104,7 @@ def conclude(
     from lenet_lab import terminal
     from lenet_lab.callbacks.predictions import Predictions
     from lenet_lab.checkpoint import load_weights
+    from lenet_lab.loggers.summary import ended_on_failure, log_results
     from lenet_lab.metrics import write_metrics
     from lenet_lab.report.write import write_report
 
@@ -107,20 +113,22 @@ def conclude(
         load_weights(classifier.network, Path(best))
     else:
         terminal.show("No checkpoint was chosen on validation data: the last weights are tested.")
-    trainer.loggers = []  # the curves end with training: these are one-off figures
-    trainer.validate(classifier, datamodule=data, verbose=False)
+    loggers, trainer.loggers = trainer.loggers, []  # the curves end with training: these are one-off figures
     predictions = Predictions() if config["report"] else None
-    if predictions is not None:
-        trainer.callbacks.append(predictions)  # type: ignore[attr-defined]
-    trainer.test(classifier, datamodule=data, verbose=False)
+    with ended_on_failure(loggers):
+        trainer.validate(classifier, datamodule=data, verbose=False)
+        if predictions is not None:
+            trainer.callbacks.append(predictions)  # type: ignore[attr-defined]
+        trainer.test(classifier, datamodule=data, verbose=False)
     metrics = {**classifier.results, "train/seconds": round(seconds, 3), "train/steps": steps}
     if trainer.is_global_zero:
         if predictions is not None:  # first: a run that has metrics is done, and left in peace
             write_report(config, data, classifier, metrics, best, predictions)
         write_metrics(folder, metrics)
+        log_results(loggers, metrics, bool(best), trainer.global_step or steps)
         terminal.show_accuracy(metrics, "test", data.test.classes)
         terminal.show_results(folder)
-        terminal.show_next_steps(folder, best)
+        terminal.show_next_steps(folder, best, config["logger"])
     return metrics
 
 

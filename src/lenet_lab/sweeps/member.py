@@ -23,6 +23,7 @@ from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.environment import note_environment
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_each
+from lenet_lab.loggers.summary import log_hyperparameters
 from lenet_lab.seeding import epoch_seed
 from lenet_lab.train import conclude
 
@@ -87,6 +88,7 @@ class Member:
             self._continue()
         note_environment(self.folder, "train", self.device)
         begin_curves(self.folder / "curves.csv", self.steps)
+        log_hyperparameters(self.trainer.loggers, self.config)
         for dashboard in self._dashboards:
             dashboard.open(self.trainer.loggers, self.data, first=True)
             dashboard.begin(self.classifier)

@@ -39,7 +39,13 @@ ANY = (
     "log_every_n_steps",
 )
 """Keys of `trainer` that can have any value."""
-LOGGERS = ("lightning.pytorch.loggers.TensorBoardLogger", "lightning.pytorch.loggers.CSVLogger")
+LOGGERS = (
+    "lightning.pytorch.loggers.TensorBoardLogger",
+    "lightning.pytorch.loggers.CSVLogger",
+    "lenet_lab.loggers.csv.CSV",
+    "lenet_lab.loggers.mlflow.MLflow",
+    "lenet_lab.loggers.wandb.Wandb",
+)
 CHECKPOINTS: dict[str, dict[str, tuple[Any, ...]]] = {
     "best": {
         "monitor": ("val/accuracy", "val/loss"),

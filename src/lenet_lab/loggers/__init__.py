@@ -1,0 +1,1 @@
+"""Where curves, hyperparameters and results go, beside the run folder's own files."""

@@ -1,0 +1,45 @@
+"""A run in Weights & Biases."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from lenet_lab.loggers.names import run_name
+
+QUIET = {"console": "off", "silent": True}
+SEVERAL = {"reinit": "create_new"}  # runs in one process, each its own
+
+
+class Wandb(WandbLogger):
+    """Lightning's, in the run folder; a run that goes on has the same id again, so W&B joins what it left.
+
+    Args:
+        folder: the run folder; files go to `wandb` in it.
+        offline: write files and ask for nothing: no account, no network.
+        settings: of Lightning's logger and `wandb.init`.
+    """
+
+    def __init__(self, folder: str, offline: bool, **settings: Any) -> None:
+        begun = sorted(Path(folder, "wandb").glob("*run-*-*"))
+        super().__init__(
+            save_dir=folder,
+            offline=offline,
+            **{
+                "name": run_name(Path(folder)),
+                "id": begun[0].name.rpartition("-")[2] if begun else None,
+                "settings": QUIET | SEVERAL,
+            }
+            | settings,
+        )
+        del self._wandb_init["anonymous"]  # W&B warns of it
+        if offline:
+            del self._wandb_init["resume"]  # likewise
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write all to the disk and end, unless Lightning says "success" when training ends: the test follows."""
+        super().finalize(status)
+        if status != "success" and self._experiment is not None:
+            self._experiment.finish(exit_code=0 if status == "finished" else 1)

@@ -1,0 +1,208 @@
+"""Loggers as a user chooses them: what each has afterwards, read with the library's own reader."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lenet_lab.curves import read_curves
+from tests.conftest import SMALL, Command, Result, run_command
+from tests.loggers.readers import client, history, read_csv, read_mlflow, read_wandb, settings
+from tests.sweeps.conftest import Sweep, run_sweep, sweep_command, wait_until
+
+ALL = "logger=[tensorboard,csv,mlflow,wandb]"
+EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A run with all loggers at once, below a folder with a name that addresses must not be made of carelessly."""
+    where = tmp_path_factory.mktemp("all") / "my runs ü"
+    where.mkdir()
+    result = run_command(where, "train", *SMALL, ALL, f"trainer.max_epochs={EPOCHS}", "hydra.run.dir=run")
+    assert result.status == 0, result.err
+    return result
+
+
+def test_says_nothing_of_the_loggers_own_and_how_to_open_what_they_left(run: Result) -> None:
+    assert run.err == ""
+    after = run.out[run.out.index("results ") :].splitlines()
+    assert [line.split()[0] for line in after] == ["results", "evaluate", "dashboard", "dashboard", "upload"]
+    assert "mlflow ui --backend-store-uri sqlite:///runs/mlflow.db" in run.out
+    assert "wandb sync run/wandb/offline-run-*" in run.out
+    before = run.out[: run.out.index("results ")]
+    assert not re.search("mlflow|wandb|alembic|warn", before, re.IGNORECASE)
+
+
+def test_leaves_nothing_but_what_the_readme_lists(run: Result) -> None:
+    where = run.folder.parent
+    assert f"database: {where}/runs/mlflow.db" in (run.folder / "config.yaml").read_text()
+    assert sorted(path.name for path in where.iterdir()) == ["run", "runs"]
+    assert sorted(path.name for path in (where / "runs").iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+    assert sorted(path.name for path in run.folder.iterdir() if path.is_dir()) == [
+        "checkpoints",
+        "csv",
+        "tensorboard",
+        "wandb",
+    ]
+
+
+def test_tensorboard_has_the_curves_and_no_results(run: Result) -> None:
+    events = EventAccumulator(str(run.folder / "tensorboard")).Reload()
+    assert len(events.Scalars("val/accuracy")) == EPOCHS
+    assert not [tag for tag in events.Tags()["scalars"] if tag.startswith(("test/", "best/"))]
+
+
+def test_csv_has_curves_and_results(run: Result) -> None:
+    rows = read_csv(run.folder)
+    curve = [float(row["val/accuracy"]) for row in rows if "val/accuracy" in row]
+    assert curve == pytest.approx([row["val/accuracy"] for row in read_curves(run.folder / "curves.csv")])
+    assert len(curve) == EPOCHS
+    assert float(rows[-1]["test/accuracy"]) == run.metrics["test/accuracy"]
+    assert float(rows[-1]["best/val/accuracy"]) == run.metrics["val/accuracy"]
+    assert "optimizer.lr: 0.05" in (run.folder / "csv" / "hparams.yaml").read_text()
+
+
+def test_mlflow_has_curves_hyperparameters_and_results_in_one_file(run: Result) -> None:
+    database = run.folder.parent / "runs" / "mlflow.db"
+    ((name, kept),) = read_mlflow(database).items()
+    assert (name, kept.info.status) == ("run", "FINISHED")
+    assert {
+        "seed": "42",
+        "model": "lenet",
+        "optimizer": "SGD",
+        "optimizer.lr": "0.05",
+    }.items() <= kept.data.params.items()
+    for metric in ("test/accuracy", "test/loss"):
+        assert kept.data.metrics[metric] == run.metrics[metric]
+    assert kept.data.metrics["best/val/accuracy"] == run.metrics["val/accuracy"]
+    curve = client(database).get_metric_history(kept.info.run_id, "val/accuracy")
+    rows = read_curves(run.folder / "curves.csv")
+    assert [point.step + 1 for point in curve] == [row["step"] for row in rows]
+    assert [point.value for point in curve] == pytest.approx([row["val/accuracy"] for row in rows])
+    assert len(client(database).get_metric_history(kept.info.run_id, "test/accuracy")) == 1
+
+
+def test_wandb_has_curves_hyperparameters_and_results(run: Result) -> None:
+    (folder,) = run.folder.glob("wandb/offline-run-*")
+    records = read_wandb(folder)
+    (begun,) = [record.run for record in records if record.HasField("run")]
+    assert (begun.project, begun.display_name) == ("lenet_lab", "run")
+    assert settings(records)["optimizer.lr"] == 0.05
+    curve = [row["val/accuracy"] for row in read_curves(run.folder / "curves.csv")]
+    assert history(records, "val/accuracy") == pytest.approx(curve)
+    assert history(records, "test/accuracy") == [run.metrics["test/accuracy"]]
+    assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]
+    assert not (folder / "files" / "output.log").exists()
+
+
+@pytest.mark.slow
+def test_jobs_at_once_share_a_database_that_none_has_made_yet(tmp_path: Path) -> None:
+    """Two of them in one process, and one in another."""
+    at_once = ["launcher.together=2", "launcher.slots=2"]
+    done = run_sweep(tmp_path, *SMALL, "logger=[csv,mlflow,wandb]", "seed=1,2,3", *at_once)
+    assert done.status == 0, done.out + done.err
+    runs = read_mlflow(tmp_path / "runs" / "mlflow.db")
+    assert sorted(runs) == ["sweep/0", "sweep/1", "sweep/2"]
+    for job in ("0", "1", "2"):
+        kept, metrics = runs[f"sweep/{job}"], done.metrics(job)
+        assert kept.info.status == "FINISHED"
+        assert kept.data.params["seed"] == str(int(job) + 1)
+        assert kept.data.metrics["test/accuracy"] == metrics["test/accuracy"]
+        assert float(read_csv(done.folder / job)[-1]["test/accuracy"]) == metrics["test/accuracy"]
+        (folder,) = (done.folder / job).glob("wandb/offline-run-*")
+        records = read_wandb(folder)
+        assert history(records, "test/accuracy") == [metrics["test/accuracy"]]
+        assert settings(records)["seed"] == int(job) + 1
+        said = (done.folder / job / "train.log").read_text()
+        assert not re.search("alembic|warn", said, re.IGNORECASE)
+
+
+@pytest.mark.slow
+def test_several_devices_log_once(tmp_path: Path) -> None:
+    result = run_command(tmp_path, "train", *SMALL, ALL, "trainer.devices=2")
+    assert result.status == 0, result.err
+    ((_, kept),) = read_mlflow(tmp_path / "runs" / "mlflow.db").items()
+    assert kept.data.metrics["test/accuracy"] == result.metrics["test/accuracy"]
+    assert kept.data.params["effective_batch"] == "64"
+    (folder,) = result.folder.glob("wandb/offline-run-*")
+    assert history(read_wandb(folder), "test/accuracy") == [result.metrics["test/accuracy"]]
+    assert len([row for row in read_csv(result.folder) if "val/loss" in row]) == 1
+    assert len(list(result.folder.glob("tensorboard/events*"))) == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_in_the_same_places(tmp_path: Path) -> None:
+    words = [*SMALL, "trainer.max_epochs=15", "trainer.log_every_n_steps=10", "seed=7"]
+    calm = run_command(tmp_path, "train", *words, "logger=csv", "hydra.run.dir=calm")
+    assert calm.status == 0, calm.err
+
+    call, environment, folder = sweep_command(tmp_path, *words, "logger=[csv,mlflow,wandb]")
+    process = subprocess.Popen(call, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
+    sweep, job = Sweep(0, "", "", folder), folder / "0"
+    wait_until(lambda: len(read_curves(job / "curves.csv")) > 2)
+    pid = sweep.jobs["0"].attempts[-1].pid
+    os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    wait_until(lambda: not psutil.pid_exists(pid))
+    assert not (job / "metrics.json").exists()
+    runs = read_mlflow(tmp_path / "runs" / "mlflow.db")
+    assert runs["sweep/0"].info.status == "RUNNING"
+
+    again = run_sweep(tmp_path, *words, "logger=[csv,mlflow,wandb]")
+    assert again.status == 0, again.out + again.err
+    assert len(again.jobs["0"].attempts) == 2
+    rows, expected_rows = read_csv(job), read_csv(calm.folder)
+    assert [(row["step"], row.keys()) for row in rows] == [(row["step"], row.keys()) for row in expected_rows]
+    assert [row.get("val/loss") for row in rows] == [row.get("val/loss") for row in expected_rows]
+    (kept,) = read_mlflow(tmp_path / "runs" / "mlflow.db").values()
+    assert (kept.info.status, kept.info.run_id) == ("FINISHED", runs["sweep/0"].info.run_id)
+    points = client(tmp_path / "runs" / "mlflow.db").get_metric_history(kept.info.run_id, "val/loss")
+    expected = {row["step"]: row["val/loss"] for row in read_curves(job / "curves.csv")}
+    assert {point.step + 1: point.value for point in points} == pytest.approx(expected)
+    first, second = sorted(job.glob("wandb/offline-run-*"))
+    assert first.name.rpartition("-")[2] == second.name.rpartition("-")[2]
+    assert history(read_wandb(second), "test/accuracy") == [again.metrics()["test/accuracy"]]
+
+
+def without(where: Path, *packages: str) -> dict[str, str]:
+    """Variables for a process that cannot import these packages."""
+    (where / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({packages}))\n")
+    return {"PYTHONPATH": os.pathsep.join([str(where), os.environ.get("PYTHONPATH", "")])}
+
+
+@pytest.mark.parametrize(("logger", "missing"), [("wandb", "wandb"), ("[csv,mlflow]", "mlflow")])
+def test_a_missing_package_is_told_with_its_extra_before_anything_starts(
+    command: Command, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, logger: str, missing: str
+) -> None:
+    environment = without(tmp_path_factory.mktemp("site"), missing)
+    result = command("train", *SMALL, f"logger={logger}", **environment)
+    assert result.status == 2
+    assert result.err == f"error: logger.{missing} needs the package {missing}: pip install '.[{missing}]'\n"
+    assert list(tmp_path.iterdir()) == []
+    swept = run_sweep(tmp_path, *SMALL, f"logger=[tensorboard],[{missing}]", **environment)
+    assert (swept.status, swept.err) == (2, result.err)
+    assert not list(swept.folder.rglob("config.yaml"))
+
+
+def test_a_database_that_is_none_is_refused_and_left_alone(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("my notes, and no database at all")
+    result = command("train", *SMALL, "logger=mlflow", "logger.mlflow.database=notes.db")
+    assert result.status == 2
+    assert result.err == f"error: logger.mlflow cannot use {tmp_path}/notes.db: file is not a database\n"
+    assert (tmp_path / "notes.db").read_text() == "my notes, and no database at all"
+    assert not result.folder.exists()
+
+
+def test_what_fails_is_marked_as_failed(command: Command, tmp_path: Path) -> None:
+    result = command("train", *SMALL, "logger=[mlflow,wandb]", "callbacks.checkpoint.monitor=val/los")
+    assert result.status != 0
+    ((_, kept),) = read_mlflow(tmp_path / "runs" / "mlflow.db").items()
+    assert kept.info.status == "FAILED"
+    (folder,) = result.folder.glob("wandb/offline-run-*")
+    assert [record.exit.exit_code for record in read_wandb(folder) if record.HasField("exit")] == [1]
