@@ -12,13 +12,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lenet_lab.dashboard import (
     CURVES,
-    FINAL,
     MISTAKES,
     Pictures,
     Seen,
-    begin_comparison,
     confusion_figure,
-    end_comparison,
     to_bytes,
 )
 from lenet_lab.data.normalize import Normalize
@@ -172,20 +169,3 @@ def test_confusion_shows_counts_and_names() -> None:
     assert [text.get_text() for text in axes.get_yticklabels()] == ["ant", "bee"]
     assert axes.images[0].get_array().tolist() == [[1.0, 0.0], [0.75, 0.25]]
     assert list(confusion_figure(torch.eye(200, dtype=torch.int64), ["x"] * 200).axes[0].texts) == []
-
-
-def test_runs_can_be_compared(tmp_path: Path) -> None:
-    from tensorboard.plugins.hparams import metadata
-
-    metrics = {"test/accuracy": 0.5, "val/accuracy": 0.75, "test/loss": None, "val/loss": 1.25}
-    with SummaryWriter(str(tmp_path)) as writer:
-        begin_comparison(writer, {"optimizer.lr": 0.1, "model": "LeNet"})
-        end_comparison(writer, metrics, step=9)
-    events = EventAccumulator(str(tmp_path)).Reload()
-    content = events.PluginTagToContent(metadata.PLUGIN_NAME)
-    start = metadata.parse_session_start_info_plugin_data(content[metadata.SESSION_START_INFO_TAG])
-    assert start.hparams["optimizer.lr"].number_value == 0.1
-    experiment = metadata.parse_experiment_plugin_data(content[metadata.EXPERIMENT_TAG])
-    assert [info.name.tag for info in experiment.metric_infos] == list(FINAL)
-    values = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    assert values == {"test/accuracy": [(9, 0.5)], "best/val_accuracy": [(9, 0.75)], "best/val_loss": [(9, 1.25)]}

@@ -1,8 +1,8 @@
-"""What TensorBoard shows of a run beside its curves: which pictures, how charts are laid out, what can be compared."""
+"""What TensorBoard shows of a run beside its curves: pictures, and how charts are laid out."""
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard.summary import hparams
 from torchmetrics.classification import MulticlassPrecisionRecallCurve
 
 from lenet_lab.data.normalize import Normalize
@@ -29,14 +28,6 @@ CHANNELS = 64  # of each of them
 READABLE = 20  # classes: with more, counts do not fit into the cells of a confusion matrix
 CURVES = 50  # classes: with more, precision and recall have no curves
 THRESHOLDS = 127  # of these curves
-
-FINAL = {
-    "test/accuracy": "test/accuracy",
-    "best/val_accuracy": "val/accuracy",
-    "test/loss": "test/loss",
-    "best/val_loss": "val/loss",
-}
-"""What ended runs are compared by, and its name in `metrics.json`, where `val/…` is of the chosen checkpoint alone."""
 
 LAYOUT = {
     "overview": {
@@ -256,29 +247,3 @@ def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> "Figure":
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
     return figure
-
-
-def begin_comparison(writer: "SummaryWriter", hyperparameters: Mapping[str, Any]) -> None:
-    """Let the tab HPARAMS list a run; its results follow with `end_comparison`."""
-    # `add_hparams` of the writer would make another run, and Lightning's logger show results before there are any
-    experiment, start, _ = _hparams(dict(hyperparameters), dict.fromkeys(FINAL, 0.0))
-    _summaries(writer).add_summary(experiment)
-    _summaries(writer).add_summary(start)
-
-
-def end_comparison(writer: "SummaryWriter", metrics: Mapping[str, Any], step: int) -> None:
-    """Write what runs are compared by, from `metrics.json`."""
-    for name, source in FINAL.items():
-        if metrics.get(source) is not None:
-            writer.add_scalar(name, metrics[source], step)
-    *_, end = _hparams({}, {})
-    _summaries(writer).add_summary(end)
-    writer.flush()
-
-
-def _hparams(hyperparameters: dict[str, Any], results: dict[str, Any]) -> tuple[Any, Any, Any]:
-    return hparams(hyperparameters, results)  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _summaries(writer: "SummaryWriter") -> Any:
-    return writer._get_file_writer()  # type: ignore[no-untyped-call]

@@ -1,6 +1,5 @@
 """Write a trained network as a file for other programs: `python -m lenet_lab.export checkpoint=PATH [overrides]`."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +18,14 @@ NAMES = {"onnx": "torch.onnx", "torch": "torch.export"}
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model, and check the configuration and what it needs."""
+    from lenet_lab.extras import need
     from lenet_lab.from_checkpoint import fill_in
     from lenet_lab.schema import SUFFIX, ExportConfig, check
 
     fill_in(config, "export", ("model",), Path(config["checkpoint"]).expanduser().absolute())
     config = check(config, ExportConfig)
-    missing = [name for name in NEEDED if find_spec(name) is None] if config["format"] == "onnx" else []
-    if missing:
-        raise UserError(
-            f"format=onnx needs {' and '.join(missing)}: pip install '.[export]'\n"
-            "Without, format=torch writes a file that PyTorch alone can run."
-        )
+    for package in NEEDED if config["format"] == "onnx" else ():
+        need(package, "export", "format=onnx")
     if config["format"] == "onnx":
         config["opset"] = config["opset"] or NEWEST_OPSET
     file = Path(config["file"] or Path(config["folder"], "model" + SUFFIX[config["format"]]))

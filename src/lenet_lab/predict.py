@@ -5,7 +5,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +22,11 @@ PATHS = ("checkpoint", "images")
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model, and check the configuration."""
+    from lenet_lab.extras import need
     from lenet_lab.schema import PredictConfig, check
 
-    if config["explain"] is True and find_spec("captum") is None:
-        raise UserError("explain=true needs the package captum: pip install '.[explain]'")
+    if config["explain"] is True:
+        need("captum", "explain", "explain=true")
     from lenet_lab.from_checkpoint import fill_in
 
     fill_in(config, "predict", ("model",), Path(config["checkpoint"]).expanduser().absolute())

@@ -4,17 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 
 from lenet_lab.hyperparameters import hyperparameters
 
 
 def log_hyperparameters(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
-    """Log what `hyperparameters` gives; TensorBoard shows it only beside results, so not there."""
+    """Log what `hyperparameters` gives."""
     values = hyperparameters(config)
     for logger in loggers:
-        if not isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(values)
+        logger.log_hyperparams(values)
 
 
 def log_results(loggers: Sequence[Logger], metrics: Mapping[str, float], chosen: bool, step: int) -> None:
@@ -30,9 +29,8 @@ def log_results(loggers: Sequence[Logger], metrics: Mapping[str, float], chosen:
     results = {key: value for key, value in metrics.items() if key in ("test/loss", "test/accuracy")}
     results |= {f"best/{key}": metrics[key] for key in ("val/loss", "val/accuracy") if chosen}
     for logger in loggers:
-        if not isinstance(logger, TensorBoardLogger):
-            logger.log_metrics(results, step)
-            logger.save()
+        logger.log_metrics(results, step)
+        logger.save()
         logger.finalize("finished")  # not "success", which Lightning says whenever training ends
 
 

@@ -42,6 +42,7 @@ ANY = (
 LOGGERS = (
     "lightning.pytorch.loggers.TensorBoardLogger",
     "lightning.pytorch.loggers.CSVLogger",
+    "lenet_lab.loggers.tensorboard.TensorBoard",
     "lenet_lab.loggers.csv.CSV",
     "lenet_lab.loggers.mlflow.MLflow",
     "lenet_lab.loggers.wandb.Wandb",

@@ -1,0 +1,44 @@
+"""The tab HPARAMS: what it is made of."""
+
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+
+from lenet_lab.loggers.tensorboard import TensorBoard
+from tests.conftest import Result
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return EventAccumulator(str(folder)).Reload().PluginTagToContent(metadata.PLUGIN_NAME)
+
+
+def test_a_run_is_listed_from_its_beginning(tmp_path: Path) -> None:
+    logger = TensorBoard(str(tmp_path), name="tensorboard", version="")
+    logger.log_hyperparams({"optimizer.lr": 0.1, "model": "LeNet"})
+    logger.experiment.flush()
+    found = content(tmp_path / "tensorboard")
+    start = metadata.parse_session_start_info_plugin_data(found[metadata.SESSION_START_INFO_TAG])
+    assert start.hparams["optimizer.lr"].number_value == 0.1
+    assert metadata.EXPERIMENT_TAG not in found  # it would hide settings that only other runs have
+    assert metadata.SESSION_END_INFO_TAG not in found
+    assert not EventAccumulator(str(tmp_path / "tensorboard")).Reload().Tags()["scalars"]  # no -1, no 0
+    logger.finalize("finished")
+    assert metadata.SESSION_END_INFO_TAG in content(tmp_path / "tensorboard")
+
+
+def test_a_run_has_its_results_beside_its_hyperparameters(digits_run: Result) -> None:
+    folder = digits_run.folder / "tensorboard"
+    events = EventAccumulator(str(folder)).Reload()
+    found = content(folder)
+    start = metadata.parse_session_start_info_plugin_data(found[metadata.SESSION_START_INFO_TAG])
+    assert start.hparams["optimizer.lr"].number_value == 0.05
+    assert start.hparams["augment"].string_value == "shift"
+    assert metadata.SESSION_END_INFO_TAG in found
+    for tag in ("test/accuracy", "test/loss", "best/val/accuracy", "best/val/loss"):
+        (point,) = events.Scalars(tag)
+        assert point.step == 1230
+        assert point.value == pytest.approx(digits_run.metrics[tag.removeprefix("best/")])
+    assert not {"hp_metric", "epoch"} & set(events.Tags()["scalars"])
+    assert len(events.Scalars("val/accuracy")) == 30  # the chosen checkpoint's is no point of the curve
