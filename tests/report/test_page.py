@@ -111,7 +111,7 @@ def test_the_page_says_what_the_files_of_the_run_say(tab: Tab, digits_run: Resul
     assert f"report     {folder.name}/report.html\n" in digits_run.out
     assert (folder / "report.html").stat().st_size < 200_000
     page = tab.open(folder / "report.html")
-    assert page.title() == f"{folder.name} · run"
+    assert page.title() == f"{folder.name} · run · {100 * metrics['test/accuracy']:.2f} %"
     text = page.locator("main").inner_text()
     for said in (
         f"{100 * metrics['test/accuracy']:.2f} %",
@@ -119,7 +119,7 @@ def test_the_page_says_what_the_files_of_the_run_say(tab: Tab, digits_run: Resul
         f"{metrics['train/steps']:,} steps",
         "python -m lenet_lab.train experiment=digits",
         "61,706",
-        "1,295 train, 143 validation, 359 test images",
+        "digits: 1,295 train, 143 validation, 359 test",
     ):
         assert said in text
     environment = json.loads((folder / "environment.json").read_text())
@@ -134,7 +134,7 @@ def test_the_page_says_what_the_files_of_the_run_say(tab: Tab, digits_run: Resul
         assert (name, int(images)) == (str(number), matrix[number].sum())
         assert accuracy == f"{100 * metrics[f'test/accuracy/{name}']:.2f} %"
         others = matrix[number] * (np.arange(10) != number)
-        assert taken_for == (f"{others.argmax()}: {others.max()}" if others.any() else "–")
+        assert taken_for == (f"{others.argmax()} ({others.max()})" if others.any() else "–")
 
     charts = page.locator("svg.chart")
     labels = [charts.nth(number).get_attribute("aria-label") or "" for number in range(2)]
@@ -208,11 +208,11 @@ def test_it_is_one_page_of_valid_html_without_script_and_addresses(digits_run: R
 def test_no_name_becomes_part_of_the_page(tab: Tab, tmp_path: Path) -> None:
     file = page_of(tmp_path / "a<b>&amp; {{ 1 }}", HOSTILE, images=40, mistakes=10)
     page = tab.open(file)
-    assert page.title() == "a<b>&amp; {{ 1 }} · run"
+    assert page.title() == "a<b>&amp; {{ 1 }} · run · 75.00 %"
     shown = page.locator(".classes tbody th")
     assert [shown.nth(number).text_content() for number in range(4)] == list(HOSTILE)
     assert page.locator("script, img:not(.samples), main b").count() == 0
-    assert all(name.split("\n")[0] in (page.locator("img.samples").get_attribute("alt") or "") for name in HOSTILE)
+    assert all(" ".join(name.split()) in (page.locator("img.samples").get_attribute("alt") or "") for name in HOSTILE)
     assert "<script>alert(1)</script> ]]>" in (page.locator("details pre").text_content() or "").replace("\n", " ")
     assert fits(tab)
     tab.page.set_viewport_size(PHONE)

@@ -1,6 +1,5 @@
 """What `page.html` shows of a run, from what the run knows at its end and from the files in its folder."""
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 from jinja2 import Environment as Templates
-from jinja2 import StrictUndefined, Template
+from jinja2 import StrictUndefined
 from markupsafe import Markup
 from omegaconf import OmegaConf
 
@@ -24,12 +23,18 @@ from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.environment import Environment, Git, read_environment, without_passwords
 from lenet_lab.report.chart import Line, line_chart
 from lenet_lab.report.samples import draw_samples
+from lenet_lab.terminal import short
 
 PAGE = Path(__file__).with_name("page.html")
 LOOK = Path(__file__).parents[1] / "look.css"
+TEMPLATE = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+    PAGE.read_text(encoding="utf-8")
+)
+"""Every value in it is escaped, but those that are marked as HTML of our own."""
 MOST_CLASSES = 128  # of a confusion matrix that is shown; it has their square of cells
 MOST_PAIRS = 100  # of classes that are confused, where there is no matrix
 LEAST_SHADE = 0.12  # of a cell that is not empty
+STRONG = {True: 0.87, False: 0.78}  # shades of right ones and mistakes on which white reads better than black, by day
 
 Confusion = npt.NDArray[np.int64]
 """(true class, predicted class): images."""
@@ -47,11 +52,11 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the matrix: images, how strong its colour is (0 to 1), whether they are right, all that in words."""
+    """A cell of the matrix: images, how strong its colour is (0 to 1), its classes in CSS, and all that in words."""
 
     images: int
     shade: float
-    right: bool
+    classes: str
     title: str
 
 
@@ -79,10 +84,11 @@ def to_html(
     chosen = _chosen(best, curves)
     classes, confusion = data.test.classes, predictions.confusion
     count = int(confusion.sum())
-    return _template().render(
+    return TEMPLATE.render(
         look=Markup(LOOK.read_text(encoding="utf-8")),  # noqa: S704 - ours
         name=folder.name or "/",
-        folder=str(folder),
+        accuracy=percent(metrics["test/accuracy"]),
+        folder=short(folder),
         when=_when(environment),
         command=environment.command if environment else "",
         facts=_facts(config, data, classifier, metrics, chosen, bool(best)),
@@ -103,13 +109,6 @@ def to_html(
         config=without_passwords(OmegaConf.to_yaml(dict(config))),
         environment=_environment_rows(environment),
     )
-
-
-@functools.cache
-def _template() -> Template:
-    """Every value is escaped but those that are marked as HTML of our own."""
-    templates = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return templates.from_string(PAGE.read_text(encoding="utf-8"))
 
 
 def percent(fraction: float | None) -> str:
@@ -145,8 +144,8 @@ def _time(moment: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as a person would: 4.2 s, 0:03:12."""
-    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+    """Write seconds as a person would: 4 s, 0:03:12."""
+    return f"{seconds:.3g} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
 def _facts(
@@ -167,7 +166,7 @@ def _facts(
         return f"{metrics[f'{stage}/count']:,} images, loss {metrics[f'{stage}/loss']:.4f}"
 
     channels, height, width = data.test.image_shape
-    images = f"{len(data.train_rows):,} train, {len(data.validation_rows):,} validation, {len(data.test):,} test images"
+    images = f"{len(data.train_rows):,} train, {len(data.validation_rows):,} validation, {len(data.test):,} test"
     return [
         ("test/accuracy", percent(metrics["test/accuracy"]), measured("test")),
         ("val/accuracy", percent(metrics["val/accuracy"]), f"{measured('val')}; {of}{after}"),
@@ -177,7 +176,7 @@ def _facts(
             f"{metrics['train/steps']:,} steps, without validation and test",
         ),
         ("network", f"{parameters:,}", f"parameters of {type(classifier.network).__name__}"),
-        ("data", f"{config['choices'].get('data', '')} {channels}×{height}×{width}".strip(), images),
+        ("images", f"{channels}×{height}×{width}", f"{config['choices']['data']}: {images}"),
     ]
 
 
@@ -188,7 +187,7 @@ def _class_rows(confusion: Confusion, classes: Sequence[str]) -> list[ClassRow]:
         others = confusion[number].copy()
         others[number] = 0
         most = int(others.argmax())
-        taken = f"{classes[most]}: {others[most]:,}" if others[most] else "–"
+        taken = f"{classes[most]} ({others[most]:,})" if others[most] else "–"
         rows.append(ClassRow(name, images, right / images if images else None, taken))
     return rows
 
@@ -202,7 +201,8 @@ def _matrix(confusion: Confusion, classes: Sequence[str]) -> list[list[Cell]]:
         right = true == predicted
         title = f"{classes[true]}, taken for {classes[predicted]}: {images:,} ({100 * part:.1f} %)" if images else ""
         shade = max(part if right else math.sqrt(part), LEAST_SHADE)
-        return Cell(images, round(shade, 2), right, title)
+        names = [name for name, holds in (("right", right), ("strong", shade > STRONG[right])) if holds]
+        return Cell(images, round(shade, 2), " ".join(names), title)
 
     numbers = range(len(classes))
     return [[cell(true, predicted) for predicted in numbers] for true in numbers]

@@ -55,8 +55,8 @@ def draw_samples(images: ImageSet, predictions: Predictions) -> Samples:
 
     captions, colours = [], []
     for number in (*mistakes, *right):
-        sure, taken = f"{predictions.confidence[number]:.0%}", images.classes[predictions.predicted[number]]
-        label = images.classes[predictions.labels[number]]
+        taken, label = (_one_line(images.classes[of[number]]) for of in (predictions.predicted, predictions.labels))
+        sure = f"{predictions.confidence[number]:.0%}"
         captions.append(f"{sure} {taken}" + (f"\nis {label}" if wrong[number] else ""))
         colours.append(RED if wrong[number] else GREEN)
     pixels = [np.asarray(images.images[predictions.rows[number]]) for number in (*mistakes, *right)]
@@ -71,3 +71,7 @@ def draw_samples(images: ImageSet, predictions: Predictions) -> Samples:
         height=picture.height,
         captions=[caption.replace("\n", ", ") for caption in captions],
     )
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())
