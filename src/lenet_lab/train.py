@@ -114,7 +114,7 @@ def conclude(
     else:
         terminal.show("No checkpoint was chosen on validation data: the last weights are tested.")
     loggers, trainer.loggers = trainer.loggers, []  # the curves end with training: these are one-off figures
-    predictions = Predictions() if config["report"] else None
+    predictions = Predictions() if config.get("report", True) else None
     with ended_on_failure(loggers):
         trainer.validate(classifier, datamodule=data, verbose=False)
         if predictions is not None:
