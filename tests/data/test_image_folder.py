@@ -284,7 +284,7 @@ from lenet_lab.compose import compose
 from lenet_lab.data.image_folder import ImageFolder
 
 lenet_lab.data.decode.FILES_WORTH_A_POOL = 0
-lenet_lab.data.decode.os.sched_getaffinity = lambda process: {0, 1}
+lenet_lab.data.decode.cores = lambda: 2
 ImageFolder("images", "cache", **{"channels": 3, "image_size": (8, 8), "resize": "stretch", "on_bad_file": "error",
     "test_fraction": 0.2, "test_seed": 0}).load()
 """

@@ -33,6 +33,7 @@ FILES_A_BLOCK = 512  # what one worker decodes before it reports back
 FILES_WORTH_A_POOL = 2048  # below this, starting worker processes takes longer than decoding
 FILES_TO_TIME = 16  # what tells how long decoding will take, where the files are not known to be small
 SECONDS_WORTH_A_POOL = 2.0  # of decoding; what worker processes save in less, their start costs
+SECONDS_A_PIECE = 0.5  # about, of what a worker decodes before it reports back: Ctrl-C waits for it
 
 RESIZE: dict[str, Callable[..., Image.Image]] = {
     "stretch": lambda image, size: image.resize(size, Image.Resampling.BILINEAR),
@@ -127,14 +128,15 @@ def decode_batches(
     Image.init()  # what it takes once is not to count as the time of the first files
     started = time.perf_counter()
     first = min(FILES_TO_TIME, batch_size)
-    yield _decode_each(files[:first], wanted)
-    seconds = (time.perf_counter() - started) / first * (len(files) - first)
-    workers = cores()
-    if workers == 1 or seconds < SECONDS_WORTH_A_POOL:
+    decoded = _decode_each(files[:first], wanted)
+    seconds_each = (time.perf_counter() - started) / first
+    yield decoded
+    left, workers = len(files) - first, cores()
+    if workers == 1 or seconds_each * left < SECONDS_WORTH_A_POOL:
         for start in range(first, len(files), batch_size):
             yield _decode_each(files[start : start + batch_size], wanted)
         return
-    size = max(min(batch_size, (len(files) - first) // (4 * workers)), 1)  # some for each, the last ones too
+    size = max(min(batch_size, left // (4 * workers), int(SECONDS_A_PIECE / seconds_each)), 1)
     waiting: deque[Future[list[npt.NDArray[np.uint8] | str]]] = deque()
     with _pool(workers) as pool:
         for start in range(first, len(files), size):
