@@ -194,7 +194,7 @@ def show_next_steps(folder: Path, checkpoint: str, loggers: Mapping[str, Any]) -
     if checkpoint:
         show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate checkpoint={short(Path(checkpoint))}"))
     if loggers.get("tensorboard"):
-        show(Text(f"dashboard  {_script('tensorboard')} --logdir {short(folder)}"))
+        show_dashboard(folder)
     if (mlflow := loggers.get("mlflow")) and not mlflow.get("tracking_uri"):
         from lenet_lab.loggers.mlflow import database_uri
 
@@ -202,6 +202,11 @@ def show_next_steps(folder: Path, checkpoint: str, loggers: Mapping[str, Any]) -
         show(Text(f"dashboard  {_script('mlflow')} ui --backend-store-uri {uri}"))
     if (wandb := loggers.get("wandb")) and wandb.get("offline"):
         show(Text(f"upload     {_script('wandb')} sync {shlex.quote(short(folder / 'wandb'))}/offline-run-*"))
+
+
+def show_dashboard(folder: Path) -> None:
+    """Print the command that opens TensorBoard on a run or a sweep."""
+    show(Text(f"dashboard  {_script('tensorboard')} --logdir {shlex.quote(short(folder))}"))
 
 
 def short(path: Path) -> str:

@@ -177,6 +177,8 @@ def finish(config: DictConfig) -> None:
     terminal.show(Text())
     terminal.show(tables)
     terminal.show(Text(f"report     {terminal.short(folder / 'report.html')}"))
+    if any(folder.glob("*/tensorboard")):
+        terminal.show_dashboard(folder)
     # one that still runs has been taken over by another command
     unfinished = any(state_now(folder) not in (*ENDED, "running") for folder in Controller.begun)
     if unfinished:
