@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -199,7 +200,8 @@ def show_next_steps(folder: Path, checkpoint: str, loggers: Mapping[str, Any]) -
         from lenet_lab.loggers.mlflow import database_uri
 
         uri = shlex.quote(database_uri(short(Path(mlflow["database"]))))
-        show(Text(f"dashboard  {_script('mlflow')} ui --backend-store-uri {uri}"))
+        first = "" if find_spec("flask") else "  # after: pip install mlflow"  # mlflow-skinny has no user interface
+        show(Text(f"dashboard  {_script('mlflow')} ui --backend-store-uri {uri}{first}"))
     if (wandb := loggers.get("wandb")) and wandb.get("offline"):
         show(Text(f"upload     {_script('wandb')} sync {shlex.quote(short(folder / 'wandb'))}/offline-run-*"))
 

@@ -17,6 +17,7 @@ from tests.sweeps.conftest import Sweep, run_sweep, sweep_command, wait_until
 
 ALL = "logger=[tensorboard,csv,mlflow,wandb]"
 EPOCHS = 3
+STEPS_AN_EPOCH = 43  # of SMALL
 
 
 @pytest.fixture(scope="module")
@@ -138,10 +139,8 @@ def test_several_devices_log_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_in_the_same_places(tmp_path: Path) -> None:
-    words = [*SMALL, "trainer.max_epochs=15", "trainer.log_every_n_steps=10", "seed=7"]
-    calm = run_command(tmp_path, "train", *words, "logger=csv", "hydra.run.dir=calm")
-    assert calm.status == 0, calm.err
-
+    epochs, every = 15, 10
+    words = [*SMALL, f"trainer.max_epochs={epochs}", f"trainer.log_every_n_steps={every}"]
     call, environment, folder = sweep_command(tmp_path, *words, "logger=[csv,mlflow,wandb]")
     process = subprocess.Popen(call, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
     sweep, job = Sweep(0, "", "", folder), folder / "0"
@@ -157,13 +156,16 @@ def test_a_run_that_was_killed_goes_on_in_the_same_places(tmp_path: Path) -> Non
     again = run_sweep(tmp_path, *words, "logger=[csv,mlflow,wandb]")
     assert again.status == 0, again.out + again.err
     assert len(again.jobs["0"].attempts) == 2
-    rows, expected_rows = read_csv(job), read_csv(calm.folder)
-    assert [(row["step"], row.keys()) for row in rows] == [(row["step"], row.keys()) for row in expected_rows]
-    assert [row.get("val/loss") for row in rows] == [row.get("val/loss") for row in expected_rows]
+    expected = {row["step"]: row["val/loss"] for row in read_curves(job / "curves.csv")}
+    rows = read_csv(job)
+    steps = [int(row["step"]) + 1 for row in rows if "train/loss" in row]
+    assert steps == list(range(every, epochs * STEPS_AN_EPOCH + 1, every))
+    validated = [(int(row["step"]) + 1, float(row["val/loss"])) for row in rows if "val/loss" in row]
+    assert [step for step, _ in validated] == list(expected)
+    assert [loss for _, loss in validated] == pytest.approx(list(expected.values()))
     (kept,) = read_mlflow(tmp_path / "runs" / "mlflow.db").values()
     assert (kept.info.status, kept.info.run_id) == ("FINISHED", runs["sweep/0"].info.run_id)
     points = client(tmp_path / "runs" / "mlflow.db").get_metric_history(kept.info.run_id, "val/loss")
-    expected = {row["step"]: row["val/loss"] for row in read_curves(job / "curves.csv")}
     assert {point.step + 1: point.value for point in points} == pytest.approx(expected)
     first, second = sorted(job.glob("wandb/offline-run-*"))
     assert first.name.rpartition("-")[2] == second.name.rpartition("-")[2]

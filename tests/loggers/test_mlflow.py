@@ -1,9 +1,12 @@
-"""Names that MLflow does not allow."""
+"""What MLflow would refuse in the middle of a run."""
 
 from pathlib import Path
 
+import pytest
+
+from lenet_lab.errors import UserError
 from lenet_lab.loggers.mlflow import MLflow, database_uri
-from tests.loggers.readers import read_mlflow
+from tests.loggers.readers import client, read_mlflow
 
 
 def test_classes_of_any_name_keep_apart(tmp_path: Path) -> None:
@@ -23,3 +26,12 @@ def test_classes_of_any_name_keep_apart(tmp_path: Path) -> None:
         "val/accuracy/犬",
         "val/accuracy/猫",
     ]
+
+
+def test_an_experiment_that_was_deleted_is_refused_at_once(tmp_path: Path) -> None:
+    database = tmp_path / "mlflow.db"
+    MLflow(str(tmp_path), str(database), experiment_name="old")
+    known = client(database)
+    known.delete_experiment(known.get_experiment_by_name("old").experiment_id)
+    with pytest.raises(UserError, match=r"logger\.mlflow\.experiment_name=old has been deleted"):
+        MLflow(str(tmp_path), str(database), experiment_name="old")

@@ -35,13 +35,13 @@ class MLflow(MLFlowLogger):
         folder: the run folder; `mlflow_run_id` in it names the run of MLflow.
         database: SQLite file, made where there is none.
         tracking_uri: of a server to use instead.
-        settings: of Lightning's logger.
+        more: of Lightning's logger.
 
     Raises:
         UserError: the database or the server cannot be used.
     """
 
-    def __init__(self, folder: str, database: str, tracking_uri: str | None = None, **settings: Any) -> None:
+    def __init__(self, folder: str, database: str, tracking_uri: str | None = None, **more: Any) -> None:
         # before MLflow is imported: it would report to its makers, and log in its own format
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")
@@ -50,7 +50,7 @@ class MLflow(MLFlowLogger):
         own = {} if tracking_uri else {"artifact_location": str(Path(database).with_name("mlflow_artifacts"))}
         uri = tracking_uri or f"{database_uri(database)}?timeout={SECONDS_FOR_A_LOCKED_DATABASE}"
         with _explained(tracking_uri or database), nullcontext() if tracking_uri else _alone(Path(database)):
-            super().__init__(tracking_uri=uri, **{"run_name": run_name(Path(folder)), **own, **settings})
+            super().__init__(tracking_uri=uri, **{"run_name": run_name(Path(folder)), **own, **more})
             self._begin()
 
     @rank_zero_only
@@ -60,6 +60,10 @@ class MLflow(MLFlowLogger):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             client.create_experiment(name, self._artifact_location)
+        elif experiment.lifecycle_stage == "deleted":
+            raise UserError(
+                f"logger.mlflow.experiment_name={name} has been deleted there: choose another, or restore it."
+            )
         if self._note.exists():
             self._continue(self._note.read_text().strip())
 

@@ -8,8 +8,11 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lenet_lab.loggers.names import run_name
 
-QUIET = {"console": "off", "silent": True}
-SEVERAL = {"reinit": "create_new"}  # runs in one process, each its own
+SETTINGS: dict[str, Any] = {
+    "console": "off",  # what a run says is in its log
+    "silent": True,
+    "reinit": "create_new",  # of several runs in a process, each its own
+}
 
 
 class Wandb(WandbLogger):
@@ -18,21 +21,14 @@ class Wandb(WandbLogger):
     Args:
         folder: the run folder; files go to `wandb` in it.
         offline: write files and ask for nothing: no account, no network.
-        settings: of Lightning's logger and `wandb.init`.
+        settings: of `wandb.Settings`, beside `SETTINGS`.
+        more: of Lightning's logger and `wandb.init`.
     """
 
-    def __init__(self, folder: str, offline: bool, **settings: Any) -> None:
+    def __init__(self, folder: str, offline: bool, settings: dict[str, Any] | None = None, **more: Any) -> None:
         begun = sorted(Path(folder, "wandb").glob("*run-*-*"))
-        super().__init__(
-            save_dir=folder,
-            offline=offline,
-            **{
-                "name": run_name(Path(folder)),
-                "id": begun[0].name.rpartition("-")[2] if begun else None,
-                "settings": QUIET | SEVERAL,
-            }
-            | settings,
-        )
+        own = {"name": run_name(Path(folder)), "id": begun[0].name.rpartition("-")[2] if begun else None}
+        super().__init__(save_dir=folder, offline=offline, settings=SETTINGS | (settings or {}), **{**own, **more})
         del self._wandb_init["anonymous"]  # W&B warns of it
         if offline:
             del self._wandb_init["resume"]  # likewise
