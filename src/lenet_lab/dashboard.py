@@ -85,7 +85,7 @@ class Seen:
 
     def counts(self) -> Tensor | None:
         """Give int64 (thresholds, classes, label is it, prediction is it), over all devices; all must call it."""
-        if self.curves is None or self.first is None:
+        if self.curves is None:
             return None
         with self.curves.sync_context():
             counts: Tensor = self.curves.confmat
@@ -109,10 +109,11 @@ class Pictures:
     def begin(self, network: nn.Module, image: Tensor) -> None:
         """Lay out the charts and draw the network's graph; `image` is float (1, C, H, W), on its device."""
         self.writer.add_custom_scalars(LAYOUT)
+        weights = next(network.parameters(), image)
         with evaluating(network), torch.random.fork_rng(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing, which is deprecated, and only here needed
             try:
-                self.writer.add_graph(network, image)
+                self.writer.add_graph(network, image.to(weights.dtype))
             except Exception as error:  # whatever a network of the user's own can raise when it is traced
                 reason = next(iter(str(error).splitlines()), "")
                 log.warning("TensorBoard cannot show this network's graph (%s: %s).", type(error).__name__, reason)

@@ -1,5 +1,6 @@
 """When TensorBoard gets its pictures."""
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Any, cast
@@ -13,6 +14,9 @@ from torch import Tensor
 from lenet_lab.classifier import Classifier
 from lenet_lab.dashboard import Pictures, Seen
 from lenet_lab.data.datamodule import Batch, ImageDataModule
+from lenet_lab.explain import one_line
+
+log = logging.getLogger(__name__)
 
 SECONDS_TO_DRAW = 0.5  # assumed until it has been measured
 
@@ -99,7 +103,10 @@ class Dashboard(Callback):
         started = time.perf_counter()
         confusion, counts = classifier.metrics.confusion.compute(), self._seen.counts()
         if self._pictures is not None:
-            self._pictures.draw(stage, self._seen, confusion, counts, classifier.network, self.step)
+            try:
+                self._pictures.draw(stage, self._seen, confusion, counts, classifier.network, self.step)
+            except Exception as error:  # a run of hours is worth more than its pictures
+                log.warning("TensorBoard's pictures of step %d are missing: %s", self.step, one_line(error))
         self._seen = None
         self._last = time.perf_counter() - started
         self._spent += self._last
