@@ -389,7 +389,7 @@ def test_without_onnxruntime_the_extra_is_named(digits_run: Result, tmp_path: Pa
 
     done = call()
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["error: format=onnx needs the package onnxruntime: pip install '.[export]'"]
+    assert done.stderr.splitlines() == ["error: format=onnx needs the package onnxruntime: pip install -e '.[export]'"]
     assert list(tmp_path.iterdir()) == []
     assert call("format=torch").returncode == 0
 

@@ -11,7 +11,7 @@ from lenet_lab.extras import need
 def test_names_the_extra() -> None:
     with pytest.raises(UserError) as refused:
         need("no_such_package", "explain", "format=saliency")
-    assert str(refused.value) == "format=saliency needs the package no_such_package: pip install '.[explain]'"
+    assert str(refused.value) == "format=saliency needs the package no_such_package: pip install -e '.[explain]'"
 
 
 def test_a_folder_of_that_name_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

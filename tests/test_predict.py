@@ -264,7 +264,7 @@ def test_a_missing_captum_is_named_before_anything_starts(command: Command, tmp_
         "predict", "checkpoint=x", "images=x", "explain=true", options=("-X", "importtime"), PYTHONPATH=path
     )
     said = [line for line in result.err.splitlines() if not line.startswith("import time:")]
-    assert (result.status, said) == (2, ["error: explain=true needs the package captum: pip install '.[explain]'"])
+    assert (result.status, said) == (2, ["error: explain=true needs the package captum: pip install -e '.[explain]'"])
     assert not imported(result.err) & set(HEAVY)
 
 

@@ -26,7 +26,7 @@ def need(package: str, extra: str, what: str) -> None:
     """
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:  # a folder of that name, such as W&B leaves, is no package
-        raise UserError(f"{what} needs the package {package}: pip install '.[{extra}]'")
+        raise UserError(f"{what} needs the package {package}: pip install -e '.[{extra}]'")
 
 
 def need_all(nodes: Mapping[str, Mapping[str, Any] | None], key: str) -> None:

@@ -186,7 +186,7 @@ def test_a_missing_package_is_told_with_its_extra_before_anything_starts(
     environment = without(tmp_path_factory.mktemp("site"), missing)
     result = command("train", *SMALL, f"logger={logger}", **environment)
     assert result.status == 2
-    assert result.err == f"error: logger.{missing} needs the package {missing}: pip install '.[{missing}]'\n"
+    assert result.err == f"error: logger.{missing} needs the package {missing}: pip install -e '.[{missing}]'\n"
     assert list(tmp_path.iterdir()) == []
     swept = run_sweep(tmp_path, *SMALL, f"logger=[tensorboard],[{missing}]", **environment)
     assert (swept.status, swept.err) == (2, result.err)
