@@ -139,11 +139,12 @@ class Untraceable(nn.Module):
 
 
 def test_a_network_without_a_graph_is_told_and_does_not_stop_the_run(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
         Pictures(writer, CLASSES, Normalize(0.5, 0.5)).begin(Untraceable(), torch.zeros(1, 3, 8, 8))
     assert "only for humans" in caplog.text
+    assert capsys.readouterr().out == ""
 
 
 def test_a_network_without_convolutions_has_no_filters(tmp_path: Path) -> None:
@@ -165,10 +166,29 @@ def test_maps_use_all_greys() -> None:
     assert shown.tolist() == [[[[0, 191, 255]]], [[[0, 0, 0]]], [[[0, 0, 255]]]]
 
 
+@pytest.mark.parametrize("name", ["a$_$", "$\\frac$", "鳥", "<b>&"])
+def test_any_name_can_be_drawn(name: str, tmp_path: Path) -> None:
+    result, *_ = seen(20, 20)
+    network = LeNet(3, (32, 32), 4)
+    with SummaryWriter(str(tmp_path)) as writer:
+        confusion = torch.eye(4, dtype=torch.int64)
+        Pictures(writer, [name, *"bcd"], Normalize(0.5, 0.5)).draw("val", result, confusion, None, network, step=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_graph_is_drawn_at_any_precision(
+    dtype: torch.dtype, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        network = LeNet(3, (32, 32), 4).to(dtype)
+        Pictures(writer, CLASSES, Normalize(0.5, 0.5)).begin(network, torch.zeros(1, 3, 32, 32))
+    assert not caplog.text
+
+
 def test_confusion_shows_counts_and_names() -> None:
     figure = confusion_figure(torch.tensor([[5, 0], [3, 1]]), ["ant", "bee"])
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["5", "0", "3", "1"]
+    assert [text.get_text() for text in axes.texts] == ["5", "3", "1"]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["ant", "bee"]
     assert axes.images[0].get_array().tolist() == [[1.0, 0.0], [0.75, 0.25]]
     assert list(confusion_figure(torch.eye(200, dtype=torch.int64), ["x"] * 200).axes[0].texts) == []

@@ -16,8 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from PIL import Image
 
-from lenet_lab.predict import quote_paths
 from lenet_lab.prediction.classify import choose_device
+from lenet_lab.quoting import quote_paths
 from tests.conftest import Command, Result, environment_in, run_command
 from tests.test_command import HEAVY, imported
 
@@ -169,7 +169,7 @@ NAMES = [
 def test_what_exists_is_meant_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).touch()
-    words = quote_paths([f"images={name}", f"checkpoint={name}"])
+    words = quote_paths([f"images={name}", f"checkpoint={name}"], ("images", "checkpoint"))
     for word in words:
         override = OverridesParser.create().parse_override(word)
         assert OmegaConf.create({"path": override.value()}).path == str(tmp_path / name)
@@ -187,7 +187,7 @@ def test_what_exists_is_meant_as_it_is(tmp_path: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_what_hydra_can_read_is_left_to_it(word: str, value: object) -> None:
-    (quoted,) = quote_paths([word])
+    (quoted,) = quote_paths([word], ("images",))
     assert OverridesParser.create().parse_override(quoted).value() == value
 
 

@@ -8,7 +8,7 @@ whatever the command line was.
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,7 @@ def run_command(
     run: Callable[[Config], dict[str, Any]],
     leaves_files: bool = True,
     sweeps: bool = True,
+    paths: Sequence[str] = (),
 ) -> None:
     """Be the command `python -m lenet_lab.<name>`.
 
@@ -68,6 +69,7 @@ def run_command(
         run: does the work on one device, from a checked configuration; gives the metrics, or what it has found.
         leaves_files: in a run folder, that is; without one the command only shows something, on this device.
         sweeps: the command has groups `launcher` and `sweeper`, so that -m can run it many times.
+        paths: keys whose values may be written without Hydra's quotes, whatever is in the name of a file.
     """
 
     def task(composed: DictConfig) -> Any:
@@ -93,6 +95,10 @@ def run_command(
         from lenet_lab.processes import stand_alone
 
         stand_alone()
+        if paths:
+            from lenet_lab.quoting import quote_paths
+
+            sys.argv[1:] = quote_paths(words, paths)
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
 
 

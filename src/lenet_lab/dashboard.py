@@ -1,9 +1,10 @@
 """What TensorBoard shows of a run beside its curves: pictures, and how charts are laid out."""
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +43,7 @@ LAYOUT = {
 
 
 class Seen:
-    """What a pass over evaluation images has shown: the most confident mistakes, and precision and recall.
+    """What a pass over evaluation images has shown: precision and recall, and this device's most confident mistakes.
 
     Args:
         classes: how many.
@@ -106,11 +107,19 @@ class Pictures:
         self.classes = tuple(classes)
         self.normalize = normalize
 
-    def begin(self, network: nn.Module, image: Tensor) -> None:
+    def begin(self, network: nn.Module | None, image: Tensor) -> None:
         """Lay out the charts and draw the network's graph; `image` is float (1, C, H, W), on its device."""
         self.writer.add_custom_scalars(LAYOUT)
+        if network is None:
+            return
         weights = next(network.parameters(), image)
-        with evaluating(network), torch.random.fork_rng(), warnings.catch_warnings():
+        gpus = [image.device] if image.is_cuda else []
+        with (
+            evaluating(network),
+            torch.random.fork_rng(gpus),
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),  # PyTorch prints what it raises, too
+        ):
             warnings.simplefilter("ignore")  # of tracing, which is deprecated, and only here needed
             try:
                 self.writer.add_graph(network, image.to(weights.dtype))
@@ -119,7 +128,7 @@ class Pictures:
                 log.warning("TensorBoard cannot show this network's graph (%s: %s).", type(error).__name__, reason)
 
     def draw(
-        self, stage: str, seen: Seen, confusion: Tensor, counts: Tensor | None, network: nn.Module, step: int
+        self, stage: str, seen: Seen, confusion: Tensor, counts: Tensor | None, network: nn.Module | None, step: int
     ) -> None:
         """Draw what a pass over the images of `stage`, "val" or "test", has shown.
 
@@ -128,17 +137,20 @@ class Pictures:
             seen: by this process.
             confusion: int64 (true class, predicted class), over all processes.
             counts: see `Seen.counts`.
-            network: that has seen them.
-            step: of its weights.
+            network: that has seen them; None: not drawn itself.
+            step: optimizer steps of the run so far.
         """
-        self.writer.add_figure(f"{stage}/confusion", confusion_figure(confusion, self.classes), step)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a name in a script that the font lacks
+            self.writer.add_figure(f"{stage}/confusion", confusion_figure(confusion, self.classes), step)
         if pictures := self._mistakes(seen):
             self.writer.add_image(f"{stage}/most confident mistakes", to_array(pictures), step, dataformats="HWC")
         if counts is not None:
             self._precision_recall(stage, counts, step)
-        if seen.first is not None:
+        if seen.first is not None and network is not None:
+            which = "chosen network" if stage == "test" else "network"
             for name, picture in self._network(network, seen.first):
-                self.writer.add_image(f"network/{name}", to_array(picture), step, dataformats="HWC")
+                self.writer.add_image(f"{which}/{name}", to_array(picture), step, dataformats="HWC")
         self.writer.flush()
 
     def _mistakes(self, seen: Seen) -> "Image | None":
@@ -147,7 +159,7 @@ class Pictures:
             return None
         images = self.normalize.undo(torch.stack([image for *_, image in mistakes])).cpu().numpy()
         captions = [
-            f"{self.classes[predicted]} {confidence:.0%}\nis {self.classes[true]}"
+            f"{confidence:.0%} {self.classes[predicted]}\nis {self.classes[true]}"
             for confidence, predicted, true, _ in mistakes
         ]
         return grid([*images], captions)
@@ -242,9 +254,9 @@ def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> "Figure":
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(classes) <= READABLE:
-        axes.set_xticks(range(len(classes)), classes, rotation=90)
-        axes.set_yticks(range(len(classes)), classes)
-        for (row, column), count in np.ndenumerate(counts):
+        axes.set_xticks(range(len(classes)), classes, rotation=90, parse_math=False)
+        axes.set_yticks(range(len(classes)), classes, parse_math=False)
+        for row, column in np.argwhere(counts):  # zeros say nothing, and to draw them takes longest
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     return figure

@@ -50,4 +50,4 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_command("evaluate", complete, run)
+    run_command("evaluate", complete, run, paths=("checkpoint",))

@@ -154,4 +154,4 @@ def _example(format_: str, file: str, deployed: "Deployed", facts: dict[str, Any
 
 
 if __name__ == "__main__":
-    run_command("export", complete, run, sweeps=False)
+    run_command("export", complete, run, sweeps=False, paths=("checkpoint", "file"))

@@ -1,23 +1,19 @@
 """Classify images with a checkpoint: `python -m lenet_lab.predict checkpoint=PATH images=FILE_OR_FOLDER`."""
 
 import math
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenet_lab.command import run_command, user_errors
+from lenet_lab.command import run_command
 from lenet_lab.errors import IncompleteError, UserError
 
 if TYPE_CHECKING:
     from lenet_lab.from_checkpoint import TrainedNetwork
     from lenet_lab.prediction.classify import Prediction
     from lenet_lab.prediction.explanation import Explainer
-
-PATHS = ("checkpoint", "images")
-"""Keys whose values may be written without Hydra's quotes."""
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
@@ -139,30 +135,5 @@ def _predict(
     return first, unread, counts
 
 
-def quote_paths(words: list[str]) -> list[str]:
-    """Give the words of the command line with the values of `PATHS` quoted, where Hydra would not read them as meant.
-
-    What exists is meant as it is. All else that Hydra can read, such as a list, is left to it.
-    """
-    return [_quote_path(word) for word in words]
-
-
-def _quote_path(word: str) -> str:
-    from lenet_lab.quoting import quoted, readable
-
-    key, found, value = word.partition("=")
-    if key not in PATHS or not found:
-        return word
-    if os.path.lexists(value):
-        return f"{key}={quoted(str(Path(value).absolute()))}"  # a name such as ~x is meant as it is
-    if readable(word):
-        return word
-    if value.startswith("[") and value.endswith("]"):
-        return f"{key}=[{','.join(quoted(each.strip()) for each in value[1:-1].split(','))}]"
-    return f"{key}={quoted(value)}"
-
-
 if __name__ == "__main__":
-    with user_errors():
-        sys.argv[1:] = quote_paths(sys.argv[1:])
-    run_command("predict", complete, run, sweeps=False)
+    run_command("predict", complete, run, sweeps=False, paths=("checkpoint", "images"))

@@ -1,6 +1,9 @@
 """Names as words of a command line that Hydra takes for nothing else."""
 
+import os
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 
 def quoted(text: str) -> str:
@@ -21,3 +24,24 @@ def readable(override: str) -> bool:
     except HydraException:
         return False
     return True
+
+
+def quote_paths(words: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Give the words of a command line with the values of these keys quoted, where Hydra would not read them as meant.
+
+    What exists is meant as it is. All else that Hydra can read, such as a list, is left to it.
+    """
+    return [_quote_path(word, keys) for word in words]
+
+
+def _quote_path(word: str, keys: Sequence[str]) -> str:
+    key, found, value = word.partition("=")
+    if key not in keys or not found:
+        return word
+    if os.path.lexists(value):
+        return f"{key}={quoted(str(Path(value).absolute()))}"  # a name such as ~x is meant as it is
+    if readable(word):
+        return word
+    if value.startswith("[") and value.endswith("]"):
+        return f"{key}=[{','.join(quoted(each.strip()) for each in value[1:-1].split(','))}]"
+    return f"{key}={quoted(value)}"

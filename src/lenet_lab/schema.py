@@ -132,7 +132,13 @@ class Scheduler(Target):
 class Logger(Target):
     """Where curves go: any logger of lightning.pytorch.loggers or the user's own."""
 
-    database: AbsolutePath | None = Field(None, description="a file, made where there is none")
+    database: str | None = Field(None, description="a file, made where there is none")
+
+    @model_validator(mode="after")
+    def _keep_the_place(self) -> Self:
+        if self.database is not None and self.target == "lenet_lab.loggers.mlflow.MLflow":
+            self.database = _absolute(self.database)  # a run may go on from another folder
+        return self
 
 
 class Trainer(Target):

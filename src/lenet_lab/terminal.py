@@ -193,10 +193,11 @@ def show_next_steps(folder: Path, checkpoint: str, loggers: Mapping[str, Any]) -
         loggers: `logger` of the configuration.
     """
     if checkpoint:
-        show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate checkpoint={short(Path(checkpoint))}"))
+        path = shlex.quote(short(Path(checkpoint)))
+        show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate checkpoint={path}"))
     if loggers.get("tensorboard"):
         show_dashboard(folder)
-    if (mlflow := loggers.get("mlflow")) and not mlflow.get("tracking_uri"):
+    if (mlflow := loggers.get("mlflow")) and mlflow.get("database") and not mlflow.get("tracking_uri"):
         from lenet_lab.loggers.mlflow import database_uri
 
         uri = shlex.quote(database_uri(short(Path(mlflow["database"]))))
@@ -219,4 +220,4 @@ def short(path: Path) -> str:
 def _script(name: str) -> str:
     """How to call a script that is installed beside this Python: by its name where PATH leads to it."""
     installed = Path(sys.executable).parent / name
-    return name if shutil.which(name) == str(installed) else short(installed)
+    return name if shutil.which(name) == str(installed) else shlex.quote(short(installed))

@@ -16,7 +16,7 @@ from tests.browser import Tab, browser  # noqa: F401
 from tests.conftest import Result, run_command
 
 pytestmark = pytest.mark.slow
-SECONDS = 30_000  # milliseconds that a chart may take to appear
+MILLISECONDS = 30_000  # that a chart may take to appear
 HARMLESS = ("Multiple instances of Three.js", "is deprecated. Please use app-layout", "/data/environment")
 """Of what TensorBoard 2.21 complains about itself, or what it no longer waits for."""
 
@@ -52,7 +52,7 @@ def tensorboard(runs: Path) -> Iterator[str]:
 def opened(browser: Browser, server: str) -> Iterator[Tab]:  # noqa: F811
     context = browser.new_context(viewport={"width": 1500, "height": 1000})
     tab = Tab(context, server)
-    tab.page.set_default_timeout(SECONDS)
+    tab.page.set_default_timeout(MILLISECONDS)
     tab.page.goto(server)
     yield tab
     context.close()
@@ -88,12 +88,12 @@ ALL_SEEN = """texts => {
 def choose(tab: Tab, name: str, *texts: str) -> Page:
     """Open a tab and wait until it shows these texts."""
     tab.page.locator(f".plugin-name[data-plugin-id={name}]").click()
-    tab.page.wait_for_function(ALL_SEEN, arg=list(texts), timeout=SECONDS)
+    tab.page.wait_for_function(ALL_SEEN, arg=list(texts), timeout=MILLISECONDS)
     return tab.page
 
 
 def test_curves(tab: Tab) -> None:
-    choose(tab, "timeseries", "network", "test", "train", "val", "0/tensorboard", "1/tensorboard")
+    choose(tab, "timeseries", "network", "chosen network", "test", "train", "val", "0/tensorboard", "1/tensorboard")
 
 
 def test_losses_accuracies_and_classes_share_charts(tab: Tab) -> None:

@@ -22,6 +22,7 @@ class Histograms(Callback):
             self._draw(trainer, f"weights/{name}", parameter.detach())
 
     def _draw(self, trainer: Trainer, name: str, values: Tensor) -> None:
-        for logger in trainer.loggers:
+        finite = values[values.isfinite()]
+        for logger in trainer.loggers if len(finite) else ():  # of nothing but NaN there is no histogram
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-                logger.experiment.add_histogram(name, values, trainer.global_step)
+                logger.experiment.add_histogram(name, finite, trainer.global_step)

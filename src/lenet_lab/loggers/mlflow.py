@@ -59,13 +59,22 @@ class MLflow(MLFlowLogger):
         client, name = self._mlflow_client, self._experiment_name
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            client.create_experiment(name, self._artifact_location)
+            self._make_experiment()
         elif experiment.lifecycle_stage == "deleted":
             raise UserError(
                 f"logger.mlflow.experiment_name={name} has been deleted there: choose another, or restore it."
             )
         if self._note.exists():
             self._continue(self._note.read_text().strip())
+
+    def _make_experiment(self) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._mlflow_client.create_experiment(self._experiment_name, self._artifact_location)
+        except MlflowException:
+            if self._mlflow_client.get_experiment_by_name(self._experiment_name) is None:
+                raise  # else another run has just made it, on a server, where none has to wait for others
 
     def _continue(self, run_id: str) -> None:
         from mlflow.exceptions import MlflowException

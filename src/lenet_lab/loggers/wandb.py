@@ -29,9 +29,9 @@ class Wandb(WandbLogger):
         begun = sorted(Path(folder, "wandb").glob("*run-*-*"))
         own = {"name": run_name(Path(folder)), "id": begun[0].name.rpartition("-")[2] if begun else None}
         super().__init__(save_dir=folder, offline=offline, settings=SETTINGS | (settings or {}), **{**own, **more})
-        del self._wandb_init["anonymous"]  # W&B warns of it
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it
         if offline:
-            del self._wandb_init["resume"]  # likewise
+            self._wandb_init.pop("resume", None)  # likewise
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

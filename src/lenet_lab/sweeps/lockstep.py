@@ -46,7 +46,7 @@ def _train(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return _one_by_one(configs, reason)
     torch.set_num_threads(first.config["threads"] or threads(first.data, len(members)))
     for member in members:
-        member.start()
+        member.start(len(members))
         if len(members) > 1:
             with member.log():
                 terminal.show(Text(expectation(len(members), first.data.batch_size)))

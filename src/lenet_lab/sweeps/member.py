@@ -72,8 +72,12 @@ class Member:
         self._kept = {each["filename"]: each for each in kept}
         self._random: Tensor
 
-    def start(self) -> None:
-        """Move to the device, say what will run, and go on from the last checkpoint if there is one."""
+    def start(self, members: int = 1) -> None:
+        """Move to the device, say what will run, and go on from the last checkpoint if there is one.
+
+        Args:
+            members: how many there are: all take their time for pictures from the same time.
+        """
         self.classifier.to(self.device)
         self.steps_an_epoch = limited(len(self.data.train_dataloader()), self.trainer.limit_train_batches)
         if self.steps_an_epoch == 0:
@@ -86,12 +90,14 @@ class Member:
         with self.log():
             terminal.show_run("train", self.config, self.data, self.classifier, self.trainer)
             self._continue()
-        note_environment(self.folder, "train", self.device)
-        begin_curves(self.folder / "curves.csv", self.steps)
-        log_hyperparameters(self.trainer.loggers, self.config)
-        for dashboard in self._dashboards:
-            dashboard.open(self.trainer.loggers, self.data, first=True)
-            dashboard.begin(self.classifier)
+            note_environment(self.folder, "train", self.device)
+            begin_curves(self.folder / "curves.csv", self.steps)
+            log_hyperparameters(self.trainer.loggers, self.config)
+            for dashboard in self._dashboards:
+                if dashboard.share < 1:
+                    dashboard.share /= members
+                dashboard.open(self.trainer.loggers, self.data, first=True)
+                dashboard.begin(self.classifier)
 
     def log(self) -> AbstractContextManager[None]:
         """Let `terminal.show` write to the log of this job alone."""
@@ -245,7 +251,10 @@ class Member:
         self.epochs, self.steps, self.seconds = state["epochs"], state["steps"], state["seconds"]
         self.train_loss, self._best = state["train_loss"], state["best"]
         self.loss_sum = state["loss_sum"].to(self.device)
-        self.correct, self.images = state["correct"].to(self.device), state["images"]
+        if "correct" in state:
+            self.correct, self.images = state["correct"].to(self.device), state["images"]
+        else:  # of an earlier version: begin the running figures anew
+            self.loss_sum.zero_()
 
     def conclude(self) -> dict[str, Any]:
         """Measure the chosen checkpoint as `lenet_lab.train` does, and write `metrics.json`."""
