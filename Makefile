@@ -17,8 +17,9 @@ quickstart: $(VENV)/installed ## set up, then train LeNet on handwritten digits:
 
 .PHONY: dashboard
 dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on another: make dashboard RUN=FOLDER
-	@run="$(RUN)"; [ -n "$$run" ] || run=$$(ls -td runs/train/*/ 2>/dev/null | head -n 1); \
+	@run="$(RUN)"; [ -n "$$run" ] || run=$$(ls -t runs/train/*/config.yaml runs/train/*/multirun.yaml 2>/dev/null | head -n 1); \
 	[ -n "$$run" ] || { echo "There is no run below runs/train yet: make quickstart makes one."; exit 2; }; \
+	[ "$$run" != "$${run%.yaml}" ] && run=$$(dirname "$$run"); \
 	[ -d "$$run" ] || { echo "RUN=$$run is no folder: give a run, a sweep, or runs/train for all."; exit 2; }; \
 	echo "$$run"; exec $(BIN)/python -m tensorboard.main --logdir "$$run"
 

@@ -101,11 +101,11 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
 
     events = EventAccumulator(str(tmp_path), size_guidance={TENSORS: 0}).Reload()
     assert sorted(events.Tags()["images"]) == [
-        "network/filters of conv1",
-        "network/outputs of conv1",
-        "network/outputs of conv2",
         "val/confusion",
+        "val/filters of conv1",
         "val/most confident mistakes",
+        "val/outputs of conv1",
+        "val/outputs of conv2",
     ]
     assert all(events.Images(tag)[0].step == 12 for tag in events.Tags()["images"])
     assert b"conv2" in events.Graph().SerializeToString()
@@ -152,7 +152,9 @@ def test_a_network_without_convolutions_has_no_filters(tmp_path: Path) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
         network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
         Pictures(writer, CLASSES, Normalize(0.5, 0.5)).draw("val", result, torch.eye(4).long(), None, network, step=1)
-    assert not [tag for tag in EventAccumulator(str(tmp_path)).Reload().Tags()["images"] if "network" in tag]
+    assert not [
+        tag for tag in EventAccumulator(str(tmp_path)).Reload().Tags()["images"] if "filters" in tag or "outputs" in tag
+    ]
 
 
 def test_normalization_is_undone() -> None:

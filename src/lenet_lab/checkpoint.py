@@ -77,6 +77,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: there is no such file, it is no checkpoint of this program, or it holds more than tensors and
             plain data.
     """
+    if path.is_dir():
+        raise UserError(f"checkpoint={path} is a folder. Give a file in it, such as {path / 'checkpoints/best.ckpt'}.")
     if not path.is_file():
         raise UserError(f"checkpoint={path}: there is no such file. A run writes RUN_FOLDER/checkpoints/best.ckpt.")
     try:

@@ -5,6 +5,7 @@ folder as `config.yaml`. A process started for another device reads that file, s
 whatever the command line was.
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -79,6 +80,7 @@ def run_command(
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
     Command.current = Command(name, complete)
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # on its first start it tells of its cache
     words = sys.argv[1:]
     # Where Hydra would print its own report, a page long, this makes it raise instead.
     with user_errors(), env_override({"HYDRA_FULL_ERROR": "1"}):

@@ -148,9 +148,8 @@ class Pictures:
         if counts is not None:
             self._precision_recall(stage, counts, step)
         if seen.first is not None and network is not None:
-            which = "chosen network" if stage == "test" else "network"
             for name, picture in self._network(network, seen.first):
-                self.writer.add_image(f"{which}/{name}", to_array(picture), step, dataformats="HWC")
+                self.writer.add_image(f"{stage}/{name}", to_array(picture), step, dataformats="HWC")
         self.writer.flush()
 
     def _mistakes(self, seen: Seen) -> "Image | None":

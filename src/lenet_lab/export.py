@@ -133,7 +133,7 @@ def _images(deployed: "Deployed", facts: dict[str, Any]) -> str:
 
 
 def _example(format_: str, file: str, deployed: "Deployed", facts: dict[str, Any]) -> str:
-    """Four lines that run the file, to be copied."""
+    """A few lines that run the file, to be copied."""
     from lenet_lab.deploy.network import INPUT
 
     shape, kind = (1, *deployed.image_shape), str(deployed.dtype).removeprefix("torch.")
@@ -147,7 +147,8 @@ def _example(format_: str, file: str, deployed: "Deployed", facts: dict[str, Any
         )
     return (
         "import torch\n"
-        f"network = torch.export.load({file!r}).module()\n"
+        'about = {"classes.json": "", "about.json": ""}  # filled by the next line\n'
+        f"network = torch.export.load({file!r}, extra_files=about).module()\n"
         f"images = torch.zeros({shape}, dtype=torch.{kind})  {yours}\n"
         'probabilities = network(images)["probabilities"]'
     )

@@ -1,14 +1,17 @@
 """Images with captions, as one picture."""
 
+import functools
+import importlib.util
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 GAP = 8  # pixels around each image
-FONT_SIZE = 13
+FONT_SIZE = 12
 BLACK, GREEN, RED = "#202124", "#137333", "#c5221f"
 
 
@@ -31,7 +34,7 @@ def grid(
     Returns:
         An RGB picture; of one white cell if there are no images.
     """
-    font = ImageFont.load_default(FONT_SIZE)
+    font = _font()
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
     width, height = side + GAP, side + GAP + round(lines * FONT_SIZE * 1.3)
     columns = max(min(columns, len(images)), 1)
@@ -46,6 +49,15 @@ def grid(
         text = "\n".join(_cut(line, font, side) for line in caption.split("\n"))
         draw.multiline_text((left, top + side + 2), text, colours[number] if colours else BLACK, font, spacing=1)
     return picture
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Matplotlib's own, which has the letters of most European scripts; Pillow's has English ones only."""
+    matplotlib = importlib.util.find_spec("matplotlib")
+    if matplotlib is None or matplotlib.origin is None:
+        return ImageFont.load_default(FONT_SIZE)
+    return ImageFont.truetype(Path(matplotlib.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf", FONT_SIZE)
 
 
 def _enlarged(pixels: npt.NDArray[np.uint8], side: int) -> Image.Image:

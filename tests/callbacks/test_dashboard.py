@@ -21,7 +21,7 @@ def steps(result: Result, tag: str) -> list[int]:
 def test_pictures_take_their_share_of_the_time(digits_run: Result) -> None:
     """The quick start is over in seconds: the test has its pictures, but not each of the 30 validations."""
     tags = events(digits_run).Tags()["images"]
-    assert {"test/confusion", "test/most confident mistakes", "chosen network/filters of conv1"} <= set(tags)
+    assert {"test/confusion", "test/most confident mistakes", "test/filters of conv1"} <= set(tags)
     assert len(steps(digits_run, "val/confusion")) < 4 if "val/confusion" in tags else True
     assert steps(digits_run, "test/confusion") == [1230]
 
@@ -47,8 +47,8 @@ def every_epoch(tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 def test_each_validation_has_pictures_when_asked(every_epoch: Result) -> None:
     assert steps(every_epoch, "val/confusion") == [22, 44]
-    assert steps(every_epoch, "network/outputs of conv2") == [22, 44]
-    assert steps(every_epoch, "chosen network/outputs of conv2") == [44]
+    assert steps(every_epoch, "val/outputs of conv2") == [22, 44]
+    assert steps(every_epoch, "test/outputs of conv2") == [44]
 
 
 def test_histograms_of_weights_and_gradients_when_asked(every_epoch: Result, digits_run: Result) -> None:

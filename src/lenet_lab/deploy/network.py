@@ -105,7 +105,7 @@ def about(trained: TrainedNetwork, deployed: Deployed, checkpoint: str, version:
         "image_shape": list(deployed.image_shape),
         "colours": "RGB" if trained.format.channels == 3 else "grey",
         "pixel_range": [0, deployed.largest],
-        "resize": trained.format.resize,
+        "resize": f"{trained.format.resize}, bilinear",
         "checkpoint": checkpoint,
         "lenet_lab": version,
     }

@@ -171,7 +171,7 @@ def _facts(
         ("test/accuracy", percent(metrics["test/accuracy"]), measured("test")),
         ("val/accuracy", percent(metrics["val/accuracy"]), f"{measured('val')}; {of}{after}"),
         (
-            "training steps",
+            "training",
             duration(metrics["train/seconds"]),
             f"{metrics['train/steps']:,} steps, without validation and test",
         ),

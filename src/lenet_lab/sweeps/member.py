@@ -67,6 +67,7 @@ class Member:
         self.loss_sum = torch.zeros((), device=self.device)  # since then, as the next two
         self.correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self.images = 0
+        self._rate = math.nan  # of the last step
         self._best = math.nan
         kept = [each for each in config["callbacks"].values() if each is not None and "filename" in each]
         self._kept = {each["filename"]: each for each in kept}
@@ -134,6 +135,7 @@ class Member:
 
     def step(self) -> None:
         """Move the weights by the gradients that they have."""
+        self._rate = float(self.optimizer.param_groups[0]["lr"])
         self.optimizer.step()
         self.steps += 1
         if self.scheduler is not None:
@@ -154,7 +156,7 @@ class Member:
             {
                 "train/loss": loss,
                 "train/accuracy": accuracy,
-                "train/learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+                "train/learning_rate": self._rate,
                 "train/images_per_second": images_per_second,
             }
         )
