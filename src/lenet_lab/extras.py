@@ -24,13 +24,20 @@ def need(package: str, extra: str, what: str) -> None:
     Raises:
         UserError: it is not installed.
     """
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:  # a folder of that name, such as W&B leaves, is no package
+    if _is_missing(package):
         raise UserError(f"{what} needs the package {package}: pip install -e '.[{extra}]'")
 
 
 def need_all(nodes: Mapping[str, Mapping[str, Any] | None], key: str) -> None:
-    """Do so for each part of a group of the configuration that is listed in `OF_TARGETS`."""
-    for name, node in nodes.items():
-        if node is not None and node["_target_"] in OF_TARGETS:
-            need(*OF_TARGETS[node["_target_"]], f"{key}.{name}")
+    """Do so for the parts of a group of the configuration that are listed in `OF_TARGETS`, all at once."""
+    needs = {f"{key}.{name}": OF_TARGETS.get(node["_target_"]) for name, node in nodes.items() if node is not None}
+    missing = {what: needed for what, needed in needs.items() if needed and _is_missing(needed[0])}
+    if missing:
+        reasons = ", ".join(f"{what} needs the package {package}" for what, (package, _) in missing.items())
+        extras = ",".join(sorted({extra for _, extra in missing.values()}))
+        raise UserError(f"{reasons}: pip install -e '.[{extras}]'")
+
+
+def _is_missing(package: str) -> bool:
+    found = importlib.util.find_spec(package)
+    return found is None or found.origin is None  # a folder of that name, such as W&B leaves, is no package
