@@ -65,3 +65,10 @@ class Tab:
             assert colours is not None
             assert len(colours) > 16
             return float(ImageStat.Stat(image.convert("L")).median[0])
+
+
+def rows_of(tab: Tab, table: str) -> list[list[str]]:
+    """Give what the cells of a table's body show; `table` is a CSS selector."""
+    rows = tab.page.locator(f"{table} tbody tr")
+    found: list[list[str]] = rows.evaluate_all("rows => rows.map(row => Array.from(row.cells, cell => cell.innerText))")
+    return found

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassPrecisionRecallCurve
 
 from lenet_lab.data.normalize import Normalize
+from lenet_lab.explain import one_line
 from lenet_lab.pictures import grid
 
 if TYPE_CHECKING:
@@ -124,8 +125,7 @@ class Pictures:
             try:
                 self.writer.add_graph(network, image.to(weights.dtype))
             except Exception as error:  # whatever a network of the user's own can raise when it is traced
-                reason = next(iter(str(error).splitlines()), "")
-                log.warning("TensorBoard cannot show this network's graph (%s: %s).", type(error).__name__, reason)
+                log.warning("TensorBoard cannot show this network's graph (%s).", one_line(error))
 
     def draw(
         self, stage: str, seen: Seen, confusion: Tensor, counts: Tensor | None, network: nn.Module | None, step: int
@@ -144,12 +144,12 @@ class Pictures:
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a name in a script that the font lacks
             self.writer.add_figure(f"{stage}/confusion", confusion_figure(confusion, self.classes), step)
         if pictures := self._mistakes(seen):
-            self.writer.add_image(f"{stage}/most confident mistakes", to_array(pictures), step, dataformats="HWC")
+            self.writer.add_image(f"{stage}/most confident mistakes", np.asarray(pictures), step, dataformats="HWC")
         if counts is not None:
             self._precision_recall(stage, counts, step)
         if seen.first is not None and network is not None:
             for name, picture in self._network(network, seen.first):
-                self.writer.add_image(f"{stage}/{name}", to_array(picture), step, dataformats="HWC")
+                self.writer.add_image(f"{stage}/{name}", np.asarray(picture), step, dataformats="HWC")
         self.writer.flush()
 
     def _mistakes(self, seen: Seen) -> "Image | None":
@@ -164,9 +164,8 @@ class Pictures:
         return grid([*images], captions)
 
     def _precision_recall(self, stage: str, counts: Tensor, step: int) -> None:
-        for name, each in zip(
-            self.classes, counts.unbind(1), strict=True
-        ):  # (thresholds, label is it, prediction is it)
+        for name, each in zip(self.classes, counts.unbind(1), strict=True):
+            # (thresholds, label is it, prediction is it)
             negative, positive = each.unbind(1)  # (thresholds, prediction is it)
             false, true = negative[:, 1], positive[:, 1]
             self.writer.add_pr_curve_raw(
@@ -232,11 +231,6 @@ def to_bytes(maps: Tensor) -> npt.NDArray[np.uint8]:
     low, high = flat.amin(1)[:, None], flat.amax(1)[:, None]
     scaled = (flat - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny) * 255
     return scaled.reshape(maps.shape).round().to("cpu", torch.uint8).numpy()
-
-
-def to_array(picture: "Image") -> npt.NDArray[np.uint8]:
-    """Give uint8 (H, W, 3)."""
-    return np.asarray(picture)
 
 
 def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> "Figure":

@@ -22,7 +22,7 @@ from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.models.lenet import LeNet
 from lenet_lab.report.page import MOST_CLASSES, to_html
-from tests.browser import DESKTOP, PHONE, Tab, browser  # noqa: F401 - a fixture
+from tests.browser import DESKTOP, PHONE, Tab, browser, rows_of  # noqa: F401 - a fixture
 from tests.conftest import Result
 
 HOSTILE = (
@@ -94,12 +94,6 @@ def tab(browser: Browser) -> Iterator[Tab]:  # noqa: F811 - that fixture
     context = browser.new_context(viewport=DESKTOP, offline=True)
     yield Tab(context)
     context.close()
-
-
-def rows_of(tab: Tab, table: str) -> list[list[str]]:
-    rows = tab.page.locator(f"{table} tbody tr")
-    found: list[list[str]] = rows.evaluate_all("rows => rows.map(row => Array.from(row.cells, cell => cell.innerText))")
-    return found
 
 
 def fits(tab: Tab) -> bool:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from lenet_lab.sweeps.job import lock
 from lenet_lab.sweeps.report import report
-from tests.browser import DESKTOP, PHONE, Tab, browser  # noqa: F401 - a fixture
+from tests.browser import DESKTOP, PHONE, Tab, browser, rows_of  # noqa: F401 - a fixture
 from tests.sweeps.sweep_folders import results, sgd, write_grid, write_job
 
 HOSTILE = (
@@ -148,14 +148,6 @@ def tab(browser: Browser) -> Iterator[Tab]:  # noqa: F811 - that fixture
     context.close()
 
 
-def rows_of(tab: Tab, table: str) -> list[list[str]]:
-    rows = f"document.querySelectorAll('#{table} tbody tr')"
-    found: list[list[str]] = tab.page.evaluate(
-        f"Array.from({rows}, row => Array.from(row.cells, cell => cell.innerText))"
-    )
-    return found
-
-
 def test_the_page_shows_all_by_day_at_night_and_on_a_phone(tab: Tab, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     write_grid(sweep, 48, epochs=5)
@@ -165,8 +157,8 @@ def test_the_page_shows_all_by_day_at_night_and_on_a_phone(tab: Tab, tmp_path: P
     assert page.title() == "sweep · sweep"
     assert page.locator("#state").inner_text() == "stopped, 4 of 48 jobs not done"
     assert "model=small optimizer.lr=0.0171" in page.locator("#best").inner_text()
-    assert len(rows_of(tab, "groups")) == 16
-    assert [row[:2] for row in rows_of(tab, "jobs")[:5]] == [[str(n), "failed"] for n in (9, 19, 29, 39)] + [
+    assert len(rows_of(tab, "#groups")) == 16
+    assert [row[:2] for row in rows_of(tab, "#jobs")[:5]] == [[str(n), "failed"] for n in (9, 19, 29, 39)] + [
         ["0", "done"]
     ]
     assert page.locator("#importance .bar").count() == 2
@@ -198,7 +190,7 @@ def test_a_click_on_a_column_sorts_by_its_numbers(tab: Tab, tmp_path: Path) -> N
     for name, orders in {"optimizer.lr": ["021", "120"], "val/accuracy": ["210", "120"]}.items():
         for order in orders:
             column.get_by_text(name, exact=True).click()
-            assert "".join(row[0] for row in rows_of(tab, "jobs")) == order
+            assert "".join(row[0] for row in rows_of(tab, "#jobs")) == order
 
 
 def test_no_word_of_a_job_becomes_part_of_the_page(tab: Tab, tmp_path: Path) -> None:
@@ -225,7 +217,7 @@ def test_no_word_of_a_job_becomes_part_of_the_page(tab: Tab, tmp_path: Path) -> 
     assert "</script><script>" in label
     assert page.title() == "a<b>&amp; c · sweep"
     assert page.locator("main img, main i:not(.chip i, .bar i), main b, main script").count() == 0
-    assert rows_of(tab, "jobs")[3][-1] == HOSTILE
+    assert rows_of(tab, "#jobs")[3][-1] == HOSTILE
     href = page.locator("#jobs a").first.evaluate("link => link.href")
     assert href == (sweep / "x0<i>#?%41").as_uri() + "/"
     assert tab.complaints == []
