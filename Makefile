@@ -31,6 +31,10 @@ test: $(VENV)/installed-dev ## run all tests
 test-fast: $(VENV)/installed-dev ## run the tests that take less than ten seconds each
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
 
+.PHONY: bench
+bench: $(VENV)/installed ## time this beside what one would use instead, under 10 minutes; images: make bench DATA=DIR
+	@$(BIN)/python scripts/bench $(if $(DATA),--data "$(DATA)")
+
 # begin: template
 # The second project takes the first one's environment, at the same path, instead of minutes to install another.
 .PHONY: check-new-project

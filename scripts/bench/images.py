@@ -1,0 +1,128 @@
+"""CIFAR-10 as image files, which every contender can read: the user's own, the official archive, or a stand-in."""
+
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+VARIABLE = "LENET_LAB_CIFAR10_IMAGES"
+SPLITS = {"train": 50_000, "test": 10_000}
+
+
+class NoImagesError(Exception):
+    """The folder that was named is none of images; the text says what to give instead."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """A folder with train/<class>/* and test/<class>/*; `real` is whether they are CIFAR-10."""
+
+    folder: Path
+    about: str
+    real: bool
+
+
+def find(given: Path | None, place: Path) -> Images:
+    """Give the images to measure with.
+
+    Args:
+        given: what the user named; else `VARIABLE`, then CIFAR-10 as `data=cifar10` finds or downloads it, then digits.
+        place: where files that are made here are kept for the next time.
+
+    Raises:
+        NoImagesError: the folder that was named does not hold ten classes of images to train and to test on.
+    """
+    named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
+    if named is not None:
+        return _named(named.absolute(), "DATA" if given else VARIABLE)
+    return _official(place) or _digits(place)
+
+
+def _named(folder: Path, said: str) -> Images:
+    counts = {}
+    for split in SPLITS:
+        classes = [entry for entry in folder.joinpath(split).glob("*") if entry.is_dir()]
+        if len(classes) != 10:
+            cure = "Give one with train/<class>/* and test/<class>/*, ten classes of 32x32 images."
+            raise NoImagesError(f"{said}={folder}: {split}/ has {len(classes)} class folders instead of 10.\n{cure}")
+        counts[split] = sum(sum(1 for _ in entry.iterdir()) for entry in classes)
+    kinds = {file.suffix.lower() for entry in classes for file in list(entry.iterdir())[:3]}
+    jpeg = " JPEG," if kinds <= {".jpg", ".jpeg"} else ""
+    about = f"images of {folder},{jpeg} {counts['train']:,} to train on and {counts['test']:,} to test on"
+    return Images(folder, about, real=counts == SPLITS)
+
+
+def _official(place: Path) -> Images | None:
+    """Write the official images as PNG files, once; None where they are neither here nor to be had."""
+    folder = place / "cifar10"
+    about = "CIFAR-10 as PNG files, 50,000 to train on and 10,000 to test on"
+    if not folder.is_dir():
+        from hydra.utils import instantiate
+
+        from lenet_lab.compose import compose
+        from lenet_lab.errors import UserError
+
+        data = compose("data=cifar10")["data"]
+        keys = ("_target_", "root", "cache", "mirrors", "md5")
+        print("images: CIFAR-10, downloaded (170 MB) where it is not on this machine")
+        try:
+            splits = instantiate({key: data[key] for key in keys}).load()
+        except UserError as error:
+            print(f"images: {str(error).splitlines()[0]}")
+            return None
+        part = _empty(place / "cifar10.part")
+        for split, found in zip(SPLITS, splits, strict=True):
+            _write(np.asarray(found.images), np.asarray(found.labels), found.classes, part / split)
+        part.rename(folder)
+    return Images(folder, about, real=True)
+
+
+def _digits(place: Path) -> Images:
+    """As many files as CIFAR-10 has, of the digits in colour, each of them many times."""
+    folder = place / "digits"
+    about = "NOT CIFAR-10 but as many digits of the same size, repeated: speeds are right, accuracies mean nothing"
+    if not folder.is_dir():
+        from lenet_lab.data.digits import Digits
+
+        part = _empty(place / "digits.part")
+        for (split, count), found in zip(SPLITS.items(), Digits().load(), strict=True):
+            pixels = np.repeat(np.asarray(found.images), 3, axis=1)
+            _write(pixels, np.asarray(found.labels), found.classes, part / split)
+            _repeat(part / split, count)
+        part.rename(folder)
+    return Images(folder, about, real=False)
+
+
+def _repeat(split: Path, count: int) -> None:
+    """Copy the files of each class until there are `count` in all, a tenth of them of each class."""
+    for entry in sorted(split.iterdir()):
+        files = sorted(entry.iterdir())
+        for number in range(len(files), count // 10):
+            shutil.copyfile(files[number % len(files)], entry / f"{number:05d}.png")
+        for file in files[count // 10 :]:
+            file.unlink()
+
+
+def _empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _write(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], classes: tuple[str, ...], split: Path) -> None:
+    """PNG files of images (N, 3, H, W), a process a class."""
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        rows = [images[labels == label] for label in range(len(classes))]
+        list(pool.map(_write_class, rows, [split / name for name in classes]))
+
+
+def _write_class(images: npt.NDArray[np.uint8], folder: Path) -> None:
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images):
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{number:05d}.png", compress_level=1)
