@@ -30,7 +30,7 @@ import chart
 import isolate
 import machine
 import table
-from images import Images, NoImagesError, find
+from images import Images, NoImagesError, decode, find
 from rich.console import Console
 from rich.text import Text
 from section import MeasurementError, Section, Setup
@@ -85,8 +85,7 @@ def measure_all(names: list[str], images: Images, full: bool, out: Path, console
         What benchmarks.json holds; `interrupted` tells whether Ctrl-C ended it.
     """
     facts = machine.describe()
-    for line in (*table.about_machine(facts), images.about):
-        console.print(Text(line), soft_wrap=False)
+    console.print(Text(images.about))
     if facts["load_average_before"] > 0.5:
         console.print(Text("warning: other programs are running, which shifts even the ratios", style="yellow"))
     results: dict[str, Any] = {"form": "full" if full else "quick", "data": images.about, "machine": facts}
@@ -152,11 +151,14 @@ def sections_of(results: dict[str, Any]) -> dict[str, Section]:
     }
 
 
+def about(results: dict[str, Any]) -> list[str]:
+    """What the figures are of, a line each."""
+    return [*table.about_machine(results["machine"]), results["data"], f"{results['form']} form"]
+
+
 def write(results: dict[str, Any], out: Path) -> None:
     """Write benchmarks.json and benchmarks.md, whole."""
-    lines = ["# Benchmarks", ""]
-    about = [*table.about_machine(results["machine"]), results["data"], f"{results['form']} form"]
-    lines += [f"- {line}" for line in about]
+    lines = ["# Benchmarks", "", *(f"- {line}" for line in about(results))]
     for name, section in sections_of(results).items():
         lines += ["", table.markdown(section).rstrip()]
         if section.chart:
@@ -180,11 +182,15 @@ def main() -> None:
         images = find(options.data, PLACE / "images")
     except NoImagesError as error:
         fail(str(error))
+    decode(images)
     out = options.out or PLACE / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True)
     there = [name for name in SECTIONS if Path(__file__).with_name(f"{name}.py").exists()]
     names = [name for name in there if name in (options.sections or SECTIONS)]
     results = measure_all(names, images, options.full, out.absolute(), console)
+    console.print()
+    for line in about(results):
+        console.print(Text(line))
     console.print()
     for section in sections_of(results).values():
         console.print(table.for_terminal(section))

@@ -42,6 +42,16 @@ def find(given: Path | None, place: Path) -> Images:
     return _official(place) or _digits(place)
 
 
+def decode(images: Images) -> None:
+    """Decode them into the cache of `lenet_lab`, so that no section pays for it."""
+    from command import on_images
+
+    from lenet_lab.build import build_data
+    from lenet_lab.compose import compose
+
+    build_data(compose(*on_images(images.folder))).prepare_data()
+
+
 def _named(folder: Path, said: str) -> Images:
     counts = {}
     for split in SPLITS:
@@ -61,16 +71,13 @@ def _official(place: Path) -> Images | None:
     folder = place / "cifar10"
     about = "CIFAR-10 as PNG files, 50,000 to train on and 10,000 to test on"
     if not folder.is_dir():
-        from hydra.utils import instantiate
-
+        from lenet_lab.build import build_data
         from lenet_lab.compose import compose
         from lenet_lab.errors import UserError
 
-        data = compose("data=cifar10")["data"]
-        keys = ("_target_", "root", "cache", "mirrors", "md5")
-        print("images: CIFAR-10, downloaded (170 MB) where it is not on this machine")
+        print("images: CIFAR-10 as data=cifar10 finds it, or downloads it: 170 MB")
         try:
-            splits = instantiate({key: data[key] for key in keys}).load()
+            splits = build_data(compose("data=cifar10")).source.load()
         except UserError as error:
             print(f"images: {str(error).splitlines()[0]}")
             return None

@@ -11,7 +11,7 @@ SPEEDUP: dict[int, dict[int, float]] = {
     32: {4: 1.1, 16: 1.2},
     128: {4: 0.9, 16: 0.8},
 }
-"""Images in a batch: networks: how many times as fast as one after another, by `scripts/benchmark_together.py`.
+"""Images in a batch: networks: how many times as fast as one after another, by `scripts/bench/together.py`.
 
 LeNet on a JPEG re-encoding of CIFAR-10, one run each on 2 cores of an Intel Xeon that had nothing else to do (PyTorch
 2.14.1), threads as the program chooses them: together 2, but 1 for 4 networks at batch 4; one after another 1 at batch

@@ -1,0 +1,94 @@
+"""What an exported network gains: latency of LeNet (62,006 parameters) at batch 1 and 256, three ways to run it.
+
+* pytorch: the network and its normalization, eager, in `torch.inference_mode()`
+* torch.export: the .pt2 file, loaded again, in `torch.inference_mode()`
+* onnxruntime: the .onnx file, on its CPU provider; left out where it is not installed
+
+Each takes uint8 images (N, 3, 32, 32) and gives logits and probabilities; the weights are random, which is no matter
+for the time. All have the same number of threads. A repetition counts its median call; the first calls are not timed.
+Before all, their logits are compared.
+"""
+
+import statistics
+import sys
+import time
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from alternate import alternate
+from section import MeasurementError, Section, Setup
+from table import median_and_range
+
+from lenet_lab.data.decode import ImageFormat
+from lenet_lab.data.normalize import Normalize
+from lenet_lab.deploy.files import Run, run_onnx, run_torch, write_onnx, write_torch
+from lenet_lab.deploy.network import Deployed, about, trace
+from lenet_lab.deploy.parity import compare, sample
+from lenet_lab.export import NEWEST_OPSET
+from lenet_lab.from_checkpoint import TrainedNetwork
+from lenet_lab.models.lenet import LeNet
+
+SHAPE = (3, 32, 32)
+BATCHES = (1, 256)
+REPETITIONS = 5
+SECONDS = {False: 0.2, True: 1.0}  # of each measurement, in the quick form and the full one
+
+
+def contenders(folder: Path) -> dict[str, Run]:
+    """Make the files, and open them."""
+    network = LeNet(3, (32, 32), 10)
+    trained = TrainedNetwork(network.eval(), Normalize(0.5, 0.5), tuple("0123456789"), ImageFormat(*SHAPE, "stretch"))
+    deployed = Deployed(trained, "uint8")
+    program, facts = trace(deployed), about(trained, deployed, "", "")
+    write_torch(program, facts, folder / "model.pt2")
+    runs: dict[str, Run] = {"pytorch": deployed, "torch.export": run_torch(folder / "model.pt2")}
+    if find_spec("onnxruntime") and find_spec("onnxscript"):
+        write_onnx(program, facts, NEWEST_OPSET, folder / "model.onnx")
+        runs["onnxruntime"] = run_onnx(folder / "model.onnx", torch.get_num_threads())
+    else:
+        print("onnxruntime is left out: pip install -e '.[export]'", file=sys.stderr)
+    for name, run in runs.items():
+        if not compare(trained, deployed, run).holds:
+            raise MeasurementError(f"{name} gives other logits than PyTorch")
+    return runs
+
+
+@torch.inference_mode()
+def milliseconds(run: Run, batch: int, seconds: float) -> float:
+    """The median call, of as many as `seconds` allow."""
+    images = sample(batch, SHAPE)
+    warm = time.perf_counter() + seconds / 5
+    while time.perf_counter() < warm:
+        run(images)
+    times = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        run(images)
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def measure(setup: Setup) -> Section:
+    """Measure all, in turns."""
+    runs = contenders(setup.scratch)
+    rows, raw = [], {}
+    for batch in BATCHES:
+        calls = {name: partial(milliseconds, run, batch, SECONDS[setup.full]) for name, run in runs.items()}
+        found = alternate(calls, REPETITIONS)
+        pytorch = statistics.median(found["pytorch"])
+        for name, times in found.items():
+            median = statistics.median(times)
+            rows.append([name, batch, *median_and_range(times), 1000 * batch / median, pytorch / median])
+        raw[f"batch {batch}"] = found
+    return Section(
+        "An exported network",
+        f"A call of LeNet on the CPU, {torch.get_num_threads()} threads each; the last column: times as fast as eager "
+        "PyTorch.",
+        ["run by", "batch", "ms a call", "min–max", "images a second", "times as fast"],
+        rows,
+        [],
+        {"milliseconds_a_call": raw},
+    )
