@@ -42,12 +42,16 @@ SECTIONS = {  # in the order of the table; seconds that each may take in the qui
     "batch_path": 25,
     "epoch": 60,
     "recipes": 90,
-    "scaling": 90,
-    "sweep": 50,
-    "together": 30,
-    "dashboard": 30,
+    "scaling_data": 25,
+    "scaling_batch": 25,
+    "scaling_devices": 40,
+    "scaling_jobs": 40,
+    "sweep": 40,
+    "together": 25,
     "export": 10,
+    "dashboard": 60,
 }
+ONLY_FULL = {"dashboard"}  # in the quick form by name only: what it measures takes whole runs
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLACE = REPOSITORY / "build" / "bench"
 
@@ -186,7 +190,8 @@ def main() -> None:
     out = options.out or PLACE / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True)
     there = [name for name in SECTIONS if Path(__file__).with_name(f"{name}.py").exists()]
-    names = [name for name in there if name in (options.sections or SECTIONS)]
+    wanted = options.sections or (SECTIONS if options.full else SECTIONS.keys() - ONLY_FULL)
+    names = [name for name in there if name in wanted]
     results = measure_all(names, images, options.full, out.absolute(), console)
     console.print()
     for line in about(results):

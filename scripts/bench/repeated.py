@@ -1,0 +1,45 @@
+"""More images than there are: a data set that is its own first one several times over."""
+
+from pathlib import Path
+
+import numpy as np
+from command import on_images
+
+from lenet_lab.build import build_data
+from lenet_lab.compose import compose
+from lenet_lab.data.image_set import ImageSet
+from lenet_lab.data.store import StoreWriter, open_store
+
+
+class Repeated:
+    """The train images of a folder `times` times, as rows of a store of their own; test images as they are.
+
+    What is measured is training on decoded images, so their rows are repeated, not the files: decoding is done once,
+    whatever is trained afterwards.
+
+    Args:
+        root: folder with train/<class>/* and test/<class>/*.
+        cache: folder for the store.
+        stored: times that the store holds them, the same for all sizes: smaller ones take its first rows.
+        times: at most `stored`.
+    """
+
+    def __init__(self, root: str, cache: str, stored: int, times: int) -> None:
+        self.root = Path(root)
+        self.cache = Path(cache)
+        self.stored = stored
+        self.times = times
+
+    def load(self) -> tuple[ImageSet, ImageSet]:
+        """Give the train and the test images."""
+        train, test = build_data(compose(*on_images(self.root))).source.load()
+
+        def make(store: StoreWriter) -> None:
+            target = np.load(store.create(self.stored * len(train), train.image_shape), mmap_mode="r+")
+            for start in range(0, len(target), len(train)):
+                target[start : start + len(train)] = train.images
+            store.finish(np.tile(train.labels, self.stored), train.classes)
+
+        whole = open_store(self.cache, f"repeated-{self.stored}", make)
+        rows = self.times * len(train)
+        return ImageSet(whole.images[:rows], whole.labels[:rows], whole.classes), test

@@ -1,0 +1,60 @@
+"""How long an epoch takes on several devices, one process each, at the same number of images in a step.
+
+Without a GPU a process on a core stands for a device: one thread each, so that two of them are compared with one of
+them. One process with as many threads as there are cores shows the other way to use the same cores. The time is that of
+training steps, gradients' all-reduce included, and not that of starting processes. In the quick form a run is a part of
+an epoch.
+"""
+
+import statistics
+from functools import partial
+
+import torch
+from alternate import alternate
+from scaling import IMAGES, seconds_an_image, seconds_an_image_on, steps_for
+from section import Chart, Section, Setup
+from table import median_and_range
+
+IMAGES_A_STEP = (32, 256, 2048)  # of all devices together
+REPETITIONS = 3
+THREADS = "1 process, 2 threads"
+TRAINED = 47_500  # images of CIFAR-10 that are not validated on
+
+
+def measure(setup: Setup) -> Section:
+    """Measure all cases in turn."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    seconds_an_image(512, 10, setup=setup)  # the first run in a process also pays for what is made once
+    rows, lines, raw = [], {}, {}
+    sizes = IMAGES_A_STEP if setup.full else IMAGES_A_STEP[::2]
+    for images in sizes:
+        steps = steps_for(images, TRAINED, setup.full)
+        calls = {
+            label: partial(seconds_an_image_on, count, images // count, steps, *words, setup=setup)
+            for label, count, words in ways(gpus)
+        }
+        found = alternate(calls, REPETITIONS, float("inf") if setup.full else setup.seconds / len(sizes))
+        first = statistics.median(next(iter(found.values())))
+        for (label, count, _), times in zip(ways(gpus), found.values(), strict=True):
+            median = statistics.median(times)
+            rows.append([images, label, *median_and_range([time * IMAGES for time in times]), first / median])
+            if label != THREADS:
+                lines.setdefault(f"{images:,} images a step", []).append((float(count), median * IMAGES))
+        raw[f"{images} images a step"] = found
+    return Section(
+        "Scaling: devices",
+        f"An epoch of {IMAGES:,} images" + ("." if gpus else "; a process with one thread stands for a device."),
+        ["images a step", "devices", "s an epoch", "min–max", "times as fast"],
+        rows,
+        [],
+        {"seconds_an_image": raw},
+        Chart("devices", "seconds an epoch", lines),
+    )
+
+
+def ways(gpus: int) -> list[tuple[str, int, tuple[str, ...]]]:
+    """Name, number of devices, and settings of what is compared; the first is one device."""
+    if gpus:
+        return [(f"{count} GPU{'s' * (count > 1)}", count, ()) for count in (1, 2, 4, 8) if count <= gpus]
+    one, two = (("trainer.accelerator=cpu", f"threads={threads}") for threads in (1, 2))
+    return [("1 process", 1, one), ("2 processes", 2, one), (THREADS, 1, two)]
