@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.forked import Forks
 from tests.real_images import real_images  # noqa: F401 - a fixture
 
 SMALL = ["data=digits", "data.batch_size=32", "optimizer.lr=0.05", "trainer.max_epochs=1"]
@@ -34,6 +35,7 @@ class Result:
 
 
 Command = Callable[..., Result]
+FORKS = Forks()
 
 
 def environment_in(where: Path) -> dict[str, str]:
@@ -47,15 +49,18 @@ def run_command(where: Path, module: str, *overrides: str, options: tuple[str, .
     chosen = [word.split("=", 1)[1] for word in overrides if word.startswith("hydra.run.dir=")]
     folder = where / (chosen[0] if chosen else "run")
     given = list(overrides) if chosen else [*overrides, f"hydra.run.dir={folder}"]
-    done = subprocess.run(
-        [sys.executable, *options, "-m", f"lenet_lab.{module}", *given],
-        cwd=where,
-        env=environment_in(where) | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+    if options or environment or not hasattr(os, "fork"):
+        done = subprocess.run(
+            [sys.executable, *options, "-m", f"lenet_lab.{module}", *given],
+            cwd=where,
+            env=environment_in(where) | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+    else:
+        done = FORKS.run(f"lenet_lab.{module}", given, where, environment_in(where), timeout=280)
     return Result(done.returncode, done.stdout, done.stderr, folder)
 
 
