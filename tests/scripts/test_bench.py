@@ -1,0 +1,204 @@
+"""`python scripts/bench`: what becomes of what sections measure. How long anything takes is no matter here."""
+
+import ast
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.conftest import environment_in, write_images
+
+BENCH = Path(__file__).parents[2] / "scripts" / "bench"
+
+GOOD = """
+import sys
+from alternate import alternate
+from section import Aim, Chart, Section
+from table import median_and_range
+
+def measure(setup):
+    values = iter([1.5, 300.0, 0.0123, 2.0, 4.0, 8.0])
+    found = alternate({"usual | code": lambda: next(values), "ours": lambda: next(values)}, 3)
+    assert not setup.full and setup.real is False and not list(setup.scratch.iterdir())
+    rows = [[name, *median_and_range(times), 62006, None] for name, times in found.items()]
+    aims = [Aim("ours / usual <= 1.1", 1.2, False), Aim("on a GPU", None, None), Aim("ours <= 5", 4.0, True)]
+    lines = {"ours": [(1.0, 2.0), (4.0, 1.0)], "usual": [(1.0, 3.0), (4.0, 3.0)]}
+    about = "Words that say what is compared, and they go on for longer than a terminal of 80 columns is wide."
+    return Section("A title", about, ["code", "ms", "min–max", "parameters", "nothing"], rows, aims, found,
+                   Chart("batch", "ms a step", lines, log=True))
+"""
+BAD = """
+def measure(setup):
+    print("on the way")
+    raise ValueError("no such thing")
+"""
+ENDLESS = """
+import subprocess, sys, time
+def measure(setup):
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)", str(setup.data)])
+    print("at it", flush=True)
+    time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A copy of the benchmarks with sections of the test's own, and ten classes of images."""
+    shutil.copytree(BENCH, tmp_path / "scripts" / "bench", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in {"startup": GOOD, "memory": BAD, "step": ENDLESS}.items():
+        (tmp_path / "scripts" / "bench" / f"{name}.py").write_text(text)
+    for label in range(10):
+        for split in ("train", "test"):
+            write_images(tmp_path / "images" / split / f"class {label}", 2, 0)
+    return tmp_path
+
+
+def command(place: Path, *words: str) -> list[str]:
+    return [sys.executable, str(place / "scripts" / "bench"), *words, "--data", str(place / "images")]
+
+
+def bench(place: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    env = environment_in(place) | {"COLUMNS": "80"} | variables
+    return subprocess.run(command(place, *words), cwd=place, env=env, capture_output=True, text=True, timeout=100)
+
+
+def test_a_section_that_fails_keeps_no_other_from_its_table(place: Path) -> None:
+    done = bench(place, "memory", "startup")
+    assert done.returncode == 1, done.stderr
+    (results,) = (place / "build" / "bench").glob("2*")
+    assert done.stdout.endswith(f"results  {results.relative_to(place)}\n")
+    assert "1 of 2 aims met" in done.stdout
+    assert "FAILED" in done.stdout
+    assert "no such thing" in done.stdout
+    assert "ours / usual <= 1.1: MISSED (1.20)" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert (results / "memory.log").read_text().startswith("on the way\n")
+    written = (results / "benchmarks.md").read_text()
+    assert "| usual \\| code | 2.00 | 1.50–4.00 | 62,006 |  |" in written
+    assert "| ours | 8.00 | 0.0123–300 | 62,006 |  |" in written
+    assert "- on a GPU: not measured\n- ours <= 5: met (4.00)\n" in written
+    assert "![A title](startup.svg)" in written
+    assert "ms a step" in (results / "startup.svg").read_text()
+    found = json.loads((results / "benchmarks.json").read_text())
+    assert found["sections"]["startup"]["raw"] == {"usual | code": [1.5, 2.0, 4.0], "ours": [300.0, 0.0123, 8.0]}
+    assert "no such thing" in found["sections"]["memory"]["failed"]
+    assert found["machine"]["versions"]["torch"]
+    assert found["machine"]["cpu"]
+    assert (found["form"], found["interrupted"]) == ("quick", False)
+
+
+def test_ctrl_c_keeps_what_is_measured_and_leaves_no_process(place: Path) -> None:
+    words, env = command(place, "startup", "step"), environment_in(place)
+    with subprocess.Popen(words, cwd=place, env=env, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 100
+        while not any("at it" in log.read_text() for log in place.glob("build/bench/2*/step.log")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out = process.communicate(timeout=100)[0]
+    assert process.returncode == 130, out
+    assert "interrupted; what was measured before is kept" in out
+    found = json.loads(next(place.glob("build/bench/2*/benchmarks.json")).read_text())
+    assert (list(found["sections"]), found["interrupted"]) == (["startup"], True)
+    if Path("/proc").is_dir():
+        assert not left_over(str(place))
+
+
+def left_over(text: str) -> list[bytes]:
+    """Command lines that hold it, of other processes that live."""
+    files = [file for file in Path("/proc").glob("[0-9]*/cmdline") if file.parent.name != str(os.getpid())]
+    return [line for file in files if file.exists() and text.encode() in (line := file.read_bytes())]
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "said"),
+    [
+        (["steps"], {}, "there is no section steps. Choose from startup, "),
+        (["--out", "images"], {}, "--out images is there already, and nothing is overwritten. Name a new folder."),
+        (
+            ["--data", "images/train"],
+            {},
+            "train/ has 0 class folders instead of 10.\nGive one with train",
+        ),
+        ([], {"BENCH": "ful"}, "BENCH=ful: give full, or nothing for the quick form."),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_starts(
+    place: Path, words: list[str], variables: dict[str, str], said: str
+) -> None:
+    env = environment_in(place) | variables
+    done = subprocess.run(
+        [sys.executable, "scripts/bench", *words], cwd=place, env=env, capture_output=True, text=True, timeout=100
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert not (place / "build").exists()
+
+
+# --- its parts ---
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
+    """Modules of the folder, which are no package that could be imported by its name."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    names = ("section", "alternate", "table", "images", "scaling", "command")
+    found = {name: __import__(name) for name in names}
+    yield found
+    for name in names:
+        del sys.modules[name]
+
+
+def sections() -> dict[str, int]:
+    """The explicit list."""
+    for statement in ast.parse((BENCH / "__main__.py").read_text()).body:
+        if isinstance(statement, ast.Assign) and statement.targets[0].id == "SECTIONS":
+            return ast.literal_eval(statement.value)
+    raise AssertionError
+
+
+def test_the_quick_form_is_made_for_ten_minutes() -> None:
+    assert sum(sections().values()) - sections()["dashboard"] <= 540
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (2.1349, "2.13"), (53.66, "53.7"), (0.01234, "0.0123"), (1234.5, "1,234"), (float("nan"), "nan")],
+)
+def test_numbers_have_three_digits(parts: dict[str, ModuleType], value: float, text: str) -> None:
+    assert parts["table"].number(value) == text
+
+
+def test_turns_rotate_and_no_round_begins_that_would_be_too_long(parts: dict[str, ModuleType]) -> None:
+    calls = []
+    contenders = {name: lambda name=name: calls.append(name) or float(len(calls)) for name in "abc"}
+    assert parts["alternate"].alternate(contenders, 2) == {"a": [1.0, 6.0], "b": [2.0, 4.0], "c": [3.0, 5.0]}
+    assert "".join(calls) == "abcbca"
+    assert parts["alternate"].alternate(contenders, 2, seconds=0.0) == {"a": [7.0], "b": [8.0], "c": [9.0]}
+
+
+def test_a_stand_in_of_digits_where_there_is_no_cifar10(
+    parts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = parts["images"]
+    monkeypatch.setattr(images, "SPLITS", {"train": 2000, "test": 100})
+    monkeypatch.setattr(images, "_official", lambda place: None)
+    monkeypatch.delenv(images.VARIABLE, raising=False)
+    found = images.find(None, tmp_path)
+    assert not found.real
+    assert found.about.startswith("NOT CIFAR-10")
+    for split, count in {"train": 200, "test": 10}.items():
+        assert [len(list(entry.iterdir())) for entry in (found.folder / split).iterdir()] == [count] * 10
+    before = (found.folder / "train").stat()
+    assert images.find(None, tmp_path) == found
+    assert (found.folder / "train").stat() == before
+    assert images.find(found.folder, tmp_path).folder == found.folder
