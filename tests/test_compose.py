@@ -45,3 +45,22 @@ def test_refuses_what_the_command_refuses() -> None:
         compose("data=digits", "optimizer.lr=-1")
     with pytest.raises(MissingConfigException, match="model/lenett"):
         compose("model=lenett")
+
+
+@pytest.mark.parametrize(
+    ("augment", "names"),
+    [
+        ("none", []),
+        ("shift", ["shift"]),
+        ("flip_shift", ["flip", "shift"]),
+        ("[cutout,flip]", ["cutout", "flip"]),
+        ("[]", []),
+    ],
+)
+def test_augmentations_are_combined_in_the_order_given(augment: str, names: list[str]) -> None:
+    assert list(compose(f"augment={augment}")["augment"]) == names
+
+
+def test_a_wrong_value_of_an_augmentation_is_explained() -> None:
+    with pytest.raises(UserError, match=r"augment\.cutout\.side=0 is refused: give a whole number, at least 1"):
+        compose("augment=[flip,cutout]", "augment.cutout.side=0")

@@ -41,7 +41,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
         node = config[group] or {}
         values[group] = config["choices"].get(group) or _class(node)
         values |= _flat(node, f"{group}.")
-    values["augment"] = ", ".join(config["augment"]) or "none"
+    values["augment"] = ", ".join(name for name, node in config["augment"].items() if node is not None) or "none"
     values |= _flat(config["augment"], "augment.")
     values |= _flat({key: trainer[key] for key in OF_TRAINER}, "trainer.")
     return values

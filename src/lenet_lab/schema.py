@@ -8,7 +8,7 @@ that are not listed here; Hydra has already refused those that no file of the gr
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -49,9 +49,12 @@ Images = Annotated[str, PlainValidator(_absolute_images)]  # pydantic's own take
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+Level = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)] | Positive
 CONTRADICTION = "contradiction"
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
+SPREAD = "a number x, 0 or more (factors from 1 - x to 1 + x, none below 0, change the"
 LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
 
 
@@ -129,6 +132,19 @@ class Scheduler(Target):
     monitor: str | None = Field(None, description="a metric to watch, such as val/loss")
 
 
+class Augment(Target):
+    """A random change to training images: any of lenet_lab.data.augment or the user's own."""
+
+    pixels: Natural | None = Field(None, description="a whole number, 0 or more (the largest move, in pixels)")
+    side: Positive | None = Field(None, description="a whole number, at least 1 (pixels of the hidden square's side)")
+    fill: Level | Annotated[list[Level], Field(min_length=1)] | None = Field(
+        None, description="a number from 0 to 1, or one a channel (what the hidden square is set to)"
+    )
+    brightness: Spread | None = Field(None, description=f"{SPREAD} brightness)")
+    contrast: Spread | None = Field(None, description=f"{SPREAD} contrast)")
+    saturation: Spread | None = Field(None, description=f"{SPREAD} saturation)")
+
+
 class Logger(Target):
     """Where curves go: any logger of lightning.pytorch.loggers or the user's own."""
 
@@ -194,7 +210,7 @@ class TrainConfig(RunConfig):
     model: Target
     optimizer: Optimizer
     scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)]
-    augment: dict[str, Target] = Field(description="named transformations, each with a _target_")
+    augment: dict[str, Augment | None] = Field(description="named transformations, each with a _target_")
     callbacks: dict[str, Target | None] = Field(description="named callbacks, each with a _target_")
     logger: dict[str, Logger | None] = Field(description="named loggers, each with a _target_")
 
@@ -426,7 +442,8 @@ def _explain(config: dict[str, Any], described: dict[str, str], problem: ErrorDe
     name = ".".join(key)
     if problem["type"] == "extra_forbidden":
         return f"{name}={value} is refused: there is no such key"
-    return f"{name}={value} is refused: give {described.get(name, problem['msg'])}"
+    of_any = ".".join([*key[:-2], "*", *key[-1:]])  # of a part that the user has named
+    return f"{name}={value} is refused: give {described.get(name) or described.get(of_any) or problem['msg']}"
 
 
 def _descriptions(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -434,6 +451,14 @@ def _descriptions(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[s
         key = prefix + (field.alias or name)
         if field.description:
             yield key, field.description
-        for form in (field.annotation, *get_args(field.annotation)):
-            if isinstance(form, type) and issubclass(form, BaseModel):
-                yield from _descriptions(form, f"{key}.")
+        yield from _of_parts(field.annotation, f"{key}.")
+
+
+def _of_parts(form: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    if isinstance(form, type) and issubclass(form, BaseModel):
+        yield from _descriptions(form, prefix)
+    elif get_origin(form) is dict:
+        yield from _of_parts(get_args(form)[1], f"{prefix}*.")
+    else:
+        for part in get_args(form):
+            yield from _of_parts(part, prefix)

@@ -1,8 +1,15 @@
-"""Random changes to training images: each works on a whole uint8 batch, on the batch's device."""
+"""Random changes to training images: each works on a whole batch, on the batch's device.
+
+Each takes uint8 images of values 0 to 255 or float images of values 0.0 to 1.0, and draws anew for every image. None
+waits for a GPU, and shapes do not depend on what is drawn, so they can be compiled and be part of a CUDA graph.
+"""
+
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+GREY = (0.2989, 0.587, 0.114)  # shares of red, green and blue, as in torchvision
 
 
 class RandomFlip(nn.Module):
@@ -10,8 +17,10 @@ class RandomFlip(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W), any dtype, to the same."""
-        mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-        return torch.where(mirrored, images.flip(-1), images)
+        count = len(images)
+        mirrored = torch.rand(count, device=images.device) < 0.5
+        both = torch.cat([images, images.flip(-1)])  # whole images are copied from here: faster than to choose pixels
+        return both.index_select(0, mirrored * count + torch.arange(count, device=images.device))
 
 
 class RandomShift(nn.Module):
@@ -26,12 +35,129 @@ class RandomShift(nn.Module):
         self.pixels = pixels
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W), any dtype, to the same; H and W must be larger than `pixels`."""
+        """(B, C, H, W), any dtype, to the same.
+
+        Raises:
+            ValueError: H or W is not larger than `pixels`.
+        """
+        count, _, height, width = images.shape
+        if min(height, width) <= self.pixels:
+            raise ValueError(f"RandomShift({self.pixels}) needs larger images than {height}x{width}")
+        down, right = torch.randint(0, 2 * self.pixels + 1, (2, count, 1), device=images.device) - self.pixels
+        rows = _reflected(down + torch.arange(height, device=images.device), height)  # (B, H)
+        columns = _reflected(right + torch.arange(width, device=images.device), width)  # (B, W)
+        return images.flatten(2).gather(2, _places(rows, columns, images)).view_as(images)
+
+
+class RandomCutout(nn.Module):
+    """Hides a square of each image; its centre is any pixel alike, so it may be partly outside.
+
+    After T. DeVries and G. W. Taylor, "Improved regularization of convolutional neural networks with cutout" (2017).
+
+    Args:
+        side: of the square, in pixels.
+        fill: what the square is set to, on the scale 0 to 1; one number for all channels, or one a channel.
+    """
+
+    fill: Tensor
+
+    def __init__(self, side: int, fill: float | Sequence[float] = 0.5) -> None:
+        super().__init__()
+        self.side = side
+        self.register_buffer("fill", torch.tensor(fill, dtype=torch.float32).reshape(-1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W), uint8 or float, to the same.
+
+        Raises:
+            ValueError: `fill` has neither one number nor C.
+        """
         count, channels, height, width = images.shape
-        padded = F.pad(images.float(), [self.pixels] * 4, mode="reflect").to(images.dtype)
-        top, left = torch.randint(0, 2 * self.pixels + 1, (2, count, 1), device=images.device)  # (B, 1) each
-        rows = (top + torch.arange(height, device=images.device))[:, None, :, None]  # (B, 1, H, 1)
-        columns = (left + torch.arange(width, device=images.device))[:, None, None, :]  # (B, 1, 1, W)
-        image = torch.arange(count, device=images.device)[:, None, None, None]
-        channel = torch.arange(channels, device=images.device)[None, :, None, None]
-        return padded[image, channel, rows, columns]
+        if len(self.fill) not in (1, channels):
+            raise ValueError(
+                f"RandomCutout has {len(self.fill)} numbers in fill, but the images have {channels} channels"
+            )
+        square = torch.arange(self.side, device=images.device) - self.side // 2
+        # What is outside is clamped to the square's last row or column inside, and set to the same value once more.
+        rows = (torch.randint(height, (count, 1), device=images.device) + square).clamp_(0, height - 1)
+        columns = (torch.randint(width, (count, 1), device=images.device) + square).clamp_(0, width - 1)
+        places = _places(rows, columns, images)
+        fill = self.fill if images.is_floating_point() else (255 * self.fill).round()
+        fill = fill.to(images.device, images.dtype).expand(places.shape)
+        return images.flatten(2).scatter(2, places, fill).view_as(images)
+
+
+class RandomColour(nn.Module):
+    """Changes brightness, contrast and saturation of each image, by factors from 1 - x to 1 + x.
+
+    The three are those of torchvision's ColorJitter. There they follow each other in random order; here they are one
+    sum, which is the same in every order, but for pixels that ColorJitter clips on the way: here only the end is.
+    Grey images have no saturation to change.
+
+    Args:
+        brightness: x of brightness, 0 or more; factors below 0 are replaced by 0.
+        contrast: likewise.
+        saturation: likewise.
+    """
+
+    def __init__(self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0) -> None:
+        super().__init__()
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) or (B, 1, H, W), uint8 or float, to the same.
+
+        Raises:
+            ValueError: the images are neither RGB nor grey.
+        """
+        spreads = (self.brightness, self.contrast, self.saturation)
+        factors = [images.new_empty((len(images), 1, 1, 1), dtype=torch.float32) for _ in spreads]
+        for factor, spread in zip(factors, spreads, strict=True):
+            factor.uniform_(max(1 - spread, 0), 1 + spread)
+        return change_colour(images, *factors)
+
+
+def change_colour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    """Multiply by `brightness`, then the distance to the mean grey by `contrast`, to each pixel's grey by `saturation`.
+
+    Args:
+        images: (B, 3, H, W) or (B, 1, H, W), uint8 or float.
+        brightness: float (B, 1, 1, 1); 1 changes nothing, as of all three.
+        contrast: likewise.
+        saturation: likewise.
+
+    Returns:
+        As `images`.
+
+    Raises:
+        ValueError: the images are neither RGB nor grey.
+    """
+    if images.shape[1] not in (1, 3):
+        raise ValueError(f"RandomColour takes images of 1 or 3 channels, not {images.shape[1]}")
+    whole = not images.is_floating_point()
+    colours = images.float() if whole else images
+    if images.shape[1] == 3:
+        red, green, blue = colours.unbind(1)
+        grey = red.mul(GREY[0]).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2]).unsqueeze(1)
+    else:
+        grey = colours.clone()
+    if whole:
+        grey.floor_()  # to torchvision the grey of bytes is bytes, too
+    mean = grey.mean((1, 2, 3), keepdim=True)
+    grey.mul_(brightness * contrast * (1 - saturation)).add_(brightness * (1 - contrast) * mean)
+    changed = torch.addcmul(grey, colours, brightness * contrast * saturation).clamp_(0, 255 if whole else 1)
+    return changed.to(torch.int16).to(images.dtype) if whole else changed  # at once, it takes twice as long
+
+
+def _reflected(places: Tensor, size: int) -> Tensor:
+    """Bring places up to size - 1 outside an edge back inside, mirrored at the middle of the edge's pixel."""
+    return size - 1 - (size - 1 - places.abs()).abs()
+
+
+def _places(rows: Tensor, columns: Tensor, images: Tensor) -> Tensor:
+    """Number the pixels of an image where these rows and columns cross: int64 (B, R) and (B, S) to (B, C, R * S)."""
+    width = images.shape[-1]
+    crossings = rows[:, :, None] * width + columns[:, None, :]
+    return crossings.flatten(1)[:, None, :].expand(-1, images.shape[1], -1)

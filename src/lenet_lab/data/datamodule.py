@@ -72,7 +72,7 @@ class ImageDataModule(LightningDataModule):
         """Map the images and split them; `stage` makes no difference, and a second call does nothing.
 
         Raises:
-            UserError: the images cannot be had, or do not fit `mean` and `std`.
+            UserError: the images cannot be had, or do not fit `mean`, `std` and `augment`.
         """
         if hasattr(self, "test"):
             return
@@ -84,6 +84,11 @@ class ImageDataModule(LightningDataModule):
                     f"data.{name}={list(values)} has {len(values)} numbers, but the images have {channels} channels.\n"
                     "Give one number for all channels, or one for each."
                 )
+        try:
+            with torch.random.fork_rng(devices=[]):  # what a run draws must not depend on this trial
+                self.augment(torch.zeros((1, *train.image_shape), dtype=torch.uint8))
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"augment: {error}") from error
         self.train, self.test = train, test
         self.train_rows, self.validation_rows = balanced_split(self.train.labels, self.validation, self.split_seed)
 
@@ -118,6 +123,7 @@ class ImageDataModule(LightningDataModule):
         """Augment (for training only) and normalize: uint8 to float32 (N, C, H, W), on the device of `images`."""
         if self.normalize.scale.device != images.device:
             self.normalize.to(images.device)
+            self.augment.to(images.device)
         return cast(Tensor, self.normalize(self.augment(images) if training else images))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
