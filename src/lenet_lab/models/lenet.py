@@ -48,8 +48,9 @@ class LeNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (B, in_channels, H, W) to logits (B, num_classes); the shapes noted are those of 3x32x32 images."""
-        x = F.max_pool2d(F.relu(self.conv1(x)), POOL)  # (B, 6, 14, 14)
-        x = F.max_pool2d(F.relu(self.conv2(x)), POOL)  # (B, 16, 5, 5)
+        # ReLU after pooling gives the same values and gradients, bit for bit, and has a quarter of the work.
+        x = F.relu(F.max_pool2d(self.conv1(x), POOL))  # (B, 6, 14, 14)
+        x = F.relu(F.max_pool2d(self.conv2(x), POOL))  # (B, 16, 5, 5)
         x = x.flatten(1)  # (B, 400)
         x = F.relu(self.fc1(x))  # (B, 120)
         x = F.relu(self.fc2(x))  # (B, 84)
