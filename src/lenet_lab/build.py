@@ -19,6 +19,7 @@ from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build, build_each, build_network
 from lenet_lab.processes import device_count, launched_by_slurm, threads_for
 from lenet_lab.schema import Loading
+from lenet_lab.speed import MEMORY_FORMATS
 
 Config = dict[str, Any]
 
@@ -38,7 +39,10 @@ def build_data(config: Config) -> ImageDataModule:
     loading = {key: value for key, value in config["data"].items() if key in Loading.model_fields}
     source = {key: value for key, value in config["data"].items() if key not in loading}
     augment = build_each(config.get("augment", {}), "augment")
-    return ImageDataModule(build(source, "data"), augment=augment, seed=config.get("seed", 0), **loading)
+    on_device = config.get("speed", {}).get("data_on_device", False)
+    return ImageDataModule(
+        build(source, "data"), augment=augment, seed=config.get("seed", 0), on_device=on_device, **loading
+    )
 
 
 def build_optimizer(optimizer: Config) -> Callable[..., Optimizer]:
@@ -61,12 +65,14 @@ def build_schedule(scheduler: Config | None) -> Schedule | None:
 
 def build_classifier(config: Config, data: ImageDataModule) -> Classifier:
     """Make the classifier for these images; its weights come from torch's generator as it is now."""
+    network = build_network(config["model"], data.train.image_shape, len(data.train.classes))
     return Classifier(
-        network=build_network(config["model"], data.train.image_shape, len(data.train.classes)),
+        network=network.to(memory_format=MEMORY_FORMATS[config["speed"]["memory_format"]]),
         classes=data.train.classes,
         optimizer=build_optimizer(config["optimizer"]),
         schedule=build_schedule(config["scheduler"]),
         description=describe(config, data.train),
+        compile_mode=config["speed"]["compile"],
     )
 
 
@@ -103,6 +109,7 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
     processes = device_count(settings) * settings["num_nodes"]
     leave_out_empty_hooks(callbacks)
     torch.set_num_threads(config["threads"] or threads(data))
+    torch.set_float32_matmul_precision(config.get("speed", {}).get("matmul_precision", "highest"))
     trainer: Trainer = build(
         # on small data the running loss is reported at least once an epoch
         {**settings, "log_every_n_steps": min(settings["log_every_n_steps"], _steps(settings, data, processes))},

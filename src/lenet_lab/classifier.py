@@ -47,6 +47,7 @@ class Classifier(LightningModule):
         optimizer: from parameters to an optimizer; not needed to evaluate.
         schedule: how the learning rate moves; None keeps it.
         description: plain data that every checkpoint carries, for `lenet_lab.checkpoint`.
+        compile_mode: of torch.compile, for training batches; None leaves the network as it is.
     """
 
     def __init__(
@@ -56,12 +57,18 @@ class Classifier(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         schedule: Schedule | None = None,
         description: Mapping[str, Any] | None = None,
+        compile_mode: str | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.optimizer = optimizer
         self.schedule = schedule
         self.description = description
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+        if compile_mode is not None:
+            from lenet_lab.compiled import Compiled  # only now: it takes a second
+
+            self._compiled = Compiled(network, compile_mode)
         self.metrics = EvaluationMetrics(classes)
         self.results: dict[str, float] = {}
         """What the last validation and the last test measured (see `lenet_lab.metrics.EvaluationMetrics.compute`)."""
@@ -94,7 +101,7 @@ class Classifier(LightningModule):
         With several devices, these are of this device's batches.
         """
         images, labels = batch
-        logits = self.network(images)
+        logits = (self._compiled or self.network)(images)
         loss = F.cross_entropy(logits, labels)
         # Summed on the device: `self.log` each step costs a third of a step at batch 4 and waits for a GPU.
         self._loss_sum.add_(loss.detach())

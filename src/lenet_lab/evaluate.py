@@ -14,7 +14,8 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
 
     path = Path(config["checkpoint"]).expanduser().absolute()
     fill_in(config, "evaluate", ("data", "model"), path)
-    config["trainer"]["precision"] = config["trainer"]["precision"] or read_about(path).precision
+    if config["trainer"]["precision"] in (None, "auto"):
+        config["trainer"]["precision"] = read_about(path).precision
     return check(config, EvaluateConfig)
 
 

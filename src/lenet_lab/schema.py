@@ -53,6 +53,7 @@ Level = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)] | Positive
 CONTRADICTION = "contradiction"
+CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that use them on a GPU
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
 SPREAD = "a number x, 0 or more (factors from 1 - x to 1 + x, none below 0, change the"
 LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
@@ -166,9 +167,9 @@ class Trainer(Target):
     )
     num_nodes: Positive = Field(description="a whole number, at least 1 (machines, each with trainer.devices)")
     strategy: str = Field(description="the name of a Lightning strategy, such as auto, ddp or fsdp")
-    precision: Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "transformer-engine"] = (
-        Field(description="32-true, bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true or transformer-engine")
-    )
+    precision: Literal[
+        "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "transformer-engine", "auto"
+    ] = Field(description="32-true, bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true, transformer-engine or auto")
     max_epochs: Positive = Field(description="a whole number, at least 1 (passes over the training images)")
     max_steps: Annotated[int, Field(ge=-1)] = Field(
         description="a whole number (optimizer steps to stop after), or -1 for no limit"
@@ -183,6 +184,23 @@ class Trainer(Target):
     accumulate_grad_batches: Positive = Field(description="a whole number, at least 1 (batches to an optimizer step)")
     gradient_clip_val: Annotated[float, Field(gt=0)] | None = Field(description="a number above 0, or null")
     profiler: Target | None = Field(description="a Lightning profiler with its _target_, or null")
+
+
+class Speed(Closed):
+    """What makes a run fast and may change its numbers a little."""
+
+    memory_format: Literal["contiguous", "channels_last", "auto"] = Field(
+        description="contiguous, channels_last or auto (order of the weights' and images' values in memory)"
+    )
+    compile: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = Field(
+        description="default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs (of torch.compile), or null"
+    )
+    matmul_precision: Literal["highest", "high", "medium", "auto"] = Field(
+        description="highest, high, medium or auto (of float32 products, see torch.set_float32_matmul_precision)"
+    )
+    data_on_device: bool | Literal["auto"] = Field(
+        description="true, false or auto (all images stay in the memory of the device that computes)"
+    )
 
 
 class Config(Closed):
@@ -210,6 +228,7 @@ class TrainConfig(RunConfig):
     model: Target
     optimizer: Optimizer
     scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)]
+    speed: Speed
     augment: dict[str, Augment | None] = Field(description="named transformations, each with a _target_")
     callbacks: dict[str, Target | None] = Field(description="named callbacks, each with a _target_")
     logger: dict[str, Logger | None] = Field(description="named loggers, each with a _target_")
@@ -217,13 +236,20 @@ class TrainConfig(RunConfig):
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
         trainer = self.trainer
-        clips = trainer.gradient_clip_val is not None and trainer.precision.endswith("mixed")
+        clips = trainer.gradient_clip_val is not None and trainer.precision.endswith(("mixed", "auto"))
         if clips and getattr(self.optimizer, "fused", False):
             raise PydanticCustomError(
                 CONTRADICTION,
                 "trainer.gradient_clip_val with trainer.precision={precision} cannot go with a fused optimizer: "
                 "add optimizer.fused=false",
                 {"precision": trainer.precision},
+            )
+        if self.speed.compile in CUDA_GRAPHS and trainer.accumulate_grad_batches > 1:
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "speed.compile={mode} cannot go with trainer.accumulate_grad_batches={batches}: gradients would lie "
+                "where the next CUDA graph writes; give speed.compile=default",
+                {"mode": self.speed.compile, "batches": trainer.accumulate_grad_batches},
             )
         if trainer.check_val_every_n_epoch > trainer.max_epochs:
             raise PydanticCustomError(

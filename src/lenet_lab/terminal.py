@@ -113,6 +113,8 @@ def show_run(
     """Print what is about to run, a line a fact."""
     import torch  # only now: a report of a sweep says things too, and need not wait for it
 
+    from lenet_lab.speed import describe
+
     channels, height, width = data.test.image_shape
     devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
     parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
@@ -130,6 +132,7 @@ def show_run(
         "device": f"{trainer.strategy.root_device.type}, {trainer.precision}, "
         + _count(torch.get_num_threads(), "CPU thread")
         + (" a process" if devices > 1 else ""),
+        "speed": describe(config["speed"]) if "speed" in config else "",
     }
     if title == "evaluate":
         facts["batch"] = f"{data.eval_batch_size:,} images x {_count(devices, 'device')}"

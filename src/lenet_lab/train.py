@@ -55,14 +55,18 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.callbacks.curves import Curves
     from lenet_lab.callbacks.epoch_seed import EpochSeed
     from lenet_lab.callbacks.progress import Progress
-    from lenet_lab.checkpoint import trained_together
+    from lenet_lab.checkpoint import read_about, trained_together
     from lenet_lab.environment import note_environment
     from lenet_lab.instantiate import build_each
     from lenet_lab.loggers.summary import log_hyperparameters
+    from lenet_lab.speed import settle
 
     folder = Path(config["folder"])
     terminal.open_log(folder / "train.log")
     seed_everything(config["seed"], verbose=False)
+    last = _last(config)
+    begun = last.exists() and not trained_together(last)
+    config = settle(config, read_about(last).precision if begun else None)
 
     data = build_data(config)
     data.setup()
@@ -74,8 +78,6 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     if trainer.is_global_zero:
         note_environment(folder, "train", trainer.strategy.root_device)
 
-    last = _last(config)
-    begun = last.exists() and not trained_together(last)
     log_hyperparameters(trainer.loggers, config)
     trainer.fit(classifier, datamodule=data, ckpt_path=last if begun else None, weights_only=True)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lenet_lab.data.image_set import ImageSet, Source
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.data.normalize import Normalize
+from lenet_lab.data.resident import ResidentImages, make_resident
 from lenet_lab.data.split import Rows, balanced_split
 from lenet_lab.errors import UserError
 
@@ -32,6 +33,7 @@ class ImageDataModule(LightningDataModule):
         std: likewise.
         augment: applied to training batches only, in this order; each maps uint8 (B, C, H, W) to the same.
         seed: of the order of the training images.
+        on_device: keep all images in the memory of the device that a Trainer computes on, if they fit there.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class ImageDataModule(LightningDataModule):
         std: float | Sequence[float],
         augment: Sequence[nn.Module] = (),
         seed: int = 0,
+        on_device: bool = False,
     ) -> None:
         super().__init__()
         self.source = source
@@ -59,6 +62,8 @@ class ImageDataModule(LightningDataModule):
         self.std = std
         self.normalize = Normalize(mean, std)
         self.shuffle_seed = seed if shuffle else None
+        self.on_device = on_device
+        self._resident: dict[int, ResidentImages | None] = {}
         self.train: ImageSet
         self.test: ImageSet
         self.train_rows: Rows
@@ -115,9 +120,17 @@ class ImageDataModule(LightningDataModule):
         if trainer is not None:
             loader.rank, loader.world_size = trainer.global_rank, trainer.world_size
             loader.epoch = lambda: trainer.current_epoch
-            if trainer.strategy.root_device.type == "cpu":  # many small batches at once: 3 % of a step at batch 4
+            device = trainer.strategy.root_device
+            loader.resident = self._keep_on(device, images) if self.on_device else None
+            if loader.resident or device.type == "cpu":  # many small batches at once: 3 % of a step at batch 4
                 loader.prepare = partial(self.prepare, training=training)
         return loader
+
+    def _keep_on(self, device: torch.device, images: ImageSet) -> ResidentImages | None:
+        """Copy images to the device, once for training and validation; None where they do not fit."""
+        if id(images) not in self._resident:
+            self._resident[id(images)] = make_resident(images, device)
+        return self._resident[id(images)]
 
     def prepare(self, images: Tensor, training: bool) -> Tensor:
         """Augment (for training only) and normalize: uint8 to float32 (N, C, H, W), on the device of `images`."""

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from lenet_lab.data.image_set import ImageSet
+from lenet_lab.data.resident import ResidentImages
 from lenet_lab.data.split import Rows
 
 IMAGES_A_GATHER = 1024  # enough to make its fixed cost vanish at batch 4, small enough to stay in the processor's cache
+IMAGES_A_GATHER_ON_GPU = 16384  # a GPU counts the calls: 200 MB of CIFAR-10 as float32
 
 
 class BatchLoader:
@@ -27,6 +29,7 @@ class BatchLoader:
         world_size: how many devices share the rows.
         epoch: tells the number of the pass that begins, from 0; it chooses the order.
         prepare: applied to many batches at once before they are cut: (N, C, H, W) to (N, C, H, W).
+        resident: a copy of `images` on a device, to take batches from there.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class BatchLoader:
         world_size: int = 1,
         epoch: Callable[[], int] = lambda: 0,
         prepare: Callable[[Tensor], Tensor] = lambda images: images,
+        resident: ResidentImages | None = None,
     ) -> None:
         self.images = images
         self.rows = rows
@@ -49,13 +53,14 @@ class BatchLoader:
         self.world_size = world_size
         self.epoch = epoch
         self.prepare = prepare
+        self.resident = resident
 
     def __len__(self) -> int:
         largest_share = -(-len(self.rows) // self.world_size)
         return -(-largest_share // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give uint8 (B, C, H, W), or what `prepare` makes of it, and int64 (B,) on the CPU."""
+        """Give uint8 (B, C, H, W), or what `prepare` makes of it, and int64 (B,), on the CPU or where `resident` is."""
         order = self.rows
         if self.shuffle_seed is not None:
             order = np.random.default_rng((self.shuffle_seed, self.epoch())).permutation(order)
@@ -65,11 +70,22 @@ class BatchLoader:
             bounds = np.minimum(np.arange(batches + 1) * self.batch_size, len(share))
         else:  # this share is one batch short of another's: its batches are evened out
             bounds = np.arange(batches + 1) * len(share) // batches
-        step = max(IMAGES_A_GATHER // self.batch_size, 1)
+        take, at_once = self._taker(share)
+        step = max(at_once // self.batch_size, 1)
         for first in range(0, batches, step):
-            cuts = bounds[first : first + step + 1]
-            chosen = share[cuts[0] : cuts[-1]]
+            cuts = bounds[first : first + step + 1].tolist()
             sizes = np.diff(cuts).tolist()
-            images = self.prepare(torch.from_numpy(np.take(self.images.images, chosen, axis=0)))
-            labels = torch.from_numpy(self.images.labels[chosen])
-            yield from zip(torch.split(images, sizes), torch.split(labels, sizes), strict=True)
+            images, labels = take(cuts[0], cuts[-1])
+            yield from zip(torch.split(self.prepare(images), sizes), torch.split(labels, sizes), strict=True)
+
+    def _taker(self, share: Rows) -> tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]:
+        """Give what takes the images and labels of a slice of `share`, and how many it should take at once."""
+        if (resident := self.resident) is None:
+            stored, labels = self.images.images, self.images.labels[share]
+            return lambda start, end: (
+                torch.from_numpy(np.take(stored, share[start:end], axis=0)),
+                torch.from_numpy(labels[start:end]),
+            ), IMAGES_A_GATHER
+        rows = torch.from_numpy(share).to(resident.images.device)  # once an epoch: the steps wait for nothing
+        at_once = IMAGES_A_GATHER_ON_GPU if rows.is_cuda else IMAGES_A_GATHER
+        return lambda start, end: resident.take(rows[start:end]), at_once

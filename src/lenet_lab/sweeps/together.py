@@ -30,6 +30,8 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "profiler": (None,),
 }
 """Keys of `trainer` that can have these values only."""
+EXACT = {"memory_format": "contiguous", "compile": None, "matmul_precision": "highest", "data_on_device": False}
+"""The only `speed` that is supported."""
 ANY = (
     "max_epochs",
     "limit_train_batches",
@@ -98,6 +100,9 @@ def why_alone(config: Config) -> str:
             allowed = key in ANY or value in ONLY.get(key, ())
         if not allowed:
             return f"trainer.{key}={value} is not supported"
+    for key, value in config["speed"].items():
+        if value != EXACT[key]:
+            return f"speed.{key}={value} is not supported"
     for name, callback in config["callbacks"].items():
         if callback is not None and (reason := _why_not_callback(name, callback, config["folder"])):
             return reason

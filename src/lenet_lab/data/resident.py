@@ -1,0 +1,55 @@
+"""Images that stay in the memory of the device that computes on them: no step waits for a copy."""
+
+import logging
+
+import psutil
+import torch
+from torch import Tensor
+
+from lenet_lab.data.image_set import ImageSet
+
+log = logging.getLogger(__name__)
+
+SHARE = 0.5  # of the memory that is free; the rest is the network's, and other programs'
+
+
+class ResidentImages:
+    """A copy of an image set on a device.
+
+    Args:
+        images: what to copy.
+        device: where to.
+
+    Attributes:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,).
+    """
+
+    def __init__(self, images: ImageSet, device: torch.device) -> None:
+        self.images = torch.tensor(images.images, device=device)
+        self.labels = torch.tensor(images.labels, device=device)
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the images and labels of these rows, int64 (B,) on the device: (B, C, H, W) and (B,)."""
+        return self.images.index_select(0, rows), self.labels.index_select(0, rows)
+
+
+def make_resident(images: ImageSet, device: torch.device) -> ResidentImages | None:
+    """Copy images to the device; where that would take more than `SHARE` of what is free, say so and give None."""
+    needed, free = images.images.nbytes + images.labels.nbytes, free_bytes(device)
+    if needed > SHARE * free:
+        log.warning(
+            "speed.data_on_device: the images take %.1f GB, and %.1f GB are free on %s: they stay where they are.",
+            needed / 1e9,
+            free / 1e9,
+            device,
+        )
+        return None
+    return ResidentImages(images, device)
+
+
+def free_bytes(device: torch.device) -> int:
+    """How much memory of a device nobody has taken."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)

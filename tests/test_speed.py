@@ -1,0 +1,73 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lenet_lab import speed
+from lenet_lab.compose import compose
+from lenet_lab.errors import UserError
+from lenet_lab.speed import describe, settle
+
+
+def on(monkeypatch: pytest.MonkeyPatch, gpu: bool = False, flags: tuple[str, ...] = ()) -> None:
+    """Be on another machine."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(speed, "processor_flags", lambda: set(flags))
+
+
+def settled(*overrides: str, begun: str | None = None) -> tuple[str, dict[str, Any]]:
+    config = settle(compose("data=digits", *overrides), begun)
+    return config["trainer"]["precision"], config["speed"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "flags", "batch", "precision", "chosen"),
+    [
+        (False, ("avx2",), 4, "32-true", ""),
+        (False, ("amx_bf16",), 4, "32-true", ""),
+        (False, ("amx_bf16",), 512, "bf16-mixed", "channels_last"),
+        (False, ("avx2",), 512, "32-true", "channels_last"),
+        (True, (), 512, "bf16-mixed", "channels_last, float32 products high, images on the device"),
+    ],
+)
+def test_auto_is_settled_by_machine_and_batch(
+    gpu: bool, flags: tuple[str, ...], batch: int, precision: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, gpu, flags)
+    found = settled("speed=auto", f"data.batch_size={batch}")
+    assert (found[0], describe(found[1])) == (precision, chosen)
+
+
+def test_a_gpu_that_is_not_used_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, gpu=True)
+    assert settled("speed=auto", "trainer.accelerator=cpu", "data.batch_size=4")[0] == "32-true"
+
+
+def test_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, flags=("amx_bf16",))
+    words = ("speed=auto", "data.batch_size=512", "trainer.precision=32-true", "speed.memory_format=contiguous")
+    assert settled(*words)[0] == "32-true"
+    assert describe(settled(*words)[1]) == ""
+
+
+def test_a_run_that_goes_on_keeps_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, flags=("amx_bf16",))
+    assert settled("speed=auto", "data.batch_size=512", begun="32-true")[0] == "32-true"
+
+
+def test_by_default_nothing_depends_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, gpu=True, flags=("amx_bf16",))
+    config = compose("data.batch_size=512")
+    assert settle(config) == config
+
+
+def test_cuda_graphs_and_accumulated_gradients_cannot_go_together() -> None:
+    with pytest.raises(UserError, match=r"speed\.compile=reduce-overhead cannot go with trainer\.accumulate_grad_b"):
+        compose("speed=gpu", "trainer.accumulate_grad_batches=2")
+
+
+def test_flags_are_read_where_linux_tells_them() -> None:
+    told = Path("/proc/cpuinfo")
+    assert bool(speed.processor_flags()) == (told.exists() and "\nflags" in told.read_text())
