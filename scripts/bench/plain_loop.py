@@ -1,0 +1,83 @@
+"""The training loop that one writes without a framework: what the step itself takes."""
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from command import on_images
+from section import Setup
+from torch import Tensor
+
+
+def train_images(setup: Setup) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Uint8 (N, C, H, W) and int64 (N,)."""
+    from lenet_lab.build import build_data
+    from lenet_lab.compose import compose
+
+    data = build_data(compose(*on_images(setup.data)))
+    data.setup()
+    return data.train.images, data.train.labels
+
+
+def normalized(images: Tensor) -> Tensor:
+    """Uint8 to float32 from -1 to 1."""
+    return images.float().div_(127.5).sub_(1)
+
+
+class PlainLoop:
+    """LeNet, a fused optimizer, batches gathered from memory.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,).
+        batch: images a step.
+        channels_last: order of the weights in memory.
+        bfloat16: by autocast.
+        compiled: mode of torch.compile, or None.
+        threads: of the CPU.
+        optimizer: a class of torch.optim.
+    """
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64],
+        batch: int,
+        *,
+        channels_last: bool = False,
+        bfloat16: bool = False,
+        compiled: str | None = None,
+        threads: int = 1,
+        optimizer: type[torch.optim.Optimizer] = torch.optim.AdamW,
+        **options: Any,
+    ) -> None:
+        from lenet_lab.models.lenet import LeNet
+
+        self.images, self.labels, self.batch = images, labels, batch
+        self.bfloat16, self.threads = bfloat16, threads
+        torch.manual_seed(0)
+        self.network = LeNet(images.shape[1], images.shape[2:], 10)
+        if channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        if compiled:
+            self.network.compile(mode=compiled)
+        self.optimizer = optimizer(self.network.parameters(), **({"lr": 0.001, "fused": True} | options))
+        self.seconds_a_step(2)  # what is done once
+
+    def seconds_a_step(self, steps: int) -> float:
+        """Train on so many batches, in a new order."""
+        torch.set_num_threads(self.threads)
+        order = np.random.default_rng(0).permutation(len(self.images))[: steps * self.batch]
+        start = time.perf_counter()
+        for rows in order.reshape(-1, self.batch):
+            images = normalized(torch.from_numpy(np.take(self.images, rows, axis=0)))
+            labels = torch.from_numpy(self.labels[rows])
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+                loss = F.cross_entropy(self.network(images), labels)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+        return (time.perf_counter() - start) / steps
