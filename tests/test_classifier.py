@@ -34,10 +34,9 @@ def digits(**changes: Any) -> ImageDataModule:
 def trainer(folder: Path, **changes: Any) -> Trainer:
     settings: dict[str, Any] = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "log_every_n_steps": 5}
     return Trainer(
-        **{**settings, **changes},
+        **{**settings, "enable_checkpointing": False, **changes},
         default_root_dir=folder,
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -58,6 +58,19 @@ def test_two_devices_learn_what_one_learns_from_batches_of_twice_the_size(
 
 
 @pytest.mark.slow
+def test_two_devices_leave_the_same_with_lightnings_own_loop(two_devices: Result, tmp_path: Path) -> None:
+    overrides = ["data.batch_size=16", "trainer.devices=2", "trainer.max_epochs=3", "lean_loop=false", "report=false"]
+    own = run_command(tmp_path, "train", *SMALL, *overrides)
+    assert own.status == 0, own.err
+    ours, theirs = (
+        torch.load(result.folder / "checkpoints" / "last.ckpt", weights_only=True) for result in (two_devices, own)
+    )
+    assert ours["loops"] == theirs["loops"]
+    for key, value in theirs["state_dict"].items():
+        assert torch.equal(ours["state_dict"][key], value)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 3])
 def test_any_number_of_devices_measures_the_same_checkpoint_the_same(
     two_devices: Result, command: Command, devices: int

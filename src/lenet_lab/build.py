@@ -1,7 +1,7 @@
 """The parts of a run, made from its checked configuration."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,21 +17,12 @@ from lenet_lab.classifier import Classifier, Schedule
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build, build_each, build_network
+from lenet_lab.lean_loop import use_lean_loop
 from lenet_lab.processes import device_count, launched_by_slurm, threads_for
 from lenet_lab.schema import Loading
 from lenet_lab.speed import MEMORY_FORMATS
 
 Config = dict[str, Any]
-
-STEP_HOOKS = (
-    "on_train_batch_start",
-    "on_before_zero_grad",
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_train_batch_end",
-)
-"""What Lightning calls of every callback in each step."""
 
 
 def build_data(config: Config) -> ImageDataModule:
@@ -92,22 +83,10 @@ def _steps(settings: Config, data: ImageDataModule, processes: int) -> int:
     return max(batches // int(settings["accumulate_grad_batches"]), 1)
 
 
-def leave_out_empty_hooks(callbacks: Iterable[Callback]) -> None:
-    """Keep Lightning from calling the `STEP_HOOKS` that a callback does not fill: 4 % of the step at batch 4.
-
-    It passes over attributes that cannot be called (`lightning.pytorch.trainer.call`).
-    """
-    for callback in callbacks:
-        for name in STEP_HOOKS:
-            if getattr(type(callback), name) is getattr(Callback, name) and name not in vars(callback):
-                setattr(callback, name, None)
-
-
 def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callback], loggers: list[Any]) -> Trainer:
     """Make the Trainer and give this process its share of the cores; Lightning's own bar and tables stay off."""
     settings = config["trainer"]
     processes = device_count(settings) * settings["num_nodes"]
-    leave_out_empty_hooks(callbacks)
     torch.set_num_threads(config["threads"] or threads(data))
     torch.set_float32_matmul_precision(config.get("speed", {}).get("matmul_precision", "highest"))
     trainer: Trainer = build(
@@ -125,4 +104,6 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the loaders share the images out themselves, without padding
     )
+    if config.get("lean_loop"):  # of no use to what only evaluates
+        use_lean_loop(trainer)
     return trainer

@@ -224,6 +224,7 @@ class TrainConfig(RunConfig):
     """`python -m lenet_lab.train`."""
 
     seed: Natural = Field(description="a whole number, 0 or more (of weights and order of images)")
+    lean_loop: bool = Field(True, description="true or false (false: Lightning's own loop over the batches)")
     report: bool = Field(True, description="true or false (leave report.html)")
     model: Target
     optimizer: Optimizer
