@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from lenet_lab.command import run_command
+from lenet_lab.imports import import_quickly
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model and data, and check the configuration."""
+    import_quickly("torch")
     from lenet_lab.checkpoint import read_about
     from lenet_lab.from_checkpoint import fill_in
     from lenet_lab.schema import EvaluateConfig, check
@@ -25,6 +27,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     Returns:
         What is written to `metrics.json`: `test/…`, see `lenet_lab.metrics.EvaluationMetrics.compute`.
     """
+    import_quickly("lightning.pytorch")
     from lenet_lab import terminal
     from lenet_lab.build import build_data, build_trainer
     from lenet_lab.checkpoint import check_images, load_weights

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lenet_lab.command import run_command
 from lenet_lab.errors import UserError
+from lenet_lab.imports import import_quickly
 
 if TYPE_CHECKING:
     from lenet_lab.deploy.network import Deployed
@@ -18,6 +19,7 @@ NAMES = {"onnx": "torch.onnx", "torch": "torch.export"}
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model, and check the configuration and what it needs."""
+    import_quickly("torch")
     from lenet_lab.extras import need
     from lenet_lab.from_checkpoint import fill_in
     from lenet_lab.schema import SUFFIX, ExportConfig, check

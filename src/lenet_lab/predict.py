@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lenet_lab.command import run_command
 from lenet_lab.errors import IncompleteError, UserError
+from lenet_lab.imports import import_quickly
 
 if TYPE_CHECKING:
     from lenet_lab.from_checkpoint import TrainedNetwork
@@ -23,6 +24,7 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
 
     if config["explain"] is True:
         need("captum", "explain", "explain=true")
+    import_quickly("torch")
     from lenet_lab.from_checkpoint import fill_in
 
     fill_in(config, "predict", ("model",), Path(config["checkpoint"]).expanduser().absolute())

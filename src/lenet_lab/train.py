@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenet_lab.command import run_command
+from lenet_lab.imports import import_quickly
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -36,6 +37,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         `lenet_lab.metrics.EvaluationMetrics.compute`), and `train/seconds` and `train/steps`: the time in training
         steps, without validation.
     """
+    import_quickly("lightning.pytorch")
     from lenet_lab.checkpoint import trained_together
 
     last = _last(config)

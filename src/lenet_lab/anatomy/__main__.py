@@ -3,6 +3,7 @@
 from typing import Any
 
 from lenet_lab.command import run_command
+from lenet_lab.imports import import_quickly
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
@@ -14,6 +15,7 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
 
 def run(config: dict[str, Any]) -> dict[str, Any]:
     """Print the anatomy of the network, and give it as `lenet_lab.anatomy.report.to_plain` does."""
+    import_quickly("torch")
     import torch
 
     from lenet_lab.anatomy.gradients import step

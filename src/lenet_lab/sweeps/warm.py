@@ -4,21 +4,32 @@ It only imports: a thread or a GPU in use here would not survive the fork. The m
 Python imports that one anew in each job, as its main module.
 """
 
-import matplotlib.backends.backend_agg
-import matplotlib.figure  # noqa: F401
-import torch.utils.tensorboard  # noqa: F401
+import gc
+import importlib
 
-import lenet_lab.build
-import lenet_lab.callbacks.curves
-import lenet_lab.callbacks.dashboard
-import lenet_lab.callbacks.epoch_seed
-import lenet_lab.callbacks.predictions
-import lenet_lab.callbacks.progress
-import lenet_lab.checkpoint
-import lenet_lab.classifier
-import lenet_lab.environment
-import lenet_lab.metrics
-import lenet_lab.report.page
-import lenet_lab.report.write
-import lenet_lab.sweeps.work
-import lenet_lab.terminal  # noqa: F401
+from lenet_lab.imports import import_quickly
+
+MODULES = (
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "torch.utils.tensorboard",
+    "lenet_lab.build",
+    "lenet_lab.callbacks.curves",
+    "lenet_lab.callbacks.dashboard",
+    "lenet_lab.callbacks.epoch_seed",
+    "lenet_lab.callbacks.predictions",
+    "lenet_lab.callbacks.progress",
+    "lenet_lab.checkpoint",
+    "lenet_lab.classifier",
+    "lenet_lab.environment",
+    "lenet_lab.metrics",
+    "lenet_lab.report.page",
+    "lenet_lab.report.write",
+    "lenet_lab.sweeps.work",
+    "lenet_lab.terminal",
+)
+
+import_quickly("lightning.pytorch")
+for module in MODULES:
+    importlib.import_module(module)
+gc.freeze()  # where the garbage collector writes, a job would get a page of its own
