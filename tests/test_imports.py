@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import environment_in
+from tests.conftest import SMALL, Command, environment_in
+
+OF_ITS_END = {"jinja2", "lenet_lab.report", "plotly"}
+OF_OTHER_RUNS = {"alembic", "mlflow", "optuna", "pandas", "scipy.signal", "sklearn", "sqlalchemy", "wandb"}
 
 
 def python(where: Path, code: str) -> str:
@@ -55,3 +58,17 @@ def test_a_package_that_uses_scipy_as_it_is_imported_gets_it(tmp_path: Path) -> 
         print(pystoi.stoi([1, 2], [1, 1]).tolist(), pystoi.scipy.signal.convolve is pystoi.stoi)
     """
     assert python(tmp_path, code) == "[1, 3, 2] True\n"
+
+
+def test_the_first_step_waits_for_nothing_that_comes_later(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import os\nfrom lightning.pytorch import Callback\n\n"
+        "class End(Callback):\n    def on_train_batch_start(self, *rest): os._exit(0)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    own = "+callbacks.end._target_=own.End"
+    result = command("train", *SMALL, own, options=("-X", "importtime"), PYTHONPATH=path)
+    modules = {line.rsplit("|", 1)[1].strip() for line in result.err.splitlines() if line.startswith("import time:")}
+    assert result.status == 0
+    assert {"torch", "lightning.pytorch", "torch.utils.tensorboard"} <= modules
+    assert not modules & (OF_ITS_END | OF_OTHER_RUNS)

@@ -17,6 +17,7 @@ from typing import Any
 
 from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
 from lenet_lab.errors import UserError
+from lenet_lab.imports import import_quickly
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
 VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain on LeNet (2-core AMD EPYC)
@@ -143,6 +144,7 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
         UserError: of one of the processes.
         ProcessFailedError: any other failure of theirs; it ends the program with status 1.
     """
+    import_quickly("torch")
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 

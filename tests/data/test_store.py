@@ -1,5 +1,7 @@
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +64,37 @@ def test_data_larger_than_memory_is_mapped_and_not_read(tmp_path: Path) -> None:
     assert batch.shape == (4, 3, 256, 256)
     assert not batch.any()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < memory / 2
+
+
+def sizes(pid: int | str, file: Path) -> dict[str, int]:
+    """What Linux says of a file that a process has mapped, kB by name."""
+    text = Path(f"/proc/{pid}/smaps").read_text()
+    mapping = next(part for part in text.split("VmFlags:") if str(file) in part).partition(str(file))[2]
+    lines = (line.split() for line in mapping.splitlines() if line.endswith("kB"))
+    return {words[0].rstrip(":"): int(words[1]) for words in lines}
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells how much is shared")
+def test_processes_share_the_pages_of_a_store(tmp_path: Path) -> None:
+    def zeros(store: StoreWriter) -> None:
+        store.create(1024, (3, 32, 32))
+        store.finish(np.zeros(1024), ("a", "b"))
+
+    images = open_store(tmp_path, "key", zeros).images
+    assert not images.any()  # all pages are here now
+    other = (
+        "import sys; from pathlib import Path; from lenet_lab.data.store import open_store; images = open_store("
+        "Path(sys.argv[1]), 'key', None).images; print(images.any(), flush=True); sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", other, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "False\n"
+        for pid in (os.getpid(), process.pid):
+            found = sizes(pid, tmp_path / "key-v1" / "images.npy")
+            assert found["Rss"] >= 3072
+            assert found["Pss"] <= 0.6 * found["Rss"]
+        process.communicate("")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
