@@ -187,6 +187,16 @@ def test_the_graph_is_drawn_at_any_precision(
     assert not caplog.text
 
 
+def test_the_graph_takes_one_look_at_the_network(tmp_path: Path) -> None:
+    looks: list[int] = []
+    network = LeNet(3, (32, 32), 4)
+    network.register_forward_hook(lambda *rest: looks.append(1))
+    with SummaryWriter(str(tmp_path)) as writer:
+        Pictures(writer, CLASSES, Normalize(0.5, 0.5)).begin(network, torch.zeros(1, 3, 32, 32))
+    assert EventAccumulator(str(tmp_path)).Reload().Tags()["graph"]
+    assert len(looks) == 1  # training waits meanwhile
+
+
 def test_confusion_shows_counts_and_names() -> None:
     figure = confusion_figure(torch.tensor([[5, 0], [3, 1]]), ["ant", "bee"])
     (axes,) = figure.axes

@@ -123,7 +123,9 @@ class Pictures:
         ):
             warnings.simplefilter("ignore")  # of tracing, which is deprecated, and only here needed
             try:
-                self.writer.add_graph(network, image.to(weights.dtype))
+                # unchecked: training waits for this, and to trace it again for comparison takes most of the time
+                traced = torch.jit.trace(network, image.to(weights.dtype), check_trace=False)  # type: ignore[no-untyped-call]
+                self.writer.add_graph(traced, image.to(weights.dtype))
             except Exception as error:  # whatever a network of the user's own can raise when it is traced
                 log.warning("TensorBoard cannot show this network's graph (%s).", one_line(error))
 
