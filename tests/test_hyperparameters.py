@@ -8,7 +8,7 @@ from lenet_lab.hyperparameters import hyperparameters
 
 def test_is_flat_plain_and_short() -> None:
     values = hyperparameters(compose("experiment=digits", "augment=flip_shift", "trainer.gradient_clip_val=1.0"))
-    assert len(values) <= 30
+    assert len(values) <= 32
     assert all(type(value) in (float, int, str, bool) for value in values.values())
     expected = {
         "seed": 42,

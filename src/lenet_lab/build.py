@@ -16,7 +16,7 @@ from lenet_lab.checkpoint_io import WholeCheckpointIO
 from lenet_lab.classifier import Classifier, Schedule
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.errors import UserError
-from lenet_lab.instantiate import build, build_each, build_network
+from lenet_lab.instantiate import build, build_each, build_network, build_test_time
 from lenet_lab.lean_loop import use_lean_loop
 from lenet_lab.processes import device_count, launched_by_slurm, threads_for
 from lenet_lab.schema import Loading
@@ -62,6 +62,8 @@ def build_classifier(config: Config, data: ImageDataModule) -> Classifier:
         classes=data.train.classes,
         optimizer=build_optimizer(config["optimizer"]),
         schedule=build_schedule(config["scheduler"]),
+        loss=build(config["loss"], "loss"),
+        test_time=build_test_time(config["test_time"]),
         description=describe(config, data.train),
         compile_mode=config["speed"]["compile"],
     )

@@ -49,6 +49,7 @@ class About(BaseModel):
 
     model: Choice
     data: Choice
+    test_time: Choice = Choice(option="none", values={})  # files of older versions do not say it
     classes: list[str]
     image_shape: list[int]
     precision: str
@@ -59,6 +60,9 @@ def describe(config: Mapping[str, Any], images: ImageSet) -> dict[str, Any]:
     return About(
         model=Choice(option=config["choices"]["model"], values=_values(config["model"])),
         data=Choice(option=config["choices"]["data"], values=_values(config["data"])),
+        test_time=Choice(
+            option=config["choices"].get("test_time", "none"), values=_values(config.get("test_time") or {})
+        ),
         classes=list(images.classes),
         image_shape=list(images.image_shape),
         precision=config["trainer"]["precision"],
@@ -90,7 +94,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"checkpoint={path} is not a checkpoint of this program, or holds more than tensors and plain data.\n"
             "It was not used. Give a file that `python -m lenet_lab.train` wrote."
         ) from error
-    for choice in (about.model, about.data):
+    for choice in (about.model, about.data, about.test_time):
         _refuse_instructions(choice.values, path)
     return checkpoint
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from lenet_lab.data.datamodule import Batch
 from lenet_lab.metrics import EvaluationMetrics
+from lenet_lab.test_time import TestTime
 
 STEPS_A_SUM = 64  # of the running loss: enough to make the cost of a sum vanish
 
@@ -41,13 +42,15 @@ class Schedule:
 
 
 class Classifier(LightningModule):
-    """Trains any network that maps images to logits, with cross entropy.
+    """Trains any network that maps images to logits, with cross entropy unless told otherwise.
 
     Args:
         network: float (B, C, H, W) to logits (B, classes).
         classes: names, in the order of the labels.
         optimizer: from parameters to an optimizer; not needed to evaluate.
         schedule: how the learning rate moves; None keeps it.
+        loss: of training, from logits (B, classes) and labels (B,) to the mean loss ().
+        test_time: how validation and test show the network an image; None: once, as it is.
         description: plain data that every checkpoint carries, for `lenet_lab.checkpoint`.
         compile_mode: of torch.compile, for training batches; None leaves the network as it is.
     """
@@ -58,6 +61,8 @@ class Classifier(LightningModule):
         classes: Sequence[str],
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         schedule: Schedule | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+        test_time: TestTime | None = None,
         description: Mapping[str, Any] | None = None,
         compile_mode: str | None = None,
     ) -> None:
@@ -65,6 +70,8 @@ class Classifier(LightningModule):
         self.network = network
         self.optimizer = optimizer
         self.schedule = schedule
+        self.loss = loss
+        self.test_time = test_time
         self.description = description
         self._compiled: Callable[[Tensor], Tensor] | None = None
         if compile_mode is not None:
@@ -105,7 +112,7 @@ class Classifier(LightningModule):
         """
         images, labels = batch
         logits = (self._compiled or self.network)(images)
-        loss = F.cross_entropy(logits, labels)
+        loss = self.loss(logits, labels)
         # Summed on the device, many steps at once: at batch 4, `self.log` at each step costs a third of it, and waits
         # for a GPU; a sum at each step costs 3 %.
         self._steps_seen.append((loss.detach(), logits.argmax(1), labels))
@@ -151,7 +158,7 @@ class Classifier(LightningModule):
 
     def _measure(self, batch: Batch) -> Tensor:
         images, labels = batch
-        logits: Tensor = self.network(images)
+        logits: Tensor = self.test_time(self.network, images) if self.test_time else self.network(images)
         loss = F.cross_entropy(logits, labels) if len(labels) else logits.new_zeros(())
         self.metrics.update(logits, labels, loss)
         return logits

@@ -174,7 +174,9 @@ def to_plain(composed: DictConfig, runtime: Any, folder: str) -> Config:
     """Resolve `composed`, with the two keys that the program sets."""
     task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in ("hydra", *OF_THE_SWEEP)])
     task.folder = str(Path(folder).absolute())
-    task.choices = {group: runtime.choices[group] for group in ("data", "model") if group in runtime.choices}
+    task.choices = {
+        group: runtime.choices[group] for group in ("data", "model", "test_time") if group in runtime.choices
+    }
     plain: Config = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     return plain
 

@@ -15,7 +15,7 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.schema import EvaluateConfig, check
 
     path = Path(config["checkpoint"]).expanduser().absolute()
-    fill_in(config, "evaluate", ("data", "model"), path)
+    fill_in(config, "evaluate", ("data", "model", "test_time"), path)
     if config["trainer"]["precision"] in (None, "auto"):
         config["trainer"]["precision"] = read_about(path).precision
     return check(config, EvaluateConfig)
@@ -32,7 +32,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.build import build_data, build_trainer
     from lenet_lab.checkpoint import check_images, load_weights
     from lenet_lab.classifier import Classifier
-    from lenet_lab.instantiate import build_network
+    from lenet_lab.instantiate import build_network, build_test_time
     from lenet_lab.metrics import write_metrics
 
     folder, checkpoint = Path(config["folder"]), Path(config["checkpoint"])
@@ -41,7 +41,8 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     data.setup()
     check_images(checkpoint, data.test)
     classes = data.test.classes
-    classifier = Classifier(build_network(config["model"], data.test.image_shape, len(classes)), classes)
+    network = build_network(config["model"], data.test.image_shape, len(classes))
+    classifier = Classifier(network, classes, test_time=build_test_time(config["test_time"]))
     load_weights(classifier.network, checkpoint)
     trainer = build_trainer(config, data, callbacks=[], loggers=[])
     terminal.show_run("evaluate", config, data, classifier, trainer)

@@ -14,13 +14,14 @@ from lenet_lab.checkpoint import NOT_KEPT, About, Choice, load_weights, read_abo
 from lenet_lab.data.decode import RESIZE, ImageFormat
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.errors import UserError
-from lenet_lab.instantiate import build_network
+from lenet_lab.instantiate import build_network, build_test_time
+from lenet_lab.test_time import TestTime
 
 OPTION = "evaluate/from_checkpoint"
 
 
 def fill_in(config: dict[str, Any], command: str, groups: Sequence[str], path: Path) -> None:
-    """Fill in what a checkpoint says of these groups of a command's configuration: "model", "data".
+    """Fill in what a checkpoint says of these groups of a command's configuration: "model", "data", "test_time".
 
     The checkpoint names options of `conf/model` and `conf/data` and gives values to their keys. The options' own
     files, on this machine, say which classes these are: nothing in a checkpoint can name code to run. An option
@@ -66,20 +67,22 @@ class TrainedNetwork:
         normalize: uint8 (B, C, H, W) to what `network` takes.
         classes: names, in the order of the logits.
         format: of the images.
+        test_time: see `lenet_lab.test_time`; None shows the network each image once.
     """
 
     network: nn.Module
     normalize: Normalize
     classes: tuple[str, ...]
     format: ImageFormat
+    test_time: TestTime | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
         """Uint8 (B, C, H, W), on the network's device, to logits (B, classes)."""
-        logits: Tensor = self.network(self.normalize(images))
-        return logits
+        normalized = self.normalize(images)
+        return self.test_time(self.network, normalized) if self.test_time else self.network(normalized)
 
 
-def load_trained(model: dict[str, Any], path: Path) -> TrainedNetwork:
+def load_trained(model: dict[str, Any], path: Path, test_time: dict[str, Any] | None = None) -> TrainedNetwork:
     """Make the network that `model` configures, with the weights of a checkpoint; on the CPU.
 
     Raises:
@@ -92,7 +95,9 @@ def load_trained(model: dict[str, Any], path: Path) -> TrainedNetwork:
         normalize = Normalize(about.data.values["mean"], about.data.values["std"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"checkpoint={path} does not tell how its images are normalized, and was not used.") from error
-    return TrainedNetwork(network.eval(), normalize, tuple(about.classes), image_format(about))
+    return TrainedNetwork(
+        network.eval(), normalize, tuple(about.classes), image_format(about), build_test_time(test_time)
+    )
 
 
 def image_format(about: About) -> ImageFormat:

@@ -37,10 +37,11 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
         "seed": config["seed"],
         "effective_batch": batch_size * processes * trainer["accumulate_grad_batches"],
     }
-    for group in ("data", "model", "optimizer", "scheduler"):
+    for group in ("data", "model", "optimizer", "scheduler", "test_time"):
         node = config[group] or {}
         values[group] = config["choices"].get(group) or _class(node)
         values |= _flat(node, f"{group}.")
+    values |= _flat(config["loss"], "loss.")
     values["augment"] = ", ".join(name for name, node in config["augment"].items() if node is not None) or "none"
     values |= _flat(config["augment"], "augment.")
     values |= _flat({key: trainer[key] for key in OF_TRAINER}, "trainer.")

@@ -13,6 +13,8 @@ from lenet_lab.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
+    from lenet_lab.test_time import TestTime
+
 Config = dict[str, Any]
 
 
@@ -64,3 +66,9 @@ def build_network(model: Config, image_shape: Sequence[int], num_classes: int) -
     if not isinstance(network, nn.Module):
         raise UserError(f"model ({model['_target_']}) makes a {type(network).__name__}: give a torch.nn.Module.")
     return network
+
+
+def build_test_time(test_time: Config | None) -> "TestTime | None":
+    """Make what shows the network an image in other ways, too; None where it is shown once."""
+    made: TestTime | None = build(test_time, "test_time") if test_time else None
+    return made

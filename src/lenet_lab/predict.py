@@ -27,7 +27,7 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     import_quickly("torch")
     from lenet_lab.from_checkpoint import fill_in
 
-    fill_in(config, "predict", ("model",), Path(config["checkpoint"]).expanduser().absolute())
+    fill_in(config, "predict", ("model", "test_time"), Path(config["checkpoint"]).expanduser().absolute())
     return check(config, PredictConfig)
 
 
@@ -54,7 +54,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     folder = Path(config["folder"])
     terminal.open_log(folder / "predict.log")
     files = find_images(config["images"])
-    trained = load_trained(config["model"], Path(config["checkpoint"]))
+    trained = load_trained(config["model"], Path(config["checkpoint"]), config["test_time"])
     classes = trained.classes
     device = choose_device(config["device"])
     trained.network.to(device)

@@ -126,6 +126,14 @@ class Optimizer(Target):
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="a number, 0 or more")
 
 
+class Loss(Target):
+    """Any loss of torch.nn or the user's own, of logits and labels."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="a number from 0 to below 1 (share of the probability that goes to all classes alike)"
+    )
+
+
 class Scheduler(Target):
     """Any learning-rate scheduler of torch.optim or the user's own."""
 
@@ -220,6 +228,9 @@ class RunConfig(Config):
     )
 
 
+TestTime = Annotated[Target | None, BeforeValidator(lambda value: value or None)]
+
+
 class TrainConfig(RunConfig):
     """`python -m lenet_lab.train`."""
 
@@ -230,6 +241,8 @@ class TrainConfig(RunConfig):
     optimizer: Optimizer
     scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)]
     speed: Speed
+    loss: Loss
+    test_time: TestTime
     augment: dict[str, Augment | None] = Field(description="named transformations, each with a _target_")
     callbacks: dict[str, Target | None] = Field(description="named callbacks, each with a _target_")
     logger: dict[str, Logger | None] = Field(description="named loggers, each with a _target_")
@@ -267,6 +280,7 @@ class EvaluateConfig(RunConfig):
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
     model: Target
+    test_time: TestTime
 
 
 class PredictConfig(Config):
@@ -277,6 +291,7 @@ class PredictConfig(Config):
         description="a file, a folder, a pattern such as 'photos/*.png', a list [a.png,b.png], or - (standard input)"
     )
     model: Target
+    test_time: TestTime
     top_k: Positive = Field(description="a whole number, at least 1 (classes shown of each image)")
     batch_size: Positive = Field(description="a whole number, at least 1 (images that the network sees at once)")
     device: Literal["auto", "cpu", "gpu"] = Field(description="auto, cpu or gpu")

@@ -60,6 +60,8 @@ CHECKPOINTS: dict[str, dict[str, tuple[Any, ...]]] = {
 """The supported checkpoints, by `filename`: Lightning's ModelCheckpoint, with these values of its other keys."""
 WATCHERS = ("lenet_lab.callbacks.dashboard.Dashboard",)
 """The other callbacks that are supported."""
+CROSS_ENTROPY = {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.0}
+"""The loss that is supported."""
 OWN = ("seed", "optimizer", "scheduler", "folder")
 """Parts of a configuration that each network has for itself."""
 
@@ -112,6 +114,8 @@ def why_alone(config: Config) -> str:
     files = [callback["filename"] for callback in config["callbacks"].values() if callback and "filename" in callback]
     if len(set(files)) < len(files):
         return "callbacks has the same checkpoint twice"
+    if config["loss"] != CROSS_ENTROPY:
+        return f"loss ({config['loss']['_target_']}) is supported without label_smoothing only"
     if config["optimizer"]["_target_"] == "torch.optim.LBFGS":
         return "optimizer (torch.optim.LBFGS) computes the loss several times a step"
     if scheduler.get("monitor") and (scheduler["interval"] != "epoch" or trainer["check_val_every_n_epoch"] != 1):

@@ -1,0 +1,71 @@
+"""Test-time augmentation, in training and wherever a checkpoint is used afterwards."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lenet_lab.test_time import Flip
+
+
+def test_flip_averages_the_probabilities_of_both_views() -> None:
+    torch.manual_seed(0)
+    images, weights = torch.randn(5, 3, 8, 8), torch.randn(3 * 8 * 8, 4)
+
+    def network(batch: Tensor) -> Tensor:
+        return batch.flatten(1) @ weights
+
+    expected = (network(images).softmax(1) + network(images.flip(3)).softmax(1)) / 2
+    torch.testing.assert_close(Flip()(network, images).exp(), expected)
+
+
+def command(name: str, *words: str) -> None:
+    done = subprocess.run([sys.executable, "-m", f"lenet_lab.{name}", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("flip") / "run"
+    settings = (
+        "data.batch_size=64",
+        "trainer.max_epochs=1",
+        "optimizer.lr=0.05",
+        "logger=none",
+        "report=false",
+        "seed=3",
+    )
+    command("train", "data=digits", "test_time=flip", *settings, f"hydra.run.dir={folder}")
+    return folder
+
+
+def test_evaluate_shows_the_views_of_training(run: Path, tmp_path: Path) -> None:
+    checkpoint = f"checkpoint={run / 'checkpoints/best.ckpt'}"
+    trained = json.loads((run / "metrics.json").read_text())
+    for name, words in (("as_trained", ()), ("once", ("test_time=none",))):
+        command("evaluate", checkpoint, *words, f"hydra.run.dir={tmp_path / name}")
+    as_trained, once = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("as_trained", "once"))
+    assert as_trained["test/loss"] == pytest.approx(trained["test/loss"], rel=1e-5)
+    assert as_trained["test/accuracy"] == trained["test/accuracy"]
+    assert once["test/loss"] != pytest.approx(trained["test/loss"], rel=1e-3)
+
+
+def test_predict_takes_an_image_and_its_mirror_image_for_the_same(run: Path, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.fromarray(pixels).save(images / "a.png")
+    Image.fromarray(pixels[:, ::-1].copy()).save(images / "b.png")
+    checkpoint = f"checkpoint={run / 'checkpoints/best.ckpt'}"
+    command("predict", checkpoint, f"images={images}", "pictures=0", f"hydra.run.dir={tmp_path / 'predict'}")
+    with (tmp_path / "predict/predictions.csv").open(newline="") as stream:
+        one, other = csv.DictReader(stream)
+    assert one["class_1"] == other["class_1"]
+    assert float(one["probability_1"]) == pytest.approx(float(other["probability_1"]), abs=1e-5)
