@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lenet_lab.test_time import Flip
+from lenet_lab.test_time import Views
 
 
 def test_flip_averages_the_probabilities_of_both_views() -> None:
@@ -23,7 +23,26 @@ def test_flip_averages_the_probabilities_of_both_views() -> None:
         return batch.flatten(1) @ weights
 
     expected = (network(images).softmax(1) + network(images.flip(3)).softmax(1)) / 2
-    torch.testing.assert_close(Flip()(network, images).exp(), expected)
+    torch.testing.assert_close(Views(flip=True, shift=0)(network, images).exp(), expected)
+
+
+def test_shift_moves_images_and_reflects_their_edges() -> None:
+    seen: list[Tensor] = []
+
+    def network(batch: Tensor) -> Tensor:
+        seen.append(batch)
+        return torch.zeros(len(batch), 2)
+
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    Views(flip=False, shift=1)(network, image)
+    expected = [
+        [[0, 1, 2], [3, 4, 5], [6, 7, 8]],
+        [[3, 4, 5], [0, 1, 2], [3, 4, 5]],
+        [[3, 4, 5], [6, 7, 8], [3, 4, 5]],
+        [[1, 0, 1], [4, 3, 4], [7, 6, 7]],
+        [[1, 2, 1], [4, 5, 4], [7, 8, 7]],
+    ]
+    assert [view[0, 0].tolist() for view in seen] == expected
 
 
 def command(name: str, *words: str) -> None:

@@ -228,7 +228,14 @@ class RunConfig(Config):
     )
 
 
-TestTime = Annotated[Target | None, BeforeValidator(lambda value: value or None)]
+class Views(Target):
+    """What else a trained network is shown to judge an image; the user's own have other keys."""
+
+    flip: bool | None = Field(None, description="true or false (also show the mirror image)")
+    shift: Natural | None = Field(None, description="a whole number, 0 or more (pixels the image is also moved by)")
+
+
+TestTime = Annotated[Views | None, BeforeValidator(lambda value: value or None)]
 
 
 class TrainConfig(RunConfig):

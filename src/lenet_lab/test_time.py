@@ -4,14 +4,24 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 TestTime = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """From a network and float images (B, C, H, W) to logits (B, classes)."""
 
 
-class Flip:
-    """Averages the probabilities of an image and its mirror image; not for digits or letters."""
+class Views:
+    """Averages the probabilities of several views of each image: as it is, mirrored, moved a little.
+
+    Args:
+        flip: left to right, too; not for digits or letters.
+        shift: pixels up, down, left and right, too, the edge filled with its reflection; 0: not moved.
+    """
+
+    def __init__(self, flip: bool, shift: int) -> None:
+        self.flip = flip
+        self.shift = shift
 
     def __call__(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Give log probabilities (B, classes), which serve as logits.
@@ -20,5 +30,16 @@ class Flip:
             network: float (B, C, H, W) to logits (B, classes).
             images: float (B, C, H, W).
         """
-        views = torch.stack([network(images), network(images.flip(-1))]).float()
-        return views.log_softmax(-1).logsumexp(0) - math.log(2)
+        views = [images, *self._moved(images)]
+        if self.flip:
+            views += [view.flip(-1) for view in views]
+        of_each = torch.stack([network(view).float().log_softmax(-1) for view in views])  # (views, B, classes)
+        return of_each.logsumexp(0) - math.log(len(views))
+
+    def _moved(self, images: Tensor) -> list[Tensor]:
+        if not self.shift:
+            return []
+        by, (height, width) = self.shift, images.shape[-2:]
+        padded = F.pad(images, [by] * 4, mode="reflect")
+        corners = ((0, by), (2 * by, by), (by, 0), (by, 2 * by))
+        return [padded[..., top : top + height, left : left + width] for top, left in corners]
