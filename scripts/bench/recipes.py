@@ -1,0 +1,81 @@
+"""Seconds of training to an accuracy: the recipes of conf/experiment beside the tutorial script.
+
+Each is a process of its own. Timed are the training steps; the seconds of a whole command, imports and validation
+included, stand beside them. In the quick form the tutorial script runs part of its two epochs, and its time is
+multiplied accordingly. Recipes: `fast` with one seed, and in the full form all of them with five; their accuracies on
+the test images are for the record, and choose nothing.
+"""
+
+import json
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import step
+from alternate import alternate
+from command import train
+from section import Aim, Section, Setup
+
+STEPS = 2 * 12_500  # of the tutorial script: two epochs of 50,000 images at batch 4
+QUICK_STEPS = 2_000
+ACCURACY = 0.539  # of the tutorial script, on the JPEG re-encoding of CIFAR-10
+RECIPES = ("fast", "equal_time", "best")
+SEEDS = 5
+
+
+def measure(setup: Setup) -> Section:
+    """Train with each recipe, the tutorial script in between."""
+    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+
+    def tutorial() -> float:
+        steps = STEPS if setup.full else QUICK_STEPS
+        return step.measure_one("tutorial", setup, steps) / 1000 * STEPS
+
+    def recipe(name: str) -> float:
+        folder = setup.scratch / f"{name}-{len(runs[name])}"
+        seed = len(runs[name]) + 1
+        done = train(f"experiment={name}", f"seed={seed}", data=setup.data, folder=folder)
+        metrics = json.loads(Path(folder, "metrics.json").read_text())
+        runs[name].append({"seed": seed, "command": done.seconds} | metrics)
+        return float(metrics["train/seconds"])
+
+    names = RECIPES if setup.full else RECIPES[:1]
+    contenders = {"tutorial script": tutorial} | {name: lambda name=name: recipe(name) for name in names}
+    seconds = alternate(contenders, SEEDS if setup.full else 1, setup.seconds if not setup.full else float("inf"))
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    base = medians["tutorial script"]
+    rows: list[list[str | float | int | None]] = []
+    for name, median in medians.items():
+        accuracies = [run["test/accuracy"] for run in runs[name]]
+        commands = [run["command"] for run in runs[name]]
+        label = f"`experiment={name}`" if name in RECIPES else name
+        rows.append(
+            [label, median, median / base, statistics.median(commands) if commands else None, *spread(accuracies)]
+        )
+    aims = []
+    if setup.real:
+        ratio, accuracy = medians["fast"] / base, statistics.mean(run["test/accuracy"] for run in runs["fast"])
+        aims.append(Aim("fast: training time of the tutorial script <= 1/15", ratio, ratio <= 1 / 15))
+        aims.append(Aim(f"fast: test accuracy >= {ACCURACY}", accuracy, accuracy >= ACCURACY))
+    for name, least in (("equal_time", 0.71), ("best", 0.76)):
+        if setup.real and (found := [run["test/accuracy"] for run in runs[name]]):
+            mean = statistics.mean(found)
+            aims.append(Aim(f"{name}: mean test accuracy > {least}", mean, mean > least))
+    return Section(
+        title="Recipes",
+        about="Seconds of training steps, the same beside the tutorial script's, seconds of the whole command, and "
+        "accuracy on the test images: mean and standard deviation over seeds.",
+        columns=["recipe", "training, s", "× tutorial", "command, s", "test accuracy", "sd", "seeds"],
+        rows=rows,
+        aims=aims,
+        raw={"seconds": seconds, "runs": dict(runs)},
+    )
+
+
+def spread(accuracies: list[float]) -> tuple[float | None, float | None, int | None]:
+    """Mean, standard deviation over the seeds, and how many."""
+    if not accuracies:
+        return None, None, None
+    deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else None
+    return statistics.mean(accuracies), deviation, len(accuracies)
