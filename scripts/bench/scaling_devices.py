@@ -9,11 +9,12 @@ an epoch.
 import statistics
 from functools import partial
 
+import all_reduce
 import torch
 from alternate import alternate
 from scaling import IMAGES, seconds_an_image, seconds_an_image_on, steps_for
 from section import Chart, Section, Setup
-from table import median_and_range
+from table import median_and_range, number
 
 IMAGES_A_STEP = (32, 256, 2048)  # of all devices together
 REPETITIONS = 3
@@ -41,13 +42,20 @@ def measure(setup: Setup) -> Section:
             if label != THREADS:
                 lines.setdefault(f"{images:,} images a step", []).append((float(count), median * IMAGES))
         raw[f"{images} images a step"] = found
+    several = [count for _, count, _ in ways(gpus) if count > 1]
+    sums = {count: all_reduce.milliseconds(count, "cuda" if gpus else "cpu", setup.scratch) for count in several}
+    about = f"An epoch of {IMAGES:,} images{'' if gpus else '; a process with one thread stands for a device'}."
+    if sums:
+        about += (
+            f" An all-reduce of the gradients alone: {', '.join(f'{number(ms)} ms on {n}' for n, ms in sums.items())}."
+        )
     return Section(
         "Scaling: devices",
-        f"An epoch of {IMAGES:,} images" + ("." if gpus else "; a process with one thread stands for a device."),
+        about,
         ["images a step", "devices", "s an epoch", "min–max", "times as fast"],
         rows,
         [],
-        {"seconds_an_image": raw},
+        {"seconds_an_image": raw, "all_reduce_ms": sums},
         Chart("devices", "seconds an epoch", lines),
     )
 
