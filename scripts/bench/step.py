@@ -1,0 +1,150 @@
+"""How long a training step takes at batch 4: LeNet on CIFAR-10 by SGD with momentum, on the CPU.
+
+All train the network of 62,006 parameters, with torch's default number of threads (lenet_lab with its own default, one
+at this batch size). Each run is a process of its own whose output goes to a pseudo-terminal, so that progress bars are
+drawn. Only training steps are timed: not start-up, decoding into memory, validation, test, checkpoints between epochs.
+"""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import termios
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from alternate import alternate
+from command import TAIL, on_images
+from section import Aim, MeasurementError, Section, Setup
+from step_contenders import BATCH
+from table import median_and_range
+
+CONTENDERS = {
+    "tutorial": "PyTorch's CIFAR-10 tutorial: image files, transforms for each image, 2 loader workers",
+    "usual_lightning": "usual Lightning code: the same loader, Lightning's defaults, two metrics logged each step",
+    "hugging_face": "plain PyTorch loop on Hugging Face `datasets`, images decoded beforehand",
+    "data_loader": "plain PyTorch loop, DataLoader on a TensorDataset in memory, no workers",
+    "lightning_floor": "Lightning's floor: barebones Trainer, images in memory, nothing else",
+    "bare_loop": "plain PyTorch loop on images in memory",
+    "bare_loop_one_thread": "the same with one thread, as lenet_lab",
+    "lenet_lab_own_loop": "`lenet_lab` with Lightning's own loop: `lean_loop=false`",
+    "lenet_lab": "`lenet_lab` as you run it: logger, metrics, checkpoints, progress bar",
+}
+FILES = ("tutorial", "usual_lightning")
+OF_LENET_LAB = {"lenet_lab": [], "lenet_lab_own_loop": ["lean_loop=false"]}
+NEEDS = {"hugging_face": "datasets"}  # packages that are not among the project's own
+AIMS = (  # numerator, denominator, comparison, bound; of median times
+    ("lenet_lab", "bare_loop", "<=", 1.1),
+    ("lenet_lab", "bare_loop_one_thread", "<=", 1.1),  # beside other programs, two threads are many times slower
+    ("lenet_lab", "lightning_floor", "<=", 1.05),
+    ("tutorial", "lenet_lab", ">=", 1.5),
+    ("usual_lightning", "lenet_lab", ">=", 2.5),
+)
+STEPS, STEPS_IN_FULL = 1000, 3000
+REPETITIONS, REPETITIONS_IN_FULL = 3, 6
+
+
+def measure(setup: Setup) -> Section:
+    """Run all contenders in turn."""
+    names = [name for name in CONTENDERS if name not in NEEDS or find_spec(NEEDS[name])]
+    steps = STEPS_IN_FULL if setup.full else STEPS
+    decode(setup)
+    runs = alternate(
+        {name: partial(milliseconds, name, setup, steps) for name in names},
+        REPETITIONS_IN_FULL if setup.full else REPETITIONS,
+        float("inf") if setup.full else setup.seconds,
+    )
+    medians = {name: statistics.median(times) for name, times in runs.items()}
+    rows: list[Any] = []
+    for name, about in CONTENDERS.items():
+        if name in runs:
+            rows.append([about, *median_and_range(runs[name]), medians[name] / medians["bare_loop"]])
+        else:
+            rows.append([f"{about}: left out, `{NEEDS[name]}` is not installed", None, None, None])
+    return Section(
+        "A training step at batch 4",
+        f"Milliseconds; runs of {steps:,} steps, {len(runs['lenet_lab'])} of each.",
+        ["program", "ms a step", "min–max", "× plain loop"],
+        rows,
+        [aim(*each, medians) for each in AIMS],
+        {"steps": steps, "milliseconds": runs},
+    )
+
+
+def aim(above: str, below: str, comparison: str, bound: float, medians: dict[str, float]) -> Aim:
+    """Judge one of `AIMS`."""
+    ratio = medians[above] / medians[below]
+    met = ratio <= bound if comparison == "<=" else ratio >= bound
+    return Aim(f"{above} / {below} {comparison} {bound}", ratio, met)
+
+
+def decode(setup: Setup) -> None:
+    """Write images.npy (N, 3, 32, 32) uint8 and labels.npy (N,) int64, as lenet_lab has decoded them."""
+    from lenet_lab.build import build_data
+    from lenet_lab.compose import compose
+
+    data = build_data(compose(*on_images(setup.data)))
+    data.setup()
+    np.save(setup.scratch / "images.npy", data.train.images)
+    np.save(setup.scratch / "labels.npy", np.asarray(data.train.labels, np.int64))
+
+
+def milliseconds(name: str, setup: Setup, steps: int) -> float:
+    """Of a step in one run of the contender."""
+    if name in OF_LENET_LAB:
+        folder = tempfile.mkdtemp(dir=setup.scratch)
+        words = ["-m", "lenet_lab.train", *on_images(setup.data), *OF_LENET_LAB[name], f"data.batch_size={BATCH}"]
+        words += ["trainer.max_epochs=1", f"trainer.limit_train_batches={steps}", "trainer.accelerator=cpu"]
+        words += ["trainer.limit_val_batches=1", "trainer.limit_test_batches=1", f"hydra.run.dir={folder}"]
+        run_in_terminal(words)
+        seconds = json.loads(Path(folder, "metrics.json").read_text())["train/seconds"]
+    else:
+        place = setup.data if name in FILES else setup.scratch
+        program = str(Path(__file__).with_name("step_contenders.py"))
+        seconds = json.loads(run_in_terminal([program, name, str(place), str(steps)])[-1])
+    return 1000 * float(seconds) / steps
+
+
+def run_in_terminal(words: list[str]) -> list[str]:
+    """Run Python with these words in a pseudo-terminal of 120 columns and 30 rows; the lines that it wrote.
+
+    Raises:
+        MeasurementError: it failed.
+    """
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (30, 120))
+    child = subprocess.Popen(
+        [sys.executable, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm-256color", "CUDA_VISIBLE_DEVICES": ""},
+        start_new_session=True,
+    )
+    os.close(slave)
+    output = b""
+    try:
+        with contextlib.suppress(OSError):  # how Linux reports that the other side has closed
+            while chunk := os.read(master, 65536):
+                output += chunk
+        status = child.wait()
+    finally:
+        os.close(master)
+        if child.poll() is None:  # this program was interrupted
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output.decode(errors="replace"))
+    lines = [line for line in text.splitlines() if line.strip()]
+    if status:
+        last = "\n".join(lines[-TAIL:])
+        raise MeasurementError(f"python {' '.join(words)} ended with exit status {status}:\n{last}")
+    return lines

@@ -1,0 +1,235 @@
+"""The programs that `step.py` compares, but for lenet_lab itself: each is run in a process of its own.
+
+    python scripts/bench/step_contenders.py NAME FOLDER STEPS
+
+FOLDER holds train/<class>/* for those that read image files, images.npy and labels.npy for the others. The last line of
+output is the seconds that the training steps took, as JSON.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+# Lightning, torchvision and the like are imported only in the contenders that use them.
+
+BATCH = 4
+
+
+class LeNet(nn.Module):
+    """(B, 3, 32, 32) float32 -> (B, 10) logits; 62,006 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.pool = nn.MaxPool2d(2)
+        self.fc1 = nn.Linear(16 * 5 * 5, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Input in [-1, 1]."""
+        x = self.pool(F.relu(self.conv1(x)))  # (B, 6, 14, 14)
+        x = self.pool(F.relu(self.conv2(x)))  # (B, 16, 5, 5)
+        x = F.relu(self.fc1(x.flatten(1)))  # (B, 120)
+        x = F.relu(self.fc2(x))  # (B, 84)
+        return self.fc3(x)  # (B, 10)
+
+
+def sgd(network: nn.Module) -> torch.optim.SGD:
+    """The optimizer of every contender."""
+    return torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
+
+
+def pixels_and_labels(folder: Path) -> tuple[Tensor, Tensor]:
+    """All images (N, 3, 32, 32) uint8 and labels (N,) int64."""
+    return torch.from_numpy(np.load(folder / "images.npy")), torch.from_numpy(np.load(folder / "labels.npy"))
+
+
+def normalized(pixels: Tensor) -> Tensor:
+    """Images float32 in [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1)
+
+
+class MemoryBatches:
+    """Shuffled images (B, 3, 32, 32) float32 in [-1, 1] and labels (B,) int64; only whole batches."""
+
+    def __init__(self, folder: Path) -> None:
+        pixels, self.labels = pixels_and_labels(folder)
+        self.images = normalized(pixels)
+
+    def __len__(self) -> int:
+        return len(self.labels) // BATCH
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(len(self.labels))
+        for start in range(0, len(self) * BATCH, BATCH):
+            index = order[start : start + BATCH]
+            yield self.images[index], self.labels[index]
+
+
+class TimedModule:
+    """What the two LightningModules share: network, optimizer, and the seconds the training steps took."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = LeNet()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """As the other contenders."""
+        return sgd(self.network)
+
+    def on_train_epoch_start(self) -> None:
+        """Before the first batch is fetched."""
+        self.start = time.perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        """After the last step and before the checkpoint is written."""
+        self.seconds = time.perf_counter() - self.start
+
+
+def file_loader(root: Path) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches decoded and normalized image by image in 2 worker processes."""
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    half = (0.5, 0.5, 0.5)
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(half, half)])
+    dataset = ImageFolder(str(root / "train"), transform=transform)
+    return DataLoader(dataset, batch_size=BATCH, shuffle=True, num_workers=2)
+
+
+# --- the contenders: each runs in a process of its own and returns the seconds its training steps took ---
+
+
+def tutorial(root: Path, steps: int) -> float:
+    """The CIFAR-10 tutorial's loop, with the loss read at every step."""
+    network = LeNet()
+    criterion = nn.CrossEntropyLoss()
+    optimizer = sgd(network)
+    batches = iter(file_loader(root))  # starts the workers, which Lightning also does before its first step
+    running_loss = 0.0
+    start = time.perf_counter()
+    for step, (images, labels) in enumerate(islice(batches, steps), start=1):
+        optimizer.zero_grad()
+        loss = criterion(network(images), labels)
+        loss.backward()
+        optimizer.step()
+        running_loss += loss.item()
+        if step % 2000 == 0:
+            print(f"step {step:5d}  loss {running_loss / 2000:.3f}")
+            running_loss = 0.0
+    return time.perf_counter() - start
+
+
+def plain(batches: Iterable[tuple[Tensor, Tensor]], steps: int) -> float:
+    """A plain PyTorch loop over these batches."""
+    network = LeNet()
+    optimizer = sgd(network)
+    start = time.perf_counter()
+    for images, labels in islice(batches, steps):
+        optimizer.zero_grad()
+        F.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    return time.perf_counter() - start
+
+
+def bare_loop(arrays: Path, steps: int) -> float:
+    """The least that training takes without Lightning."""
+    return plain(MemoryBatches(arrays), steps)
+
+
+def bare_loop_one_thread(arrays: Path, steps: int) -> float:
+    """The same with as many threads as lenet_lab takes at this batch size."""
+    torch.set_num_threads(1)
+    return bare_loop(arrays, steps)
+
+
+def data_loader(arrays: Path, steps: int) -> float:
+    """PyTorch's DataLoader on images in memory, without worker processes."""
+    pixels, labels = pixels_and_labels(arrays)
+    return plain(DataLoader(TensorDataset(normalized(pixels), labels), BATCH, shuffle=True), steps)
+
+
+def hugging_face(arrays: Path, steps: int) -> float:
+    """Hugging Face's `datasets` on decoded images, in an order drawn beforehand."""
+    from datasets import Array3D, Dataset, Features, Value
+
+    pixels, labels = pixels_and_labels(arrays)
+    kept = min(len(labels), 10 * steps)  # it takes its time to convert them; a step's does not depend on their number
+    features = Features({"pixels": Array3D((3, 32, 32), "uint8"), "label": Value("int64")})
+    table = Dataset.from_dict({"pixels": list(pixels[:kept].numpy()), "label": labels[:kept].numpy()}, features)
+    shuffled = table.shuffle(seed=0).flatten_indices().with_format("torch")
+    return plain(((normalized(each["pixels"]), each["label"]) for each in shuffled.iter(BATCH)), steps)
+
+
+def lightning_floor(arrays: Path, steps: int) -> float:
+    """The least that training takes with Lightning's Trainer."""
+    import lightning
+
+    class Floor(TimedModule, lightning.LightningModule):
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            images, labels = batch
+            return F.cross_entropy(self.network(images), labels)
+
+    module = Floor()
+    trainer = lightning.Trainer(barebones=True, accelerator="cpu", max_epochs=1, limit_train_batches=steps)
+    trainer.fit(module, MemoryBatches(arrays))
+    return module.seconds
+
+
+def usual_lightning(root: Path, steps: int) -> float:
+    """What a Lightning user writes first: a loader of files, and `self.log` for all one wants to see."""
+    import lightning
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from torchmetrics.classification import MulticlassAccuracy
+
+    class Usual(TimedModule, lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.accuracy = MulticlassAccuracy(num_classes=10, average="micro")
+
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            images, labels = batch
+            logits = self.network(images)
+            loss = F.cross_entropy(logits, labels)
+            self.accuracy(logits, labels)
+            self.log("train/loss", loss, prog_bar=True)
+            self.log("train/accuracy", self.accuracy, prog_bar=True)
+            return loss
+
+    module = Usual()
+    with tempfile.TemporaryDirectory() as folder:
+        logger = TensorBoardLogger(folder)
+        trainer = lightning.Trainer(accelerator="cpu", logger=logger, max_epochs=1, limit_train_batches=steps)
+        trainer.fit(module, file_loader(root))
+    return module.seconds
+
+
+PROGRAMS = {
+    program.__name__: program
+    for program in (
+        *(tutorial, usual_lightning, hugging_face, data_loader, lightning_floor),
+        *(bare_loop, bare_loop_one_thread),
+    )
+}
+
+
+def main() -> None:
+    """Run the contender of the command line."""
+    name, folder, steps = sys.argv[1:]
+    print("\n" + json.dumps(PROGRAMS[name](Path(folder), int(steps))))
+
+
+if __name__ == "__main__":
+    main()
