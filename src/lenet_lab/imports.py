@@ -27,7 +27,7 @@ def import_quickly(name: str) -> None:
     try:
         importlib.import_module(name)
     finally:
-        if isinstance(sys.modules[AMENDED], _ImportedAtUse):
+        if isinstance(sys.modules.get(AMENDED), _ImportedAtUse):
             del sys.modules[AMENDED]  # whoever asks for it now gets it
         gc.freeze()
         if enabled:
