@@ -133,3 +133,16 @@ def test_several_nodes_need_slurm(command: Command) -> None:
     sweep = command("train", "-m", *SMALL, "trainer.num_nodes=2", "seed=1,2")
     assert sweep.status == 2
     assert sweep.err == result.err
+
+
+def test_a_run_leaves_mpi_alone(tmp_path: Path) -> None:
+    # mpi4py where no MPI runs ends the process as soon as it is imported; Lightning would look what it says.
+    package = tmp_path / "packages" / "mpi4py"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "MPI.py").write_text("import os\nos._exit(77)\n")
+    overrides = [*SMALL, "logger=none", "report=false", "data.batch_size=256"]
+    result = run_command(
+        tmp_path, "train", *overrides, PYTHONPATH=f"{package.parent}:{os.environ.get('PYTHONPATH', '')}"
+    )
+    assert result.status == 0, result.err

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
@@ -85,6 +88,14 @@ def _steps(settings: Config, data: ImageDataModule, processes: int) -> int:
     return max(batches // int(settings["accumulate_grad_batches"]), 1)
 
 
+def _cluster() -> ClusterEnvironment:
+    """Say how this process was started; Lightning, left to find out, starts MPI where mpi4py is installed."""
+    if launched_by_slurm():
+        # SLURM itself requeues a job, which goes on from last.ckpt; Lightning would cut in, in the middle of an epoch
+        return SLURMEnvironment(auto_requeue=False)
+    return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
+
+
 def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callback], loggers: list[Any]) -> Trainer:
     """Make the Trainer and give this process its share of the cores; Lightning's own bar and tables stay off."""
     settings = config["trainer"]
@@ -97,8 +108,7 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
         "trainer",
         callbacks=callbacks,
         logger=loggers or False,
-        # SLURM itself requeues a job, which goes on from last.ckpt; Lightning would cut in, in the middle of an epoch
-        plugins=[WholeCheckpointIO(), *([SLURMEnvironment(auto_requeue=False)] if launched_by_slurm() else [])],
+        plugins=[WholeCheckpointIO(), _cluster()],
         default_root_dir=config["folder"],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,
