@@ -20,6 +20,13 @@ SMALL = ["data=digits", "data.batch_size=32", "optimizer.lr=0.05", "trainer.max_
 """A run of a few seconds, most of them spent importing."""
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """For what a test computes itself: two tests at once with two threads each are many times slower."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
 @dataclass
 class Result:
     """How a command ended, and what it left."""

@@ -1,6 +1,5 @@
 """The lean loop leaves exactly what Lightning's own leaves, and what a plain PyTorch loop computes."""
 
-from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,15 +21,6 @@ BATCHES = 10  # of an epoch
 
 ONE_CYCLE = Schedule(partial(OneCycleLR, max_lr=0.1, total_steps="run_length"))
 PLATEAU = Schedule(partial(ReduceLROnPlateau, patience=0), "epoch", "val/loss")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Enough here, and many times faster than two where other tests run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Watch(Callback):
