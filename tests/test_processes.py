@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lenet_lab.errors import UserError
-from lenet_lab.processes import stand_alone
+from lenet_lab.processes import let_threads_sleep, stand_alone
 from tests.conftest import SMALL, Command, Result, run_command
 
 
@@ -146,3 +146,19 @@ def test_a_run_leaves_mpi_alone(tmp_path: Path) -> None:
         tmp_path, "train", *overrides, PYTHONPATH=f"{package.parent}:{os.environ.get('PYTHONPATH', '')}"
     )
     assert result.status == 0, result.err
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_threads_wait_as_the_user_says_or_not_for_long(
+    given: dict[str, str], left: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    let_threads_sleep()
+    assert os.environ.get("GOMP_SPINCOUNT") == left

@@ -94,9 +94,10 @@ def run_command(
             raise UserError(f"-m is refused: {name} shows one thing at a time and leaves no files. Call it for each.")
         if not sweeps and {"-m", "--multirun"} & set(words):
             raise UserError(f"-m is refused: {name} does one thing at a time. Call it for each.")
-        from lenet_lab.processes import stand_alone
+        from lenet_lab.processes import let_threads_sleep, stand_alone
 
         stand_alone()
+        let_threads_sleep()
         if paths:
             from lenet_lab.quoting import quote_paths
 

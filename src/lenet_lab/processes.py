@@ -20,6 +20,7 @@ from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
+TURNS_OF_A_WAIT = "10000"  # some 30 microseconds: what lies between two operations of a network
 VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain on LeNet (2-core AMD EPYC)
 
 
@@ -198,6 +199,17 @@ def threads_for(values: int) -> int:
     same cores: OpenMP's threads then wait for each other in busy loops, each for a core that the other holds.
     """
     return max(1, min(cores(), values // VALUES_A_THREAD))
+
+
+def let_threads_sleep() -> None:
+    """Have OpenMP's threads wait for each other in a busy loop for a moment only, unless the user has said how long.
+
+    Called before torch is imported. By default (GNU's OpenMP, as PyTorch brings it) they are busy for so long that a
+    step of LeNet at batch 512 with 2 threads takes 3 to 8 times as long as soon as another program wants one of the two
+    cores; so it is seldom more than twice. Where nothing else runs, it takes as long either way (24 ms in float32).
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = TURNS_OF_A_WAIT
 
 
 def die_with(parent: int) -> None:
