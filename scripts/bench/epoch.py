@@ -52,7 +52,6 @@ def plain(setup: Setup, cores: int) -> dict[str, PlainLoop]:
     if setup.full:
         everything = CHOICES["channels_last, bfloat16"] | {"threads": cores}
         for mode in ("default", "reduce-overhead", "max-autotune"):
-            torch._dynamo.reset()  # else it counts what others have compiled
             loops[f"plain loop: all, compiled ({mode})"] = PlainLoop(images, labels, BATCH, compiled=mode, **everything)
         for fused in (True, False):
             loops[f"plain loop: all, SGD{', fused' if fused else ''}"] = PlainLoop(
