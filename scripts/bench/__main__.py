@@ -42,6 +42,7 @@ SECTIONS = {  # in the order of the table; seconds that each may take in the qui
     "batch_path": 25,
     "epoch": 60,
     "recipes": 90,
+    "ablation": 600,
     "scaling_data": 25,
     "scaling_batch": 25,
     "scaling_devices": 40,
@@ -51,7 +52,7 @@ SECTIONS = {  # in the order of the table; seconds that each may take in the qui
     "export": 10,
     "dashboard": 60,
 }
-ONLY_FULL = {"dashboard"}  # in the quick form by name only: what it measures takes whole runs
+ONLY_FULL = {"ablation", "dashboard"}  # in the quick form by name only: what it measures takes whole runs
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLACE = REPOSITORY / "build" / "bench"
 

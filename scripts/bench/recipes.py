@@ -30,7 +30,7 @@ def measure(setup: Setup) -> Section:
 
     def tutorial() -> float:
         steps = STEPS if setup.full else QUICK_STEPS
-        return step.measure_one("tutorial", setup, steps) / 1000 * STEPS
+        return step.milliseconds("tutorial", setup, steps) / 1000 * STEPS
 
     def recipe(name: str) -> float:
         folder = setup.scratch / f"{name}-{len(runs[name])}"

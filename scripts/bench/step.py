@@ -38,9 +38,10 @@ CONTENDERS = {
     "bare_loop_one_thread": "the same with one thread, as lenet_lab",
     "lenet_lab_own_loop": "`lenet_lab` with Lightning's own loop: `lean_loop=false`",
     "lenet_lab": "`lenet_lab` as you run it: logger, metrics, checkpoints, progress bar",
+    "lenet_lab_auto": "the same with `speed=auto`: PyTorch's own convolutions",
 }
 FILES = ("tutorial", "usual_lightning")
-OF_LENET_LAB = {"lenet_lab": [], "lenet_lab_own_loop": ["lean_loop=false"]}
+OF_LENET_LAB = {"lenet_lab": [], "lenet_lab_auto": ["speed=auto"], "lenet_lab_own_loop": ["lean_loop=false"]}
 NEEDS = {"hugging_face": "datasets"}  # packages that are not among the project's own
 AIMS = (  # numerator, denominator, comparison, bound; of median times
     ("lenet_lab", "bare_loop", "<=", 1.1),

@@ -206,6 +206,9 @@ class Speed(Closed):
     matmul_precision: Literal["highest", "high", "medium", "auto"] = Field(
         description="highest, high, medium or auto (of float32 products, see torch.set_float32_matmul_precision)"
     )
+    onednn: bool | Literal["auto"] = Field(
+        description="true, false or auto (a CPU computes convolutions of training steps with Intel's library oneDNN)"
+    )
     data_on_device: bool | Literal["auto"] = Field(
         description="true, false or auto (all images stay in the memory of the device that computes)"
     )

@@ -14,7 +14,8 @@ SHORT_FLOATS = {"amx_bf16"}
 Step of LeNet at batch 512, channels_last, bf16-mixed to float32, one thread of an Intel Xeon whose instructions were
 limited (ONEDNN_MAX_CPU_ISA): 0.80 with AMX, 1.5 with avx512_bf16 alone, 3.2 with AVX-512, 10 with AVX2.
 """
-BATCH_FOR_CHANNELS_LAST = 16  # images; from here a CPU is clearly faster with it (scripts/bench/epoch.py)
+BATCH_FOR_ONEDNN = 6  # images; below, PyTorch's own convolutions are faster on a CPU (scripts/bench/step.py)
+BATCH_FOR_CHANNELS_LAST = 8  # images; from here a CPU is clearly faster with it (scripts/bench/epoch.py)
 BATCH_FOR_SHORT_FLOATS = 64  # images; likewise with bfloat16: below, conversions take what the products gain
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -33,6 +34,7 @@ def settle(config: Config, begun: str | None = None) -> Config:
     last = on_gpu or (_on_cpu(trainer) and batch >= BATCH_FOR_CHANNELS_LAST)
     chosen = {
         "memory_format": "channels_last" if last else "contiguous",
+        "onednn": not _on_cpu(trainer) or batch >= BATCH_FOR_ONEDNN,
         "matmul_precision": "high" if on_gpu else "highest",
         "data_on_device": on_gpu,
     }
@@ -66,6 +68,7 @@ def describe(speed: Mapping[str, Any]) -> str:
             *([f"{speed['memory_format']}"] if speed["memory_format"] != "contiguous" else []),
             *([f"compiled ({speed['compile']})"] if speed["compile"] else []),
             *([f"float32 products {speed['matmul_precision']}"] if speed["matmul_precision"] != "highest" else []),
+            *([] if speed["onednn"] else ["own convolutions"]),
             *(["images on the device"] if speed["data_on_device"] else []),
         ]
     )

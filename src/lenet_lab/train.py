@@ -54,6 +54,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
 
     from lenet_lab import terminal
     from lenet_lab.build import build_classifier, build_data, build_trainer
+    from lenet_lab.callbacks.convolutions import OwnConvolutions
     from lenet_lab.callbacks.curves import Curves
     from lenet_lab.callbacks.epoch_seed import EpochSeed
     from lenet_lab.callbacks.progress import Progress
@@ -75,6 +76,8 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     classifier = build_classifier(config, data)
     progress = Progress()
     callbacks = [EpochSeed(config["seed"]), *build_each(config["callbacks"], "callbacks"), progress, Curves(folder)]
+    if not config["speed"]["onednn"]:
+        callbacks.append(OwnConvolutions())
     trainer = build_trainer(config, data, callbacks, build_each(config["logger"], "logger"))
     terminal.show_run("train", config, data, classifier, trainer)
     if trainer.is_global_zero:

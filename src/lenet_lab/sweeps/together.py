@@ -30,7 +30,13 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "profiler": (None,),
 }
 """Keys of `trainer` that can have these values only."""
-EXACT = {"memory_format": "contiguous", "compile": None, "matmul_precision": "highest", "data_on_device": False}
+EXACT = {
+    "memory_format": "contiguous",
+    "compile": None,
+    "matmul_precision": "highest",
+    "onednn": True,
+    "data_on_device": False,
+}
 """The only `speed` that is supported."""
 ANY = (
     "max_epochs",
