@@ -151,12 +151,12 @@ def leave_folder(namespace: dict[str, Any]) -> None:
     shutil.rmtree(namespace["_cache"])
 
 
-def pages(pattern: str, **rest: Any) -> Sybil:
-    """Make what collects the pages of this pattern."""
-    return Sybil(**{"parsers": [parse], "pattern": pattern, "setup": enter_folder, "teardown": leave_folder, **rest})
+def pages(*patterns: str, **rest: Any) -> Sybil:
+    """Make what collects the pages of these patterns."""
+    return Sybil(**{"parsers": [parse], "patterns": patterns, "setup": enter_folder, "teardown": leave_folder, **rest})
 
 
-collected = pages("notes/*.md", exclude="notes/cifar10.md")
+collected = pages("scaling.md", "notes/*.md", exclude="notes/cifar10.md")
 
 
 # begin: notes

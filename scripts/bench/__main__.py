@@ -190,9 +190,8 @@ def main() -> None:
     decode(images)
     out = options.out or PLACE / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True)
-    there = [name for name in SECTIONS if Path(__file__).with_name(f"{name}.py").exists()]
     wanted = options.sections or (SECTIONS if options.full else SECTIONS.keys() - ONLY_FULL)
-    names = [name for name in there if name in wanted]
+    names = [name for name in SECTIONS if name in wanted]
     results = measure_all(names, images, options.full, out.absolute(), console)
     console.print()
     for line in about(results):

@@ -8,13 +8,14 @@ os.environ.setdefault("MPLBACKEND", "agg")
 from section import Chart
 
 INK = "#7d8590"  # of axes and text: enough contrast on both
+MOST_TICKS = 10  # on the axis of x, one for each value that was measured
 LINES = ("#2f81f7", "#e8710a", "#2da44e", "#bf5af2", "#d1242f", "#0f9d9d", "#9a6700", "#8c959f")
 
 
 def draw(chart: Chart, title: str, file: Path) -> None:
     """Write an SVG file."""
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import FuncFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     settings = {"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 10, "font.family": "sans-serif"}
     with plt.rc_context(settings):
@@ -28,10 +29,12 @@ def draw(chart: Chart, title: str, file: Path) -> None:
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.xaxis.set_minor_locator(NullLocator())
-            axes.set_xticks(sorted(set(ends)))
-            axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_minor_locator(NullLocator())
         else:
             axes.set_ylim(bottom=0)
+        if len(set(ends)) <= MOST_TICKS:
+            axes.set_xticks(sorted(set(ends)))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         axes.set_title(title, color=INK, fontsize=11)
