@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lenet_lab.errors import UserError
+from lenet_lab.instantiate import build_test_time
 from lenet_lab.test_time import Views
 
 
@@ -43,6 +45,11 @@ def test_shift_moves_images_and_reflects_their_edges() -> None:
         [[1, 2, 1], [4, 5, 4], [7, 8, 7]],
     ]
     assert [view[0, 0].tolist() for view in seen] == expected
+
+
+def test_a_shift_as_large_as_the_image_is_refused_before_training() -> None:
+    with pytest.raises(UserError, match=r"test_time\.shift=8 needs images larger than 8x8"):
+        build_test_time({"_target_": "lenet_lab.test_time.Views", "flip": False, "shift": 8}, (3, 8, 8))
 
 
 def command(name: str, *words: str) -> None:

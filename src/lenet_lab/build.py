@@ -66,7 +66,7 @@ def build_classifier(config: Config, data: ImageDataModule) -> Classifier:
         optimizer=build_optimizer(config["optimizer"]),
         schedule=build_schedule(config["scheduler"]),
         loss=build(config["loss"], "loss"),
-        test_time=build_test_time(config["test_time"]),
+        test_time=build_test_time(config["test_time"], data.train.image_shape),
         description=describe(config, data.train),
         compile_mode=config["speed"]["compile"],
     )

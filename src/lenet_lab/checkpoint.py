@@ -128,8 +128,9 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """
     read_checkpoint.cache_clear()  # a run writes the file anew
     weights = read_checkpoint(path)["state_dict"]
+    own = {key: value for key, value in weights.items() if key.startswith(PREFIX)}  # a loss may have some, too
     try:
-        network.load_state_dict({key.removeprefix(PREFIX): value for key, value in weights.items()})
+        network.load_state_dict({key.removeprefix(PREFIX): value for key, value in own.items()})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(

@@ -42,7 +42,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     check_images(checkpoint, data.test)
     classes = data.test.classes
     network = build_network(config["model"], data.test.image_shape, len(classes))
-    classifier = Classifier(network, classes, test_time=build_test_time(config["test_time"]))
+    classifier = Classifier(network, classes, test_time=build_test_time(config["test_time"], data.test.image_shape))
     load_weights(classifier.network, checkpoint)
     trainer = build_trainer(config, data, callbacks=[], loggers=[])
     terminal.show_run("evaluate", config, data, classifier, trainer)

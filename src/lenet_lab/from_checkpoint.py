@@ -96,7 +96,11 @@ def load_trained(model: dict[str, Any], path: Path, test_time: dict[str, Any] | 
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"checkpoint={path} does not tell how its images are normalized, and was not used.") from error
     return TrainedNetwork(
-        network.eval(), normalize, tuple(about.classes), image_format(about), build_test_time(test_time)
+        network.eval(),
+        normalize,
+        tuple(about.classes),
+        image_format(about),
+        build_test_time(test_time, about.image_shape),
     )
 
 

@@ -68,7 +68,16 @@ def build_network(model: Config, image_shape: Sequence[int], num_classes: int) -
     return network
 
 
-def build_test_time(test_time: Config | None) -> "TestTime | None":
-    """Make what shows the network an image in other ways, too; None where it is shown once."""
-    made: TestTime | None = build(test_time, "test_time") if test_time else None
+def build_test_time(test_time: Config | None, image_shape: Sequence[int]) -> "TestTime | None":
+    """Make what shows the network an image in other ways, too, and try it; None where it is shown once.
+
+    Raises:
+        UserError: it does not fit images of `image_shape` (C, H, W).
+    """
+    if not test_time:
+        return None
+    import torch
+
+    made: TestTime = build(test_time, "test_time")
+    made(lambda images: torch.zeros(len(images), 2), torch.zeros(1, *image_shape))
     return made

@@ -124,6 +124,9 @@ class Optimizer(Target):
     lr: Annotated[float, Field(gt=0)] | None = Field(None, description="a number above 0 (learning rate)")
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="a number from 0 to below 1")
     weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="a number, 0 or more")
+    vector_lr: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="a number above 0 (learning rate of biases, as a fraction of lr)"
+    )
 
 
 class Loss(Target):

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lenet_lab.errors import UserError
+
 TestTime = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """From a network and float images (B, C, H, W) to logits (B, classes)."""
 
@@ -40,6 +42,11 @@ class Views:
         if not self.shift:
             return []
         by, (height, width) = self.shift, images.shape[-2:]
+        if by >= min(height, width):
+            raise UserError(
+                f"test_time.shift={by} needs images larger than {height}x{width}.\n"
+                "Give a smaller one, or test_time=none."
+            )
         padded = F.pad(images, [by] * 4, mode="reflect")
         corners = ((0, by), (2 * by, by), (by, 0), (by, 2 * by))
         return [padded[..., top : top + height, left : left + width] for top, left in corners]

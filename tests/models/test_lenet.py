@@ -1,5 +1,7 @@
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from lenet_lab.models.lenet import LeNet
 
@@ -14,6 +16,25 @@ def test_has_the_classic_number_of_parameters(channels: int, parameters: int) ->
 )
 def test_maps_any_image_to_logits(channels: int, size: tuple[int, int], classes: int) -> None:
     assert LeNet(channels, size, classes)(torch.rand(5, channels, *size)).shape == (5, classes)
+
+
+def test_relu_after_pooling_changes_no_bit() -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(16, 3, 32, 32), torch.randint(10, (16,))
+    network = LeNet(3, (32, 32), 10)
+
+    def classic(x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(network.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(network.conv2(x)), 2).flatten(1)
+        return network.fc3(F.relu(network.fc2(F.relu(network.fc1(x)))))
+
+    results = []
+    for forward in (network, classic):
+        network.zero_grad()
+        logits = forward(images)
+        F.cross_entropy(logits, labels).backward()
+        results.append([logits, *(parameter.grad for parameter in network.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
 @pytest.mark.parametrize("size", [(15, 32), (32, 15), (1, 1)])

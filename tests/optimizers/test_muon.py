@@ -84,3 +84,15 @@ def test_it_goes_on_from_its_state() -> None:
     steps(cut, second, 3)
     for one, other in zip(whole.parameters(), cut.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_one_cycle_moves_its_momentum() -> None:
+    optimizer = Muon(nn.Linear(4, 2).parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=10, pct_start=0.5)
+    momenta = []
+    for _ in range(9):
+        optimizer.step()
+        schedule.step()
+        momenta.append(optimizer.param_groups[0]["momentum"])
+    assert min(momenta) == pytest.approx(0.85)
+    assert optimizer.param_groups[0]["vector_betas"] == (0.9, 0.999)

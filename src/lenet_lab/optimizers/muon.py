@@ -25,7 +25,7 @@ class Muon(Optimizer):
         momentum: of the gradient, in Nesterov's way, below 1.
         weight_decay: of matrices, decoupled: a step takes lr · weight_decay of each weight away.
         vector_lr: learning rate of what Adam updates, as a fraction of `lr`.
-        betas: of Adam.
+        vector_betas: of Adam.
         eps: of Adam.
     """
 
@@ -36,7 +36,7 @@ class Muon(Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         vector_lr: float = 0.1,
-        betas: tuple[float, float] = (0.9, 0.999),
+        vector_betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
         defaults = {
@@ -44,7 +44,7 @@ class Muon(Optimizer):
             "momentum": momentum,
             "weight_decay": weight_decay,
             "vector_lr": vector_lr,
-            "betas": tuple(betas),
+            "vector_betas": tuple(vector_betas),
             "eps": eps,
         }
         super().__init__(params, defaults)
@@ -77,7 +77,7 @@ class Muon(Optimizer):
         parameter.sub_(orthogonalize(ahead).view_as(parameter), alpha=rate)
 
     def _step_vectors(self, vectors: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
-        (beta1, beta2), (parameters, gradients) = group["betas"], map(list, zip(*vectors, strict=True))
+        (beta1, beta2), (parameters, gradients) = group["vector_betas"], map(list, zip(*vectors, strict=True))
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter] = {
@@ -92,11 +92,12 @@ class Muon(Optimizer):
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
         for state in states:
             state["step"] += 1
-        step = states[0]["step"]
+        steps = [state["step"] for state in states]  # a layer that was frozen at first has taken fewer
         spread = torch._foreach_sqrt(squares)
-        torch._foreach_div_(spread, (1 - beta2**step) ** 0.5)
+        torch._foreach_div_(spread, [(1 - beta2**step) ** 0.5 for step in steps])
         torch._foreach_add_(spread, group["eps"])
-        torch._foreach_addcdiv_(parameters, means, spread, -group["lr"] * group["vector_lr"] / (1 - beta1**step))
+        rate = group["lr"] * group["vector_lr"]
+        torch._foreach_addcdiv_(parameters, means, spread, [-rate / (1 - beta1**step) for step in steps])
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
