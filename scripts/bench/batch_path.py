@@ -70,7 +70,7 @@ def measure(setup: Setup) -> Section:
     for size in (LARGE, SMALL):
         loop, steps = PlainLoop(images, labels, size), max(LARGE // size, 1)
         contenders[f"step {size}"] = lambda loop=loop, steps=steps: 1000 * loop.seconds_a_step(steps)
-    found = alternate(contenders, REPETITIONS[setup.full], setup.seconds if not setup.full else 600.0)
+    found = alternate(contenders, REPETITIONS[setup.full], setup.limit)
     middle = {name: statistics.median(values) for name, values in found.items()}
     rows: list[list[str | float | int | None]] = []
     for name in changes():

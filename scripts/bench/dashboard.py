@@ -37,7 +37,7 @@ def measure(setup: Setup) -> Section:
         return done.seconds
 
     contenders = {name: partial(run, name) for name in VARIANTS}
-    alternate(contenders, REPETITIONS, float("inf") if setup.full else setup.seconds)
+    alternate(contenders, REPETITIONS, setup.limit)
     return report(runs, "the tutorial's two epochs" if setup.full else "one epoch")
 
 

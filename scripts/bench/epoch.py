@@ -6,7 +6,6 @@ seconds for 50,000 images. The full form adds torch.compile, the formats of SGD,
 epochs (one_cycle, AdamW 0.006, mean and standard deviation of three seeds).
 """
 
-import math
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -89,7 +88,7 @@ def measure(setup: Setup) -> Section:
         contenders[f"lenet_lab: speed={speed}"] = lambda words=words: (
             seconds_an_image(BATCH, steps, *words, setup=setup) * IMAGES
         )
-    found = alternate(contenders, REPETITIONS[setup.full], 0.7 * setup.seconds if not setup.full else math.inf)
+    found = alternate(contenders, REPETITIONS[setup.full], 0.7 * setup.limit)
     right: dict[str, list[float]] = {}
     if setup.full:
         for name, choice in CHOICES.items():

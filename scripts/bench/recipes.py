@@ -42,7 +42,7 @@ def measure(setup: Setup) -> Section:
 
     names = RECIPES if setup.full else RECIPES[:1]
     contenders = {"tutorial script": tutorial} | {name: lambda name=name: recipe(name) for name in names}
-    seconds = alternate(contenders, SEEDS if setup.full else 1, setup.seconds if not setup.full else float("inf"))
+    seconds = alternate(contenders, SEEDS if setup.full else 1, setup.limit)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     base = medians["tutorial script"]
     rows: list[list[str | float | int | None]] = []

@@ -25,7 +25,7 @@ def measure(setup: Setup) -> Section:
         f"batch {batch}": partial(seconds_an_image, batch, steps_for(batch, TRAINED, setup.full), setup=setup)
         for batch in BATCHES
     }
-    found = alternate(calls, REPETITIONS, float("inf") if setup.full else setup.seconds)
+    found = alternate(calls, REPETITIONS, setup.limit)
     rows, points = [], []
     for batch, times in zip(BATCHES, found.values(), strict=True):
         median = statistics.median(times)

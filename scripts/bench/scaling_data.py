@@ -34,7 +34,7 @@ def measure(setup: Setup) -> Section:
         print(f"left out for want of room: {TIMES[len(sizes) :]} times", file=sys.stderr)
     calls = {f"{times} times": partial(epoch, times, max(sizes), setup) for times in sizes}
     epoch(max(sizes), max(sizes), setup, steps=10)  # makes the store, and what is made once in a process
-    found = alternate(calls, REPETITIONS, float("inf") if setup.full else setup.seconds)
+    found = alternate(calls, REPETITIONS, setup.limit)
     rows, points = [], []
     for times, seconds in zip(sizes, found.values(), strict=True):
         median = statistics.median(seconds)

@@ -34,7 +34,7 @@ def measure(setup: Setup) -> Section:
             label: partial(seconds_an_image_on, count, images // count, steps, *words, setup=setup)
             for label, count, words in ways(gpus)
         }
-        found = alternate(calls, REPETITIONS, float("inf") if setup.full else setup.seconds / len(sizes))
+        found = alternate(calls, REPETITIONS, setup.limit / len(sizes))
         first = statistics.median(next(iter(found.values())))
         for (label, count, _), times in zip(ways(gpus), found.values(), strict=True):
             median = statistics.median(times)

@@ -28,7 +28,7 @@ def measure(setup: Setup) -> Section:
     found = alternate(
         {f"{count} at once": partial(steps_a_second, count, setup) for count in counts},
         REPETITIONS,
-        float("inf") if setup.full else setup.seconds,
+        setup.limit,
     )
     first = statistics.median(next(iter(found.values())))
     rows, points = [], []

@@ -4,6 +4,7 @@ A section is a module beside this one with `measure(setup: Setup) -> Section`. I
 may set threads or start others; what it prints to stderr is its progress, and an exception ends no other section.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ class Setup:
     full: bool
     seconds: float
     real: bool = True
+
+    @property
+    def limit(self) -> float:
+        """What `alternate` is to keep to: `seconds`, or with `full` any time."""
+        return math.inf if self.full else self.seconds
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def measure(setup: Setup) -> Section:
         **{name: partial(imports, code) for name, code in {PLAIN: IMPORTS, QUICK: QUICKLY}.items()},
         **{name: partial(first_step, words, folder) for name, words in runs.items()},
     }
-    seconds = alternate(contenders, REPETITIONS, float("inf") if setup.full else setup.seconds)
+    seconds = alternate(contenders, REPETITIONS, setup.limit)
     middle = {name: statistics.median(times) for name, times in seconds.items()}
     rows: list[Any] = [
         [name, *median_and_range(times), middle[name] / middle[PLAIN], middle[name] / middle[QUICK]]

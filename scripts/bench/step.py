@@ -62,7 +62,7 @@ def measure(setup: Setup) -> Section:
     runs = alternate(
         {name: partial(milliseconds, name, setup, steps) for name in names},
         REPETITIONS_IN_FULL if setup.full else REPETITIONS,
-        float("inf") if setup.full else setup.seconds,
+        setup.limit,
     )
     medians = {name: statistics.median(times) for name, times in runs.items()}
     rows: list[Any] = []

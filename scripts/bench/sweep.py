@@ -79,9 +79,7 @@ def measure(setup: Setup) -> Section:
             overheads += found if launcher == "lenet_lab" else []
             return seconds
 
-        seconds = alternate(
-            {name: partial(run, name) for name in names}, REPETITIONS, float("inf") if setup.full else setup.seconds
-        )
+        seconds = alternate({name: partial(run, name) for name in names}, REPETITIONS, setup.limit)
         rows += report(kind, seconds)
         raw[kind] = {"seconds": seconds, "overheads": overheads}
         ratio = statistics.median(seconds["basic"]) / statistics.median(seconds["lenet_lab"])

@@ -45,7 +45,7 @@ def measure(setup: Setup) -> Section:
 
     for batch, networks in CASES[setup.full]:
         calls = {name: partial(milliseconds, name, batch, networks) for name in CONTENDERS}
-        times = alternate(calls, REPETITIONS, float("inf") if setup.full else setup.seconds)
+        times = alternate(calls, REPETITIONS, setup.limit)
         ratio = statistics.median(times["one after another"]) / statistics.median(times["together"])
         for name, found in times.items():
             rows.append([name, batch, networks, threads[name], *median_and_range(found)])
