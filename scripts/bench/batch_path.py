@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from alternate import alternate
-from plain_loop import PlainLoop, normalized, train_images
+from plain_loop import PlainLoop, train_images
 from section import Aim, Section, Setup
+from step_contenders import normalized
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 

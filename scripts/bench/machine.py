@@ -1,7 +1,6 @@
 """What the benchmarks ran on: processor, memory, load, versions, state of the code."""
 
 import os
-import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,15 @@ def describe() -> dict[str, Any]:
     import torch
 
     from lenet_lab.environment import gather
+    from lenet_lab.speed import processor_flags
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = gather(Path(), "train", device)
+    flags = processor_flags()
+    matrix = [said for flag, said in MATRIX_FLAGS.items() if flag in flags]
     return {
         "cpu": found.cpu,
-        "vectors": ", ".join([torch.backends.cpu.get_cpu_capability(), *_flags()]),
+        "vectors": ", ".join([torch.backends.cpu.get_cpu_capability(), *matrix]),
         "cores": found.cores,
         "memory_gb": found.memory_gb,
         "gpus": found.gpus,
@@ -35,16 +37,6 @@ def describe() -> dict[str, Any]:
         "dirty": found.git.dirty,
         "started": found.started.isoformat(),
     }
-
-
-def _flags() -> list[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:  # not Linux
-        return []
-    line = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    flags = set(line[1].split()) if line else set()
-    return [said for flag, said in MATRIX_FLAGS.items() if flag in flags]
 
 
 def _peers() -> dict[str, str]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from command import on_images
 from section import Setup
-from torch import Tensor
+from step_contenders import normalized
 
 
 def train_images(setup: Setup) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -20,11 +20,6 @@ def train_images(setup: Setup) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.in
     data = build_data(compose(*on_images(setup.data)))
     data.setup()
     return data.train.images, data.train.labels
-
-
-def normalized(images: Tensor) -> Tensor:
-    """Uint8 to float32 from -1 to 1."""
-    return images.float().div_(127.5).sub_(1)
 
 
 class PlainLoop:

@@ -9,13 +9,12 @@ from functools import partial
 
 import numpy as np
 from alternate import alternate
-from scaling import IMAGES, seconds_an_image, steps_for
+from scaling import IMAGES, TRAINED, seconds_an_image, steps_for
 from section import Chart, Section, Setup
 from table import median_and_range, number
 
 BATCHES = (4, 16, 64, 256, 1024, 4096)
 REPETITIONS = 3
-TRAINED = 47_500  # images of CIFAR-10 that are not validated on
 
 
 def measure(setup: Setup) -> Section:

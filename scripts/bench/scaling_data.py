@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import yaml
 from alternate import alternate
-from scaling import IMAGES, seconds_an_image, steps_for
+from scaling import IMAGES, TRAINED, seconds_an_image, steps_for
 from section import Chart, Section, Setup
 from table import median_and_range
 
@@ -60,5 +60,5 @@ def epoch(times: int, stored: int, setup: Setup, steps: int | None = None) -> fl
         where = {"root": str(setup.data), "cache": str(setup.scratch), "stored": stored, "times": times}
         text = yaml.safe_dump({"defaults": ["common/loading@_here_"], "_target_": "repeated.Repeated", **where})
         (conf / "repeated.yaml").write_text(text)
-    steps = steps or steps_for(BATCH, int(0.95 * IMAGES * times), setup.full)
+    steps = steps or steps_for(BATCH, times * TRAINED, setup.full)
     return times * IMAGES * seconds_an_image(BATCH, steps, "data=repeated", setup=setup, config_dir=conf.parent)

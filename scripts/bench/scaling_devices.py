@@ -12,14 +12,13 @@ from functools import partial
 import all_reduce
 import torch
 from alternate import alternate
-from scaling import IMAGES, seconds_an_image, seconds_an_image_on, steps_for
+from scaling import IMAGES, TRAINED, seconds_an_image, seconds_an_image_on, steps_for
 from section import Chart, Section, Setup
 from table import median_and_range, number
 
 IMAGES_A_STEP = (32, 256, 2048)  # of all devices together
 REPETITIONS = 3
 THREADS = "1 process, 2 threads"
-TRAINED = 47_500  # images of CIFAR-10 that are not validated on
 
 
 def measure(setup: Setup) -> Section:

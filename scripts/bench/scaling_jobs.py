@@ -14,8 +14,9 @@ from alternate import alternate
 from command import train
 from scaling import LITTLE
 from section import Chart, Section, Setup
-from sweep import CORES
 from table import median_and_range
+
+from lenet_lab.processes import cores
 
 STEPS = {False: 2000, True: 6000}  # of each job
 REPETITIONS = 3
@@ -23,8 +24,8 @@ REPETITIONS = 3
 
 def measure(setup: Setup) -> Section:
     """Measure all numbers of jobs in turn."""
-    most = 2 * CORES
-    counts = list(range(1, most + 1)) if setup.full and most <= 8 else sorted({1, max(CORES // 2, 1), CORES, most})
+    most = 2 * cores()
+    counts = list(range(1, most + 1)) if setup.full and most <= 8 else sorted({1, max(cores() // 2, 1), cores(), most})
     found = alternate(
         {f"{count} at once": partial(steps_a_second, count, setup) for count in counts},
         REPETITIONS,
@@ -38,7 +39,7 @@ def measure(setup: Setup) -> Section:
         points.append((float(count), median))
     return Section(
         "Scaling: jobs at once",
-        f"Jobs of a sweep at batch 4 on {CORES} cores, each with one thread.",
+        f"Jobs of a sweep at batch 4 on {cores()} cores, each with one thread.",
         ["jobs at once", "steps a second, all", "min–max", "ms a step, each", "times as many"],
         rows,
         [],

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from alternate import alternate
 from command import TAIL, on_images
+from plain_loop import train_images
 from section import Aim, MeasurementError, Section, Setup
 from step_contenders import BATCH
 from table import median_and_range
@@ -90,13 +91,9 @@ def aim(above: str, below: str, comparison: str, bound: float, medians: dict[str
 
 def decode(setup: Setup) -> None:
     """Write images.npy (N, 3, 32, 32) uint8 and labels.npy (N,) int64, as lenet_lab has decoded them."""
-    from lenet_lab.build import build_data
-    from lenet_lab.compose import compose
-
-    data = build_data(compose(*on_images(setup.data)))
-    data.setup()
-    np.save(setup.scratch / "images.npy", data.train.images)
-    np.save(setup.scratch / "labels.npy", np.asarray(data.train.labels, np.int64))
+    images, labels = train_images(setup)
+    np.save(setup.scratch / "images.npy", images)
+    np.save(setup.scratch / "labels.npy", labels)
 
 
 def milliseconds(name: str, setup: Setup, steps: int) -> float:

@@ -16,7 +16,6 @@ process less that of its training steps (so validation, test, checkpoints and se
 
 import importlib.util
 import json
-import os
 import statistics
 import sys
 from functools import partial
@@ -28,7 +27,9 @@ from command import call, on_images
 from section import Aim, Section, Setup
 from table import median_and_range, number
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from lenet_lab.processes import cores
+
+CORES = cores()
 LAUNCHERS = {
     "lenet_lab": [],
     "basic": ["hydra/launcher=basic"],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from section import Aim, Section
@@ -81,8 +81,3 @@ def about_machine(facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['cpu']} ({facts['vectors']}), {cores}, {facts['memory_gb']:g} GB{gpus}; {facts['system']}"]
     lines += [f"load average before {facts['load_average_before']:.2f}", versions]
     return [*lines, f"commit {facts['commit'] or 'unknown'}{', changed' if facts['dirty'] else ''}"]
-
-
-def show(section: Section) -> None:
-    """Print to the terminal."""
-    Console(highlight=False).print(for_terminal(section))
