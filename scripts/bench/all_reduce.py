@@ -34,11 +34,11 @@ def main() -> None:
     place = torch.device(device, rank if device == "cuda" else 0)
     backend = "nccl" if device == "cuda" else "gloo"
     distributed.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=count)
-    gradients = torch.ones(PARAMETERS, device=place)
+    gradients = torch.zeros(PARAMETERS, device=place)
     times = []
     for _ in range(CALLS):
         start = time.perf_counter()
-        distributed.all_reduce(gradients, op=distributed.ReduceOp.MAX)
+        distributed.all_reduce(gradients, op=distributed.ReduceOp.SUM)
         if device == "cuda":
             torch.cuda.synchronize(place)
         times.append(time.perf_counter() - start)
