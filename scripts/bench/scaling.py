@@ -1,6 +1,7 @@
 """What the four sections about scaling share: a run that is measured by its training steps alone."""
 
 import json
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,8 @@ TRAINED = 47_500
 """Of these, the ones that are not validated on."""
 LITTLE = ("trainer.max_epochs=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "report=false")
 """What is not timed anyway is kept short."""
+MILLISECONDS = re.compile(r" steps, [\d.]+ s, ([\d.]+) ms each$", re.MULTILINE)
+"""Of a step, in the line of an epoch in train.log."""
 
 
 def steps_for(batch: int, images: int, full: bool) -> int:
@@ -21,16 +24,19 @@ def steps_for(batch: int, images: int, full: bool) -> int:
     return epoch if full else min(epoch, max(4000 // (4 + batch), TRAINED // max(batch, 512), 10))
 
 
-def seconds_an_image(batch: int, steps: int, *words: str, setup: Setup, config_dir: Path | None = None) -> float:
-    """Train in this process, with everything that is done by default."""
+def seconds_an_image(
+    batch: int, steps: int, *words: str, setup: Setup, config_dir: Path | None = None, epochs: int = 1
+) -> float:
+    """Train in this process, with everything that is done by default; the last of the epochs is timed."""
     from lenet_lab.compose import compose
     from lenet_lab.train import run
 
     folder = tempfile.mkdtemp(dir=setup.scratch)
-    words = (*LITTLE, f"data.batch_size={batch}", f"trainer.limit_train_batches={steps}", *words)
+    own = (f"trainer.max_epochs={epochs}", f"data.batch_size={batch}", f"trainer.limit_train_batches={steps}")
     data = () if config_dir else on_images(setup.data)
-    metrics = run(compose(*data, *words, config_dir=config_dir, folder=folder))
-    return float(metrics["train/seconds"]) / (metrics["train/steps"] * batch)
+    run(compose(*data, *LITTLE, *own, *words, config_dir=config_dir, folder=folder))
+    *_, milliseconds = MILLISECONDS.findall(Path(folder, "train.log").read_text())
+    return float(milliseconds) / (1000 * batch)
 
 
 def seconds_an_image_on(devices: int, batch: int, steps: int, *words: str, setup: Setup) -> float:
