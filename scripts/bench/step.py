@@ -29,6 +29,8 @@ from section import Aim, MeasurementError, Section, Setup
 from step_contenders import BATCH
 from table import median_and_range
 
+from lenet_lab.processes import TURNS_OF_A_WAIT
+
 CONTENDERS = {
     "tutorial": "PyTorch's CIFAR-10 tutorial: image files, transforms for each image, 2 loader workers",
     "usual_lightning": "usual Lightning code: the same loader, Lightning's defaults, two metrics logged each step",
@@ -112,6 +114,15 @@ def milliseconds(name: str, setup: Setup, steps: int) -> float:
     return 1000 * float(seconds) / steps
 
 
+def as_in_a_shell() -> dict[str, str]:
+    """Variables for programs that others would start: without the one that lenet_lab has set in this process.
+
+    To lenet_lab it makes no difference: its commands set it anew.
+    """
+    own = ("GOMP_SPINCOUNT", TURNS_OF_A_WAIT)
+    return {name: value for name, value in os.environ.items() if (name, value) != own}
+
+
 def run_in_terminal(words: list[str]) -> list[str]:
     """Run Python with these words in a pseudo-terminal of 120 columns and 30 rows; the lines that it wrote.
 
@@ -125,7 +136,7 @@ def run_in_terminal(words: list[str]) -> list[str]:
         stdin=subprocess.DEVNULL,
         stdout=slave,
         stderr=slave,
-        env={**os.environ, "TERM": "xterm-256color", "CUDA_VISIBLE_DEVICES": ""},
+        env={**as_in_a_shell(), "TERM": "xterm-256color", "CUDA_VISIBLE_DEVICES": ""},
         start_new_session=True,
     )
     os.close(slave)
