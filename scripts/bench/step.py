@@ -26,7 +26,7 @@ from alternate import alternate
 from command import TAIL, on_images
 from plain_loop import train_images
 from section import Aim, MeasurementError, Section, Setup
-from step_contenders import BATCH
+from step_contenders import BATCH, Result
 from table import median_and_range
 
 from lenet_lab.processes import TURNS_OF_A_WAIT
@@ -100,18 +100,24 @@ def decode(setup: Setup) -> None:
 
 def milliseconds(name: str, setup: Setup, steps: int) -> float:
     """Of a step in one run of the contender."""
+    result = train(name, setup, steps)
+    return 1000 * result["seconds"] / result["steps"]
+
+
+def train(name: str, setup: Setup, steps: int) -> Result:
+    """Have a contender train for so many steps, or fewer where its data end before; see step_contenders.py."""
     if name in OF_LENET_LAB:
         folder = tempfile.mkdtemp(dir=setup.scratch)
         words = ["-m", "lenet_lab.train", *on_images(setup.data), *OF_LENET_LAB[name], f"data.batch_size={BATCH}"]
         words += ["trainer.max_epochs=1", f"trainer.limit_train_batches={steps}", "trainer.accelerator=cpu"]
         words += ["trainer.limit_val_batches=1", "trainer.limit_test_batches=1", f"hydra.run.dir={folder}"]
         run_in_terminal(words)
-        seconds = json.loads(Path(folder, "metrics.json").read_text())["train/seconds"]
-    else:
-        place = setup.data if name in FILES else setup.scratch
-        program = str(Path(__file__).with_name("step_contenders.py"))
-        seconds = json.loads(run_in_terminal([program, name, str(place), str(steps)])[-1])
-    return 1000 * float(seconds) / steps
+        metrics = json.loads(Path(folder, "metrics.json").read_text())
+        return {"seconds": metrics["train/seconds"], "steps": metrics["train/steps"]}
+    place = setup.data if name in FILES else setup.scratch
+    program = str(Path(__file__).with_name("step_contenders.py"))
+    result: Result = json.loads(run_in_terminal([program, name, str(place), str(steps)])[-1])
+    return result
 
 
 def as_in_a_shell() -> dict[str, str]:
