@@ -10,9 +10,12 @@ from lenet_lab.errors import UserError
 from lenet_lab.speed import describe, settle
 
 
-def on(monkeypatch: pytest.MonkeyPatch, gpu: bool = False, flags: tuple[str, ...] = ()) -> None:
-    """Be on another machine."""
+def on(monkeypatch: pytest.MonkeyPatch, gpu: bool = False, flags: tuple[str, ...] = (), emulates: bool = False) -> None:
+    """Be on another machine; a GPU that emulates bfloat16 has no instructions for it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or not emulates
+    )
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(speed, "processor_flags", lambda: set(flags))
 
@@ -39,6 +42,12 @@ def test_auto_is_settled_by_machine_and_batch(
     on(monkeypatch, gpu, flags)
     found = settled("speed=auto", f"data.batch_size={batch}")
     assert (found[0], describe(found[1])) == (precision, chosen)
+
+
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    on(monkeypatch, gpu=True, emulates=True)
+    precision, chosen = settled("speed=auto", "data.batch_size=512")
+    assert (precision, chosen["memory_format"]) == ("32-true", "channels_last")
 
 
 def test_a_gpu_that_is_not_used_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,9 @@ def settle(config: Config, begun: str | None = None) -> Config:
     speed, trainer = dict(config["speed"]), dict(config["trainer"])
     on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     batch = config["data"]["batch_size"]
-    short = on_gpu or (_on_cpu(trainer) and batch >= BATCH_FOR_SHORT_FLOATS and bool(SHORT_FLOATS & processor_flags()))
+    short = (on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)) or (
+        _on_cpu(trainer) and batch >= BATCH_FOR_SHORT_FLOATS and bool(SHORT_FLOATS & processor_flags())
+    )
     last = on_gpu or (_on_cpu(trainer) and batch >= BATCH_FOR_CHANNELS_LAST)
     chosen = {
         "memory_format": "channels_last" if last else "contiguous",
