@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lenet_lab import speed
+from lenet_lab.build import build_data, build_trainer
 from lenet_lab.compose import compose
 from lenet_lab.errors import UserError
 from lenet_lab.speed import describe, settle
@@ -71,6 +72,21 @@ def test_by_default_nothing_depends_on_the_machine(monkeypatch: pytest.MonkeyPat
     on(monkeypatch, gpu=True, flags=("amx_bf16",))
     config = compose("data.batch_size=512")
     assert settle(config) == config
+
+
+@pytest.mark.parametrize(("asked", "tf32"), [("highest", False), ("high", True), ("medium", True)])
+def test_products_and_convolutions_of_a_gpu_are_as_precise_as_asked(
+    asked: str, tf32: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not tf32)  # so that it is put back
+    config = compose("data=digits", f"speed.matmul_precision={asked}", "trainer.accelerator=cpu")
+    data = build_data(config)
+    data.setup()
+    try:
+        build_trainer(config, data, [], [])
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == (asked, tf32)
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_cuda_graphs_and_accumulated_gradients_cannot_go_together() -> None:

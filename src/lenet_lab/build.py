@@ -101,7 +101,9 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
     settings = config["trainer"]
     processes = device_count(settings) * settings["num_nodes"]
     torch.set_num_threads(config["threads"] or threads(data))
-    torch.set_float32_matmul_precision(config.get("speed", {}).get("matmul_precision", "highest"))
+    precision = config.get("speed", {}).get("matmul_precision", "highest")
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = precision != "highest"  # by default PyTorch convolves in it
     trainer: Trainer = build(
         # on small data the running loss is reported at least once an epoch
         {**settings, "log_every_n_steps": min(settings["log_every_n_steps"], _steps(settings, data, processes))},

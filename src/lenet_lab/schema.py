@@ -207,7 +207,8 @@ class Speed(Closed):
         description="default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs (of torch.compile), or null"
     )
     matmul_precision: Literal["highest", "high", "medium", "auto"] = Field(
-        description="highest, high, medium or auto (of float32 products, see torch.set_float32_matmul_precision)"
+        description="highest, high (TF32), medium or auto (of float32 products and convolutions on a GPU, see "
+        "torch.set_float32_matmul_precision)"
     )
     onednn: bool | Literal["auto"] = Field(
         description="true, false or auto (a CPU computes convolutions of training steps with Intel's library oneDNN)"
