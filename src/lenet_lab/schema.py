@@ -201,7 +201,8 @@ class Speed(Closed):
     """What makes a run fast and may change its numbers a little."""
 
     memory_format: Literal["contiguous", "channels_last", "auto"] = Field(
-        description="contiguous, channels_last or auto (order of the weights' and images' values in memory)"
+        description="contiguous, channels_last or auto (order of the weights' values in memory, which the layers' "
+        "outputs follow)"
     )
     compile: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = Field(
         description="default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs (of torch.compile), or null"

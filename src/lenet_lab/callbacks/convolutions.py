@@ -8,8 +8,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 class OwnConvolutions(Callback):
     """Has training steps use PyTorch's own convolutions in place of oneDNN's, and all else oneDNN's.
 
-    For a few images they need a sixth less of a step's time, from 16 images on half more, and validation has thousands.
-    Sums are in another order, so the last digits differ.
+    A step of 4 images takes 0.83 of the time with them, one of 8 takes 0.95 and one of 16 takes 1.46 (measured once,
+    LeNet on a 2-core Intel Xeon); validation has thousands. Sums are in another order, so the last digits differ.
     """
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
