@@ -15,6 +15,7 @@ from lenet_lab.sweeps.job import Record, write_record
 from tests.conftest import Result
 
 CPU = torch.device("cpu")
+SETTLED = {"trainer": {"precision": "bf16-mixed"}, "speed": {"memory_format": "channels_last", "compile": None}}
 
 
 def git(folder: Path, *words: str) -> str:
@@ -46,6 +47,8 @@ def test_the_quick_start_tells_versions_machine_and_command(digits_run: Result) 
     assert 1 <= told["cores"] <= (os.cpu_count() or 1)
     assert told["memory_gb"] > 0.1
     assert told["cpu"]
+    assert told["precision"] == "32-true"
+    assert told["speed"]["memory_format"] == "contiguous"
     assert told["git"]["commit"] or told["git"]["reason"]
 
 
@@ -83,11 +86,12 @@ def test_what_git_cannot_tell_is_said(checkout: Path, tmp_path: Path, monkeypatc
 
 
 def test_the_first_environment_of_a_run_stays(tmp_path: Path) -> None:
-    note_environment(tmp_path, "train", CPU)
+    note_environment(tmp_path, "train", CPU, SETTLED)
     first = (tmp_path / "environment.json").read_bytes()
     written = read_environment(tmp_path)
     assert written is not None
-    note_environment(tmp_path, "train", torch.device("meta"))
+    assert (written.precision, written.speed["memory_format"]) == ("bf16-mixed", "channels_last")
+    note_environment(tmp_path, "train", torch.device("meta"), SETTLED)
     assert (tmp_path / "environment.json").read_bytes() == first
 
 
@@ -99,7 +103,7 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, content: bytes) -> No
 
 def test_a_job_of_a_sweep_tells_the_command_that_would_do_it_alone(tmp_path: Path) -> None:
     write_record(tmp_path, Record(3, ["optimizer.lr=0.1", "+note='a b'"]))
-    note_environment(tmp_path, "train", CPU)
+    note_environment(tmp_path, "train", CPU, SETTLED)
     told = read_environment(tmp_path)
     assert told is not None
     assert shlex.split(told.command) == ["python", "-m", "lenet_lab.train", "optimizer.lr=0.1", "+note='a b'"]
@@ -111,7 +115,7 @@ def test_passwords_in_addresses_are_left_out() -> None:
 
 def test_a_command_line_that_is_not_utf8_fails_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.orig_argv", ["/bin/python3", "-m", "lenet_lab.train", "data.root=\udcff"])
-    note_environment(tmp_path, "train", CPU)
+    note_environment(tmp_path, "train", CPU, SETTLED)
     told = read_environment(tmp_path)
     assert told is not None
     assert told.command == "python3 -m lenet_lab.train 'data.root=?'"

@@ -8,7 +8,7 @@ from lenet_lab.hyperparameters import hyperparameters
 
 def test_is_flat_plain_and_short() -> None:
     values = hyperparameters(compose("experiment=digits", "augment=flip_shift", "trainer.gradient_clip_val=1.0"))
-    assert len(values) <= 32
+    assert len(values) <= 40
     assert all(type(value) in (float, int, str, bool) for value in values.values())
     expected = {
         "seed": 42,
@@ -27,6 +27,11 @@ def test_is_flat_plain_and_short() -> None:
         "trainer.max_epochs": 30,
         "trainer.gradient_clip_val": 1.0,
         "trainer.precision": "32-true",
+        "loss": "CrossEntropyLoss",
+        "loss.label_smoothing": 0.0,
+        "test_time": "none",
+        "speed.memory_format": "contiguous",
+        "speed.onednn": True,
     }
     assert expected.items() <= values.items()
 

@@ -6,10 +6,11 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -56,6 +57,8 @@ class Environment(BaseModel):
         memory_gb: of the machine, 10^9 bytes.
         device: that the first process of the run computed on: "cpu", "cuda", …
         gpus: models that this process could see; empty if it did not compute on a GPU.
+        precision: Lightning's name for it; what `auto` became on this machine, as all of `speed`.
+        speed: the settings of that group.
         git: state of the code.
     """
 
@@ -68,19 +71,22 @@ class Environment(BaseModel):
     memory_gb: float
     device: str
     gpus: list[str]
+    precision: str = ""  # files of older versions do not say it
+    speed: dict[str, str | bool | None] = {}
     git: Git
 
 
-def note_environment(folder: Path, name: str, device: "torch.device") -> None:
+def note_environment(folder: Path, name: str, device: "torch.device", config: Mapping[str, Any]) -> None:
     """Write `environment.json`; one that is there, of a run that now continues, stays as it is.
 
     Args:
         folder: of the run.
         name: of the command.
         device: that this process computes on.
+        config: of a training run, settled (see `lenet_lab.speed.settle`).
     """
     if not (folder / FILE).exists():
-        environment = gather(folder, name, device)
+        environment = gather(folder, name, device, config)
         write_whole(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
 
 
@@ -92,7 +98,7 @@ def read_environment(folder: Path) -> Environment | None:
         return None
 
 
-def gather(folder: Path, name: str, device: "torch.device") -> Environment:
+def gather(folder: Path, name: str, device: "torch.device", config: Mapping[str, Any]) -> Environment:
     """Find out; see `note_environment`."""
     import psutil
 
@@ -106,6 +112,8 @@ def gather(folder: Path, name: str, device: "torch.device") -> Environment:
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
         device=device.type,
         gpus=_gpus(device),
+        precision=config["trainer"]["precision"],
+        speed=config["speed"],
         git=git_state(Path(__file__).parent),
     )
 

@@ -24,12 +24,12 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
     """Give the settings that a person compares runs by.
 
     Args:
-        config: of a training run, checked.
+        config: of a training run, checked; where it is settled (see `lenet_lab.speed.settle`), none is `auto`.
 
     Returns:
-        By dotted key, such as `optimizer.lr`; a group's own name has its option (`data`, `model`) or class
-        (`optimizer`, `scheduler`), or "none". Lists are text. `effective_batch` is images a step, of all devices
-        together. What is null is left out.
+        By dotted key, such as `optimizer.lr`; a group's own name has its option (`data`, `model`, `test_time`) or
+        class (`optimizer`, `scheduler`, `loss`), or "none". Lists are text. `effective_batch` is images a step, of all
+        devices together. What is null is left out.
     """
     trainer, batch_size = config["trainer"], config["data"]["batch_size"]
     processes = device_count(trainer) * trainer["num_nodes"]
@@ -37,14 +37,14 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
         "seed": config["seed"],
         "effective_batch": batch_size * processes * trainer["accumulate_grad_batches"],
     }
-    for group in ("data", "model", "optimizer", "scheduler", "test_time"):
+    for group in ("data", "model", "optimizer", "scheduler", "loss", "test_time"):
         node = config[group] or {}
         values[group] = config["choices"].get(group) or _class(node)
         values |= _flat(node, f"{group}.")
-    values |= _flat(config["loss"], "loss.")
     values["augment"] = ", ".join(name for name, node in config["augment"].items() if node is not None) or "none"
     values |= _flat(config["augment"], "augment.")
     values |= _flat({key: trainer[key] for key in OF_TRAINER}, "trainer.")
+    values |= _flat(config["speed"], "speed.")
     return values
 
 

@@ -81,7 +81,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     trainer = build_trainer(config, data, callbacks, build_each(config["logger"], "logger"))
     terminal.show_run("train", config, data, classifier, trainer)
     if trainer.is_global_zero:
-        note_environment(folder, "train", trainer.strategy.root_device)
+        note_environment(folder, "train", trainer.strategy.root_device, config)
 
     log_hyperparameters(trainer.loggers, config)
     trainer.fit(classifier, datamodule=data, ckpt_path=last if begun else None, weights_only=True)

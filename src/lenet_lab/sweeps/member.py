@@ -91,7 +91,7 @@ class Member:
         with self.log():
             terminal.show_run("train", self.config, self.data, self.classifier, self.trainer)
             self._continue()
-            note_environment(self.folder, "train", self.device)
+            note_environment(self.folder, "train", self.device, self.config)
             begin_curves(self.folder / "curves.csv", self.steps)
             log_hyperparameters(self.trainer.loggers, self.config)
             for dashboard in self._dashboards:
