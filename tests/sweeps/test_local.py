@@ -111,7 +111,9 @@ def test_the_same_folder_takes_more_jobs_and_repeats_none(sweep: Callable[..., S
         (decay, seed) for decay in (0, 0.1) for seed in (1, 2, 3)
     ]
     more.folder.rename(tmp_path / "moved")
-    again = sweep(*TINY, "optimizer.weight_decay=0,0.1", "seed=1,2,3", "hydra.sweep.dir=moved")
+    again = sweep(
+        *TINY, "optimizer.weight_decay=0,0.1", "seed=1,2,3", "threads=1", "lean_loop=false", "hydra.sweep.dir=moved"
+    )
     assert "6 jobs, 6 of them done already" in again.out
 
 

@@ -19,7 +19,7 @@ from lenet_lab.whole_file import write_whole
 
 Config = dict[str, Any]
 
-NO_DIFFERENCE = {"data": ("cache", "mirrors"), "": ("folder", "threads")}
+NO_DIFFERENCE = {"data": ("cache", "mirrors"), "": ("folder", "threads", "lean_loop")}
 """Keys by group, "" for those of no group, that change nothing in what a job finds out."""
 
 
