@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loops.optimization.automatic import Closure
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from lenet_lab.classifier import Classifier, Schedule
@@ -141,10 +144,30 @@ def test_it_does_what_lightnings_loop_does(tmp_path: Path, plain: bool, changes:
 
 
 def test_a_step_may_be_skipped(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="returned `None`"):
-        own = fit(tmp_path, lean=False, kind=SkipsSome, callbacks=[])
-    lean = fit(tmp_path, lean=True, kind=SkipsSome, callbacks=[])
-    assert_same(lean[2], own[2])
+    checkpoints = []
+    for lean in (False, True):
+        Closure.warning_cache.clear()  # else the second would say nothing
+        with pytest.warns(UserWarning, match="returned `None`"):
+            checkpoints.append(fit(tmp_path, lean=lean, kind=SkipsSome, callbacks=[])[2])
+    assert_same(*checkpoints)
+
+
+@pytest.mark.parametrize(("lean", "said"), [(True, "has returned None"), (False, "returning None")])
+def test_no_step_of_several_devices_may_be_skipped(
+    tmp_path: Path, lean: bool, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    monkeypatch.setattr(_TrainingEpochLoop, "_broadcast_sigterm_tensor", lambda self: None)  # there is nobody to tell
+    with pytest.raises(RuntimeError, match=said):
+        fit(tmp_path, lean=lean, kind=SkipsSome, callbacks=[])
+
+
+def test_devices_that_average_their_weights_now_and_then_are_left_to_lightnings_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # which DDPStrategy is told by this attribute, and does after each step
+    monkeypatch.setattr(SingleDeviceStrategy, "_ddp_comm_state", object(), raising=False)
+    assert not fit(tmp_path, lean=True, callbacks=[])[0].fit_loop.epoch_loop._plain
 
 
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")

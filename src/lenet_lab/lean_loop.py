@@ -2,6 +2,8 @@
 
 What each step of Lightning's costs, and why it may be left out, is noted where it is; the counters, the checkpoints and
 the numbers are those of Lightning, so that a run may go on from one loop in the other.
+
+It was written after Lightning 2.6.6, and uses private names of its; compare the two when Lightning is raised.
 """
 
 from collections.abc import Callable
@@ -12,7 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
-from lightning.pytorch.loops.optimization.automatic import ClosureResult
+from lightning.pytorch.loops.optimization.automatic import Closure, ClosureResult
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -80,6 +82,7 @@ class LeanLoop(_TrainingEpochLoop):
             module.automatic_optimization
             and type(data_fetcher) is _PrefetchDataFetcher
             and type(trainer.strategy) in (SingleDeviceStrategy, DDPStrategy)
+            and getattr(trainer.strategy, "_ddp_comm_state", None) is None  # it may average weights after a step
             and (type(precision) is Precision or (type(precision) is MixedPrecision and precision.scaler is None))
             and type(trainer.profiler) is PassThroughProfiler
             and trainer.accumulate_grad_batches == 1
@@ -160,6 +163,8 @@ class LeanLoop(_TrainingEpochLoop):
         trainer.lightning_module._current_fx_name = "training_step"  # for `self.log`
         output = trainer.strategy.training_step(*((batch, index) if self._with_index else (batch,)))
         trainer.lightning_module._current_fx_name = None
+        if output is None and trainer.world_size > 1:
+            raise RuntimeError("training_step has returned None: with several devices no step can be skipped.")
         if isinstance(output, Tensor):  # the other way divides it by 1, at the cost of a node in the graph
             self._result = ClosureResult(output)
         else:
@@ -173,6 +178,8 @@ class LeanLoop(_TrainingEpochLoop):
             self._call("on_before_backward", self._result.closure_loss)
             self._result.closure_loss.backward()  # type: ignore[no-untyped-call]
             self._call("on_after_backward")
+        else:
+            Closure.warning_cache.warn("`training_step` returned `None`. If this was on purpose, ignore this warning.")
         self._call("on_before_optimizer_step", optimizer)
         return self._result.loss
 
