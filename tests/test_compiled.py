@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch._inductor import config as inductor
 
 from lenet_lab.checkpoint import read_checkpoint
@@ -22,11 +23,18 @@ def test_a_classifier_that_is_compiled_has_the_names_of_one_that_is_not() -> Non
     )
 
 
+@pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled")
 def test_a_machine_that_cannot_compile_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
     monkeypatch.setattr(inductor, "force_disable_caches", True)
-    with pytest.raises(UserError, match=r"speed\.compile=default: .*\n.*speed\.compile=null"):
+    with pytest.raises(UserError, match=r"speed\.compile=default: .*no-such-compiler.*\n.* C\+\+ compiler .*=null"):
         Compiled(LeNet(1, (16, 16), 7), "default")(torch.rand(2, 1, 16, 16))
+
+
+def test_an_error_of_the_network_is_not_taken_for_one_of_the_machine() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(9, 7))  # images have 256 pixels
+    with pytest.raises(UserError, match=r"speed\.compile=default: .*\nTry speed\.compile=null: .*own"):
+        Compiled(network, "default")(torch.rand(2, 1, 16, 16))
 
 
 @pytest.mark.slow

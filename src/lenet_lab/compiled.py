@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import ShortenTraceback, TorchDynamoException
 
 from lenet_lab.errors import UserError
 
@@ -28,7 +28,7 @@ class Compiled:
         """As the network.
 
         Raises:
-            UserError: this machine cannot compile.
+            UserError: this machine cannot compile, or torch.compile cannot follow the network.
         """
         if self._shape is None:
             self._shape = images.shape
@@ -39,8 +39,11 @@ class Compiled:
             compiled: Tensor = self._compiled(images)
         except TorchDynamoException as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise UserError(
-                f"speed.compile={self._mode}: torch.compile fails with this network on this machine: {reason}\n"
-                "A CPU needs a C++ compiler for it, a GPU Triton. Do without: speed.compile=null."
-            ) from error
+            if isinstance(error, ShortenTraceback):  # the base of what its compilers raise
+                where = "on this machine"
+                cure = "A CPU needs a C++ compiler for it, a GPU Triton. Do without: speed.compile=null."
+            else:
+                where = "with this network"
+                cure = "Try speed.compile=null: it shows an error of the network's own, or does without."
+            raise UserError(f"speed.compile={self._mode}: torch.compile fails {where}: {reason}\n{cure}") from error
         return compiled
