@@ -48,16 +48,19 @@ def test_lightning_comes_without_scipy_and_undisturbed_by_the_collector(tmp_path
 def test_a_package_that_uses_scipy_as_it_is_imported_gets_it(tmp_path: Path) -> None:
     pytest.importorskip("scipy")
     # TorchMetrics imports this one where it is installed
-    (tmp_path / "pystoi.py").write_text("import scipy.signal\nfrom scipy.signal import convolve as stoi\n")
+    (tmp_path / "pystoi.py").write_text(
+        "import importlib.util\nfound = importlib.util.find_spec('scipy.signal')\n"
+        "import scipy.signal\nfrom scipy.signal import convolve as stoi\n"
+    )
     code = """if True:
         import sys
         from lenet_lab.imports import import_quickly
         import_quickly("lightning.pytorch")
         assert "scipy.signal" in sys.modules
         import pystoi
-        print(pystoi.stoi([1, 2], [1, 1]).tolist(), pystoi.scipy.signal.convolve is pystoi.stoi)
+        print(pystoi.found.name, pystoi.stoi([1, 2], [1, 1]).tolist(), pystoi.scipy.signal.convolve is pystoi.stoi)
     """
-    assert python(tmp_path, code) == "[1, 3, 2] True\n"
+    assert python(tmp_path, code) == "scipy.signal [1, 3, 2] True\n"
 
 
 def test_the_first_step_waits_for_nothing_that_comes_later(command: Command, tmp_path: Path) -> None:

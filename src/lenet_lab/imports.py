@@ -2,11 +2,16 @@
 
 import gc
 import importlib
+import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 AMENDED = "scipy.signal"
-"""Where there is SciPy, TorchMetrics imports this module, 580 others with it, to add a name to it that it lacks."""
+"""Where there is SciPy, TorchMetrics imports this module, 580 others with it, to add `hamming` to it, which it lacks.
+
+That is lost: only its metric SRMR would use it, by way of a package that is older than SciPy's change.
+"""
 
 
 def import_quickly(name: str) -> None:
@@ -23,7 +28,8 @@ def import_quickly(name: str) -> None:
         return
     enabled = gc.isenabled()
     gc.disable()
-    sys.modules.setdefault(AMENDED, _ImportedAtUse(AMENDED))
+    if importlib.util.find_spec(AMENDED.partition(".")[0]):
+        sys.modules.setdefault(AMENDED, _ImportedAtUse(AMENDED))
     try:
         importlib.import_module(name)
     finally:
@@ -38,6 +44,10 @@ class _ImportedAtUse(ModuleType):
     """Stands in for `AMENDED` until something of it is used."""
 
     hamming = None  # the name in question
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, loader=None)  # so that `importlib.util.find_spec` finds it
 
     def __getattr__(self, name: str) -> object:
         if name == "__file__":  # asked of every module by `inspect`
