@@ -166,5 +166,5 @@ def test_a_change_that_does_not_fit_the_images_is_refused_before_training(change
         std=0.5,
         augment=[change],
     )
-    with pytest.raises(UserError, match=f"augment: .*{reason}"):
+    with pytest.raises(UserError, match=f"augment: .*{reason}.*\nGive it a value that fits, below augment"):
         data.setup()

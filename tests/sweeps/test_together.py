@@ -291,6 +291,7 @@ def test_groups_hold_jobs_that_differ_in_seed_optimizer_and_schedule(tmp_path: P
         ("+logger.other._target_=lightning.pytorch.loggers.WandbLogger", "logger.other"),
         ("optimizer._target_=torch.optim.LBFGS", "torch.optim.LBFGS"),
         ("scheduler=plateau scheduler.interval=step", "scheduler.monitor=val/loss"),
+        ("loss.label_smoothing=0.1", "only torch.nn.CrossEntropyLoss without label_smoothing is"),
     ],
 )
 def test_what_keeps_a_job_alone_is_named(override: str, key: str) -> None:

@@ -93,7 +93,9 @@ class ImageDataModule(LightningDataModule):
             with torch.random.fork_rng(devices=[]):  # what a run draws must not depend on this trial
                 self.augment(torch.zeros((1, *train.image_shape), dtype=torch.uint8))
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"augment: {error}") from error
+            raise UserError(
+                f"augment: {error}\nGive it a value that fits, below augment, or leave that change out."
+            ) from error
         self.train, self.test = train, test
         self.train_rows, self.validation_rows = balanced_split(self.train.labels, self.validation, self.split_seed)
 
@@ -122,7 +124,9 @@ class ImageDataModule(LightningDataModule):
             loader.epoch = lambda: trainer.current_epoch
             device = trainer.strategy.root_device
             loader.resident = self._keep_on(device, images) if self.on_device else None
-            if loader.resident or device.type == "cpu":  # many small batches at once: 3 % of a step at batch 4
+            if (
+                loader.resident is not None or device.type == "cpu"
+            ):  # many small batches at once: 3 % of a step at batch 4
                 loader.prepare = partial(self.prepare, training=training)
         return loader
 

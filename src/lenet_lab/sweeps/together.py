@@ -121,7 +121,10 @@ def why_alone(config: Config) -> str:
     if len(set(files)) < len(files):
         return "callbacks has the same checkpoint twice"
     if config["loss"] != CROSS_ENTROPY:
-        return f"loss ({config['loss']['_target_']}) is supported without label_smoothing only"
+        return (
+            f"loss ({config['loss']['_target_']}) is not supported: only {CROSS_ENTROPY['_target_']} without "
+            "label_smoothing is"
+        )
     if config["optimizer"]["_target_"] == "torch.optim.LBFGS":
         return "optimizer (torch.optim.LBFGS) computes the loss several times a step"
     if scheduler.get("monitor") and (scheduler["interval"] != "epoch" or trainer["check_val_every_n_epoch"] != 1):
