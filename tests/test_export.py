@@ -102,7 +102,18 @@ def test_says_what_it_wrote_and_leaves_nothing_else(files: dict[str, Result], fo
     assert "logits, probabilities: float32 (N, 10)" in result.out
     assert ("ONNX, opset 23" in result.out) == (format_ == "onnx")
     assert re.search(r"parity     within \d\.\de[+-]\d\d of PyTorch's logits .* at batch 1, 7, 256", result.out)
+    assert "accuracy" not in result.out
     assert f"{name} ({(result.folder / name).stat().st_size / 1000:,.0f} kB)" in result.out
+
+
+def test_a_network_that_was_measured_by_several_views_has_a_file_of_one(
+    digits_run: Result, command: Command, tmp_path: Path
+) -> None:
+    checkpoint = torch.load(best(digits_run), weights_only=True)
+    checkpoint["lenet_lab"]["test_time"] = {"option": "flip", "values": {"flip": True, "shift": 0}}
+    torch.save(checkpoint, tmp_path / "flip.ckpt")
+    result = command("export", f"checkpoint={tmp_path}/flip.ckpt", "format=torch")
+    assert "accuracy   lower than metrics.json says: the run was measured with test_time=flip" in result.out, result.err
 
 
 def test_an_onnx_file_is_one_file_that_names_its_classes(files: dict[str, Result]) -> None:

@@ -51,6 +51,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     from rich.text import Text
 
     from lenet_lab import __version__, terminal
+    from lenet_lab.checkpoint import read_about
     from lenet_lab.deploy import files
     from lenet_lab.deploy.network import Deployed, about, cannot, trace
     from lenet_lab.from_checkpoint import load_trained
@@ -89,6 +90,13 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         )
     )
     terminal.show(Text(f"file       {terminal.short(file)} ({file.stat().st_size / 1000:,.0f} kB)"))
+    if (views := read_about(checkpoint).test_time.option) != "none":
+        terminal.show(
+            Text(
+                f"accuracy   lower than metrics.json says: the run was measured with test_time={views}, by several\n"
+                "           views of an image, and the file judges by one"
+            )
+        )
     terminal.show(Text(f"\nRun it, in Python:\n\n{_example(config['format'], terminal.short(file), deployed, facts)}"))
     return {"file": str(file), "difference": found.difference}
 
