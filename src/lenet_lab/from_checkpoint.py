@@ -79,7 +79,7 @@ class TrainedNetwork:
     def __call__(self, images: Tensor) -> Tensor:
         """Uint8 (B, C, H, W), on the network's device, to logits (B, classes)."""
         normalized = self.normalize(images)
-        return self.test_time(self.network, normalized) if self.test_time else self.network(normalized)
+        return self.network(normalized) if self.test_time is None else self.test_time(self.network, normalized)
 
 
 def load_trained(model: dict[str, Any], path: Path, test_time: dict[str, Any] | None = None) -> TrainedNetwork:

@@ -1,6 +1,7 @@
 """Train a network, choose its checkpoint on validation data, test it once: `python -m lenet_lab.train [overrides]`.
 
-The way from here to the loss: this file, `data/datamodule.py`, `data/loader.py`, `classifier.py`, `models/lenet.py`.
+The way from here to the loss: this file, `data/datamodule.py`, `data/loader.py`, `classifier.py`, `models/lenet.py`;
+each step is done by `lean_loop.py`, which can be left out of a first reading.
 Torch and Lightning are imported when the work starts, so that `--help` and a refusal need not wait for them.
 """
 
