@@ -17,11 +17,12 @@ def describe() -> dict[str, Any]:
     """Give what a reader needs to judge the figures; GPUs are asked for their names, which starts CUDA."""
     import torch
 
+    from lenet_lab.compose import compose
     from lenet_lab.environment import gather
     from lenet_lab.speed import processor_flags
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = gather(Path(), "train", device)
+    found = gather(Path(), "train", device, compose("speed=exact"))  # what it says of a run is left out here
     flags = processor_flags()
     matrix = [said for flag, said in MATRIX_FLAGS.items() if flag in flags]
     return {
