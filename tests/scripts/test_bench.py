@@ -13,14 +13,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from lenet_lab import terminal
+from lenet_lab.processes import TURNS_OF_A_WAIT
 from tests.conftest import environment_in, write_images
 
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 
 GOOD = """
-import sys
+import os, sys
 from alternate import alternate
 from section import Aim, Chart, Section
 from table import median_and_range
@@ -29,6 +33,7 @@ def measure(setup):
     values = iter([1.5, 300.0, 0.0123, 2.0, 4.0, 8.0])
     found = alternate({"usual | code": lambda: next(values), "ours": lambda: next(values)}, 3)
     assert not setup.full and setup.real is False and not list(setup.scratch.iterdir())
+    assert setup.limit == setup.seconds and {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys()
     rows = [[name, *median_and_range(times), 62006, None] for name, times in found.items()]
     aims = [Aim("ours / usual <= 1.1", 1.2, False), Aim("on a GPU", None, None), Aim("ours <= 5", 4.0, True)]
     lines = {"ours": [(1.0, 2.0), (4.0, 1.0)], "usual": [(1.0, 3.0), (4.0, 3.0)]}
@@ -152,7 +157,10 @@ def test_what_cannot_be_is_told_before_anything_starts(
 def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
     """Modules of the folder, which are no package that could be imported by its name."""
     monkeypatch.syspath_prepend(str(BENCH))
-    names = ("section", "alternate", "table", "images", "scaling", "command")
+    names = (
+        *("section", "alternate", "table", "images", "scaling", "command"),
+        *("step_contenders", "plain_loop", "step", "recipes"),
+    )
     found = {name: __import__(name) for name in names}
     yield found
     for name in names:
@@ -192,6 +200,86 @@ def test_turns_rotate_and_no_round_begins_that_would_be_too_long(parts: dict[str
     assert parts["alternate"].alternate(contenders, 2) == {"a": [1.0, 6.0], "b": [2.0, 4.0], "c": [3.0, 5.0]}
     assert "".join(calls) == "abcbca"
     assert parts["alternate"].alternate(contenders, 2, seconds=0.0) == {"a": [7.0], "b": [8.0], "c": [9.0]}
+
+
+def test_the_tutorial_does_two_epochs_and_then_its_test(place: Path) -> None:
+    words = [sys.executable, str(BENCH / "step_contenders.py"), "tutorial", str(place / "images"), "10"]
+    done = subprocess.run(words, env=environment_in(place), capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["steps"] == 10  # 20 images are 5 batches
+    assert result["seconds"] > 0
+    assert 0 <= result["test/accuracy"] <= 1
+
+
+def test_a_loop_says_how_many_steps_it_did(parts: dict[str, ModuleType]) -> None:
+    batches = [(torch.zeros(4, 3, 32, 32), torch.zeros(4, dtype=torch.int64))] * 3
+    assert parts["step_contenders"].plain(batches, 2)["steps"] == 2
+    assert parts["step_contenders"].plain(batches, 100)["steps"] == 3
+
+
+@pytest.mark.parametrize("name", ["bare_loop", "lenet_lab"])
+def test_a_step_is_timed_by_those_that_were_done(
+    parts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def run(words: list[str]) -> list[str]:
+        for word in words:
+            if word.startswith("hydra.run.dir="):
+                Path(word.partition("=")[2], "metrics.json").write_text('{"train/seconds": 2.0, "train/steps": 4}')
+        return ["epoch 1", '{"seconds": 2.0, "steps": 4}']
+
+    monkeypatch.setattr(parts["step"], "run_in_terminal", run)
+    setup = parts["section"].Setup(tmp_path, tmp_path, False, 10.0)
+    assert parts["step"].milliseconds(name, setup, 1000) == 500
+
+
+def test_programs_of_others_wait_for_threads_as_they_do(
+    parts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", TURNS_OF_A_WAIT)
+    assert "GOMP_SPINCOUNT" not in parts["step"].as_in_a_shell()
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert parts["step"].as_in_a_shell()["GOMP_SPINCOUNT"] == "7"
+
+
+def test_the_tutorial_stands_beside_the_recipes_with_its_accuracy(
+    parts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes, asked = parts["recipes"], []
+
+    def tutorial(name: str, setup: Any, steps: int) -> dict[str, float]:
+        asked.append(steps)
+        return {"seconds": 100.0, "steps": steps, "test/accuracy": 0.5 + 0.01 * len(asked)}
+
+    def recipe(*words: str, data: Path, folder: Path) -> Any:
+        folder.mkdir()
+        (folder / "metrics.json").write_text('{"train/seconds": 4.0, "train/steps": 9, "test/accuracy": 0.6}')
+        return parts["command"].Done(5.0, 5.0, "")
+
+    monkeypatch.setattr(recipes, "train_images", lambda setup: (None, [0] * 21))
+    monkeypatch.setattr(recipes.step, "train", tutorial)
+    monkeypatch.setattr(recipes, "train", recipe)
+    found = recipes.measure(parts["section"].Setup(tmp_path, tmp_path, True, 10.0))
+    assert asked == [12] * 3  # 21 images are 6 batches
+    assert found.rows[0][:4] == ["tutorial script", 100.0, 1.0, None]
+    assert found.rows[0][4:] == [pytest.approx(0.52), pytest.approx(0.01), 3]
+    assert [row[6] for row in found.rows[1:]] == [5] * len(recipes.RECIPES)
+    assert {len(found.raw["seconds"][name]) for name in recipes.RECIPES} == {5}
+
+
+def test_the_plain_loop_goes_round_where_there_are_few_images(parts: dict[str, ModuleType]) -> None:
+    images, labels = np.zeros((10, 3, 32, 32), np.uint8), np.zeros(10, np.int64)
+    assert parts["plain_loop"].PlainLoop(images, labels, 4).seconds_a_step(6) > 0
+
+
+def test_the_last_epoch_of_a_run_is_timed(parts: dict[str, ModuleType], place: Path, tmp_path: Path) -> None:
+    words = ("data.validation=0.5", "logger=none", "trainer.accelerator=cpu", f"data.cache={tmp_path / 'cache'}")
+    setup = parts["section"].Setup(place / "images", tmp_path, False, 10.0)
+    seconds = parts["scaling"].seconds_an_image(4, 2, *words, setup=setup, epochs=2)
+    terminal.close_log()
+    (log,) = tmp_path.glob("tmp*/train.log")
+    (last,) = [line for line in log.read_text().splitlines() if line.startswith("epoch 2/2  train loss")]
+    assert last.endswith(f" {1000 * 4 * seconds:.2f} ms each")
 
 
 def test_a_stand_in_of_digits_where_there_is_no_cifar10(
