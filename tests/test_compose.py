@@ -64,3 +64,9 @@ def test_augmentations_are_combined_in_the_order_given(augment: str, names: list
 def test_a_wrong_value_of_an_augmentation_is_explained() -> None:
     with pytest.raises(UserError, match=r"augment\.cutout\.side=0 is refused: give a whole number, at least 1"):
         compose("augment=[flip,cutout]", "augment.cutout.side=0")
+
+
+def test_an_option_beside_an_experiment_of_another_says_what_to_remove() -> None:
+    with pytest.raises(UserError, match=r"remove them with ~scheduler\.pct_start ~scheduler\.cycle_momentum$"):
+        compose("experiment=fast", "scheduler=constant")
+    compose("experiment=fast", "scheduler=constant", "~scheduler.pct_start", "~scheduler.cycle_momentum")

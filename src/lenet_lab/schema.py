@@ -53,6 +53,8 @@ Level = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)] | Positive
 CONTRADICTION = "contradiction"
+SINGLE_GROUPS = ("model", "optimizer", "scheduler", "loss", "test_time")
+"""Groups of one option, which is a target."""
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that use them on a GPU
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
 SPREAD = "a number x, 0 or more (factors from 1 - x to 1 + x, none below 0, change the"
@@ -494,6 +496,9 @@ def _explain(config: dict[str, Any], described: dict[str, str], problem: ErrorDe
     if problem["type"] == CONTRADICTION:
         return problem["msg"]
     if problem["type"] == "missing":
+        if key and key[0] in SINGLE_GROUPS and "_target_" not in value:  # an experiment has set keys of another option
+            removed = " ".join(f"~{key[0]}.{own}" for own in value)
+            return f"{key[0]} has {', '.join(map(str, value))}, which are of another option: remove them with {removed}"
         name = ".".join([*key, str(problem["loc"][-1])])
         return f"{name} is missing: {described.get(name, 'it must be given')}"
     name = ".".join(key)
