@@ -29,9 +29,9 @@ def settled(*overrides: str, begun: str | None = None) -> tuple[str, dict[str, A
 @pytest.mark.parametrize(
     ("gpu", "flags", "batch", "precision", "chosen"),
     [
-        (False, ("avx2",), 4, "32-true", "own convolutions"),
+        (False, ("avx2",), 4, "32-true", "PyTorch's own convolutions"),
         (False, ("avx2",), 8, "32-true", "channels_last"),
-        (False, ("amx_bf16",), 4, "32-true", "own convolutions"),
+        (False, ("amx_bf16",), 4, "32-true", "PyTorch's own convolutions"),
         (False, ("amx_bf16",), 512, "bf16-mixed", "channels_last"),
         (False, ("avx2",), 512, "32-true", "channels_last"),
         (True, (), 512, "bf16-mixed", "channels_last, float32 products high, images on the device"),

@@ -99,6 +99,13 @@ def _cluster() -> ClusterEnvironment:
 def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callback], loggers: list[Any]) -> Trainer:
     """Make the Trainer and give this process its share of the cores; Lightning's own bar and tables stay off."""
     settings = config["trainer"]
+    if settings["accelerator"] in ("gpu", "cuda") and not (
+        torch.cuda.is_available() or torch.backends.mps.is_available()
+    ):
+        raise UserError(
+            f"trainer.accelerator={settings['accelerator']} needs a GPU, and PyTorch finds none here.\n"
+            "Leave trainer.accelerator at auto; in place of speed=gpu take speed=auto."
+        )
     processes = device_count(settings) * settings["num_nodes"]
     torch.set_num_threads(config["threads"] or threads(data))
     precision = config.get("speed", {}).get("matmul_precision", "highest")

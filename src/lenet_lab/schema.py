@@ -134,8 +134,8 @@ class Optimizer(Target):
 class Loss(Target):
     """Any loss of torch.nn or the user's own, of logits and labels."""
 
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        None, description="a number from 0 to below 1 (share of the probability that goes to all classes alike)"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="a number from 0 to below 1 (share of the probability that goes to all classes alike)"
     )
 
 
@@ -143,6 +143,9 @@ class Scheduler(Target):
     """Any learning-rate scheduler of torch.optim or the user's own."""
 
     interval: Literal["step", "epoch"] = Field(description="step or epoch (when the learning rate moves)")
+    pct_start: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.3, description="a number above 0 and below 1 (fraction of the run on the way up)"
+    )
     monitor: str | None = Field(None, description="a metric to watch, such as val/loss")
 
 

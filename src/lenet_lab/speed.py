@@ -75,7 +75,7 @@ def describe(speed: Mapping[str, Any]) -> str:
             *([f"{speed['memory_format']}"] if speed["memory_format"] != "contiguous" else []),
             *([f"compiled ({speed['compile']})"] if speed["compile"] else []),
             *([f"float32 products {speed['matmul_precision']}"] if speed["matmul_precision"] != "highest" else []),
-            *([] if speed["onednn"] else ["own convolutions"]),
+            *([] if speed["onednn"] else ["PyTorch's own convolutions"]),
             *(["images on the device"] if speed["data_on_device"] else []),
         ]
     )

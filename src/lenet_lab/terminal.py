@@ -133,6 +133,7 @@ def show_run(
         + _count(torch.get_num_threads(), "CPU thread")
         + (" a process" if devices > 1 else ""),
         "speed": describe(config["speed"]) if "speed" in config else "",
+        "judged by": str(classifier.test_time or ""),
     }
     if title == "evaluate":
         facts["batch"] = f"{data.eval_batch_size:,} images x {_count(devices, 'device')}"

@@ -25,6 +25,10 @@ class Views:
         self.flip = flip
         self.shift = shift
 
+    def __str__(self) -> str:
+        count = (5 if self.shift else 1) * (2 if self.flip else 1)
+        return f"{count} views of each image"
+
     def __call__(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Give log probabilities (B, classes), which serve as logits.
 
