@@ -181,7 +181,7 @@ def test_a_file_does_not_choose_where_to_download_from_or_to(
         "with initialize_config_dir(str(config_folder()), version_base='1.3'):\n"
         "    config = hydra.compose('evaluate', overrides=['checkpoint=bad.ckpt', 'folder=x'])\n"
         "    config = OmegaConf.to_container(OmegaConf.masked_copy(config, list(config.keys() - {*OF_THE_SWEEP})))\n"
-        "    config['choices'] = dict.fromkeys(('data', 'model'), 'evaluate/from_checkpoint')\n"
+        "    config['choices'] = dict.fromkeys(('data', 'model', 'test_time'), 'evaluate/from_checkpoint')\n"
         "    print(evaluate.complete(config)['data'])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

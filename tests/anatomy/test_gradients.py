@@ -17,7 +17,7 @@ def test_the_chain_of_lenet_leads_from_the_loss_to_the_first_layer() -> None:
         "LogSoftmax",
         *["Addmm", "Relu", "Addmm", "Relu", "Addmm"],
         "View",
-        *["MaxPool2DWithIndices", "Relu", "Convolution"] * 2,
+        *["Relu", "MaxPool2DWithIndices", "Convolution"] * 2,
     ]
     assert [node.next for node in nodes] == [*((number + 1,) for number in range(len(nodes) - 1)), ()]
     assert [sorted(node.leaves) for node in nodes if node.leaves] == [

@@ -130,7 +130,11 @@ def test_all_else_is_as_it_was(template: Path, projects: Path) -> None:
     project = projects / "my_lab"
     renamed = {name.replace("lenet_lab", "my_lab") for name in files_of(template)}
     left = renamed - set(files_of(project))
-    assert left == {"scripts/new_project.py", "tests/scripts/test_new_project.py"}
+    assert left == {
+        *("scripts/new_project.py", "tests/scripts/test_new_project.py"),
+        *("docs/speed.md", "docs/scaling.md"),
+        *(f"docs/images/scaling_{of}.svg" for of in ("batch", "data", "devices", "jobs")),
+    }
     digits = "src/{}/data/digits.npz"
     assert (project / digits.format("my_lab")).read_bytes() == (template / digits.format("lenet_lab")).read_bytes()
     assert os.access(project / ".ci" / "run", os.X_OK)
