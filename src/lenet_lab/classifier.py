@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from lenet_lab.data.datamodule import Batch
 from lenet_lab.metrics import EvaluationMetrics
-from lenet_lab.test_time import TestTime
+from lenet_lab.test_time import TestTime, once
 
 STEPS_A_SUM = 64  # of the running loss: enough to make the cost of a sum vanish
 
@@ -50,7 +50,7 @@ class Classifier(LightningModule):
         optimizer: from parameters to an optimizer; not needed to evaluate.
         schedule: how the learning rate moves; None keeps it.
         loss: of training, from logits (B, classes) and labels (B,) to the mean loss ().
-        test_time: how validation and test show the network an image; None: once, as it is.
+        test_time: how validation and test show the network an image.
         description: plain data that every checkpoint carries, for `lenet_lab.checkpoint`.
         compile_mode: of torch.compile, for training batches; None leaves the network as it is.
     """
@@ -62,7 +62,7 @@ class Classifier(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
         schedule: Schedule | None = None,
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-        test_time: TestTime | None = None,
+        test_time: TestTime = once,
         description: Mapping[str, Any] | None = None,
         compile_mode: str | None = None,
     ) -> None:
@@ -160,7 +160,7 @@ class Classifier(LightningModule):
 
     def _measure(self, batch: Batch) -> Tensor:
         images, labels = batch
-        logits: Tensor = self.network(images) if self.test_time is None else self.test_time(self.network, images)
+        logits = self.test_time(self.network, images)
         loss = F.cross_entropy(logits, labels) if len(labels) else logits.new_zeros(())
         self.metrics.update(logits, labels, loss)
         return logits

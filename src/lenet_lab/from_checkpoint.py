@@ -15,7 +15,7 @@ from lenet_lab.data.decode import RESIZE, ImageFormat
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_network, build_test_time
-from lenet_lab.test_time import TestTime
+from lenet_lab.test_time import TestTime, once
 
 OPTION = "evaluate/from_checkpoint"
 
@@ -67,19 +67,18 @@ class TrainedNetwork:
         normalize: uint8 (B, C, H, W) to what `network` takes.
         classes: names, in the order of the logits.
         format: of the images.
-        test_time: see `lenet_lab.test_time`; None shows the network each image once.
+        test_time: see `lenet_lab.test_time`.
     """
 
     network: nn.Module
     normalize: Normalize
     classes: tuple[str, ...]
     format: ImageFormat
-    test_time: TestTime | None = None
+    test_time: TestTime = once
 
     def __call__(self, images: Tensor) -> Tensor:
         """Uint8 (B, C, H, W), on the network's device, to logits (B, classes)."""
-        normalized = self.normalize(images)
-        return self.network(normalized) if self.test_time is None else self.test_time(self.network, normalized)
+        return self.test_time(self.network, self.normalize(images))
 
 
 def load_trained(model: dict[str, Any], path: Path, test_time: dict[str, Any] | None = None) -> TrainedNetwork:

@@ -68,16 +68,18 @@ def build_network(model: Config, image_shape: Sequence[int], num_classes: int) -
     return network
 
 
-def build_test_time(test_time: Config | None, image_shape: Sequence[int]) -> "TestTime | None":
-    """Make what shows the network an image in other ways, too, and try it; None where it is shown once.
+def build_test_time(test_time: Config | None, image_shape: Sequence[int]) -> "TestTime":
+    """Make what shows the network an image, perhaps in several ways, and try it.
 
     Raises:
         UserError: it does not fit images of `image_shape` (C, H, W).
     """
-    if not test_time:
-        return None
     import torch
 
+    from lenet_lab.test_time import once
+
+    if not test_time:
+        return once
     made: TestTime = build(test_time, "test_time")
     made(lambda images: torch.zeros(len(images), 2), torch.zeros(1, *image_shape))
     return made

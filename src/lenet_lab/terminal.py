@@ -114,6 +114,7 @@ def show_run(
     import torch  # only now: a report of a sweep says things too, and need not wait for it
 
     from lenet_lab.speed import describe
+    from lenet_lab.test_time import once
 
     channels, height, width = data.test.image_shape
     devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
@@ -133,7 +134,7 @@ def show_run(
         + _count(torch.get_num_threads(), "CPU thread")
         + (" a process" if devices > 1 else ""),
         "speed": describe(config["speed"]) if "speed" in config else "",
-        "judged by": str(classifier.test_time or ""),
+        "judged by": "" if classifier.test_time is once else str(classifier.test_time),
     }
     if title == "evaluate":
         facts["batch"] = f"{data.eval_batch_size:,} images x {_count(devices, 'device')}"

@@ -13,6 +13,11 @@ TestTime = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """From a network and float images (B, C, H, W) to logits (B, classes)."""
 
 
+def once(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Show the network each image once, as it is."""
+    return network(images)
+
+
 class Views:
     """Averages the probabilities of several views of each image: as it is, mirrored, moved a little.
 
