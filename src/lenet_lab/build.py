@@ -23,7 +23,7 @@ from lenet_lab.instantiate import build, build_each, build_network, build_test_t
 from lenet_lab.lean_loop import use_lean_loop
 from lenet_lab.processes import device_count, launched_by_slurm, threads_for
 from lenet_lab.schema import Loading
-from lenet_lab.speed import MEMORY_FORMATS
+from lenet_lab.speed import MEMORY_FORMATS, has_gpu
 
 Config = dict[str, Any]
 
@@ -99,9 +99,7 @@ def _cluster() -> ClusterEnvironment:
 def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callback], loggers: list[Any]) -> Trainer:
     """Make the Trainer and give this process its share of the cores; Lightning's own bar and tables stay off."""
     settings = config["trainer"]
-    if settings["accelerator"] in ("gpu", "cuda") and not (
-        torch.cuda.is_available() or torch.backends.mps.is_available()
-    ):
+    if settings["accelerator"] in ("gpu", "cuda") and not has_gpu():
         raise UserError(
             f"trainer.accelerator={settings['accelerator']} needs a GPU, and PyTorch finds none here.\n"
             "Leave trainer.accelerator at auto; in place of speed=gpu take speed=auto."

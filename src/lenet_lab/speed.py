@@ -52,10 +52,11 @@ def settle(config: Config, begun: str | None = None) -> Config:
 
 
 def _on_cpu(trainer: Mapping[str, Any]) -> bool:
-    return trainer["accelerator"] == "cpu" or (trainer["accelerator"] == "auto" and not _has_other_device())
+    return trainer["accelerator"] == "cpu" or (trainer["accelerator"] == "auto" and not has_gpu())
 
 
-def _has_other_device() -> bool:
+def has_gpu() -> bool:
+    """Tell whether PyTorch finds one that Lightning takes for `accelerator: auto`."""
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 

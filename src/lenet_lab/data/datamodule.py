@@ -124,9 +124,8 @@ class ImageDataModule(LightningDataModule):
             loader.epoch = lambda: trainer.current_epoch
             device = trainer.strategy.root_device
             loader.resident = self._keep_on(device, images) if self.on_device else None
-            if (
-                loader.resident is not None or device.type == "cpu"
-            ):  # many small batches at once: 3 % of a step at batch 4
+            if loader.resident is not None or device.type == "cpu":
+                # many small batches at once: 3 % of a step at batch 4
                 loader.prepare = partial(self.prepare, training=training)
         return loader
 
