@@ -5,10 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PEERS = (
-    *("torchmetrics", "numpy", "pillow", "onnxruntime", "hydra-joblib-launcher", "datasets", "ffcv"),
-    "nvidia-dali-cuda120",
-)
+PEERS = ("torchmetrics", "numpy", "pillow", "onnxruntime", "hydra-joblib-launcher", "datasets")
 """Packages beside those that each run notes; those that are not installed are left out."""
 MATRIX_FLAGS = {"amx_tile": "AMX", "avx512_bf16": "bfloat16"}  # of /proc/cpuinfo, and what is said of them
 
@@ -17,12 +14,11 @@ def describe() -> dict[str, Any]:
     """Give what a reader needs to judge the figures; GPUs are asked for their names, which starts CUDA."""
     import torch
 
-    from lenet_lab.compose import compose
     from lenet_lab.environment import gather
     from lenet_lab.speed import processor_flags
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = gather(Path(), "train", device, compose("speed=exact"))  # what it says of a run is left out here
+    found = gather(Path(), "train", device)
     flags = processor_flags()
     matrix = [said for flag, said in MATRIX_FLAGS.items() if flag in flags]
     return {

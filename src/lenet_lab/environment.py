@@ -86,7 +86,8 @@ def note_environment(folder: Path, name: str, device: "torch.device", config: Ma
         config: of a training run, settled (see `lenet_lab.speed.settle`).
     """
     if not (folder / FILE).exists():
-        environment = gather(folder, name, device, config)
+        chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"]}
+        environment = gather(folder, name, device).model_copy(update=chosen)
         write_whole(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
 
 
@@ -98,8 +99,8 @@ def read_environment(folder: Path) -> Environment | None:
         return None
 
 
-def gather(folder: Path, name: str, device: "torch.device", config: Mapping[str, Any]) -> Environment:
-    """Find out; see `note_environment`."""
+def gather(folder: Path, name: str, device: "torch.device") -> Environment:
+    """Find out what does not depend on the settings of a run; see `note_environment`."""
     import psutil
 
     return Environment(
@@ -112,8 +113,6 @@ def gather(folder: Path, name: str, device: "torch.device", config: Mapping[str,
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
         device=device.type,
         gpus=_gpus(device),
-        precision=config["trainer"]["precision"],
-        speed=config["speed"],
         git=git_state(Path(__file__).parent),
     )
 
