@@ -11,9 +11,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from lenet_lab.data.augment import RandomColour, RandomCutout, RandomFlip, RandomShift, change_colour
-from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.data.digits import Digits
 from lenet_lab.errors import UserError
+from tests.test_classifier import digits
 
 IMAGE = torch.arange(3 * 8 * 9, dtype=torch.uint8).reshape(3, 8, 9)
 COUNT = 5000
@@ -155,16 +154,6 @@ def test_all_are_one_graph_without_reading_a_value_from_the_device(dtype: torch.
     ],
 )
 def test_a_change_that_does_not_fit_the_images_is_refused_before_training(change: nn.Module, reason: str) -> None:
-    data = ImageDataModule(
-        Digits(),
-        batch_size=4,
-        shuffle=True,
-        eval_batch_size=4,
-        validation=0.1,
-        split_seed=0,
-        mean=0.5,
-        std=0.5,
-        augment=[change],
-    )
+    data = digits(augment=[change])
     with pytest.raises(UserError, match=f"augment: .*{reason}.*\nGive it a value that fits, below augment"):
         data.setup()

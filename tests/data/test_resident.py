@@ -9,23 +9,12 @@ from torch import Tensor
 from lenet_lab.data import resident
 from lenet_lab.data.augment import RandomShift
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.data.digits import Digits
+from tests.test_classifier import digits
 
 
-def digits(**options: Any) -> ImageDataModule:
+def attached(**options: Any) -> ImageDataModule:
     """Attached to a Trainer as in a run."""
-    data = ImageDataModule(
-        Digits(),
-        batch_size=200,
-        shuffle=True,
-        eval_batch_size=100,
-        validation=0.1,
-        split_seed=0,
-        mean=0.5,
-        std=0.5,
-        augment=[RandomShift(2)],
-        **options,
-    )
+    data = digits(batch_size=200, augment=[RandomShift(2)], **options)
     data.setup()
     data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, barebones=False)
     return data
@@ -39,7 +28,7 @@ def batches(data: ImageDataModule) -> list[tuple[Tensor, Tensor]]:
 
 
 def test_batches_from_the_device_are_those_from_the_store() -> None:
-    kept, stored = digits(on_device=True), digits()
+    kept, stored = attached(on_device=True), attached()
     assert kept.train_dataloader().resident is not None
     pairs = list(zip(batches(kept), batches(stored), strict=True))
     assert len(pairs) > 10
@@ -49,7 +38,7 @@ def test_batches_from_the_device_are_those_from_the_store() -> None:
 
 
 def test_training_and_validation_share_one_copy() -> None:
-    data = digits(on_device=True)
+    data = attached(on_device=True)
     assert data.train_dataloader().resident is data.val_dataloader().resident is data.train_dataloader().resident
 
 
@@ -58,7 +47,7 @@ def test_images_that_do_not_fit_stay_where_they_are(
 ) -> None:
     monkeypatch.setattr(resident, "free_bytes", lambda device: 2_000_000)
     monkeypatch.setattr(logging.getLogger("lenet_lab"), "propagate", True)
-    data = digits(on_device=True)
+    data = attached(on_device=True)
     images, labels = next(iter(data.train_dataloader()))
     assert (len(images), images.dtype, len(labels)) == (200, torch.float32, 200)
     assert caplog.messages[-1].endswith("0.0 GB are free on cpu: they stay where they are.")
