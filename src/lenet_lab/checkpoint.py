@@ -4,7 +4,9 @@ Beside what Lightning keeps in a checkpoint, its key "lenet_lab" holds what `Abo
 """
 
 import functools
+import logging
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from torch import nn
 
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.errors import UserError
+
+log = logging.getLogger(__name__)
 
 KEY = "lenet_lab"
 NOT_KEPT = {"mirrors", "md5", "cache"}  # of `data`: they concern a machine, and a stranger's file must not choose them
@@ -85,6 +89,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint={path} is a folder. Give a file in it, such as {path / 'checkpoints/best.ckpt'}.")
     if not path.is_file():
         raise UserError(f"checkpoint={path}: there is no such file. A run writes RUN_FOLDER/checkpoints/best.ckpt.")
+    if _is_damaged(path):
+        raise UserError(
+            f"checkpoint={path} is damaged: what it holds is not what was written, and was not used.\n"
+            "Give another, such as last.ckpt or last.previous.ckpt beside it."
+        )
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         about = About.model_validate(checkpoint[KEY])
@@ -97,6 +106,43 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     for choice in (about.model, about.data, about.test_time):
         _refuse_instructions(choice.values, path)
     return checkpoint
+
+
+def _is_damaged(path: Path) -> bool:
+    """Tell whether a checkpoint has changed since it was written; PyTorch would not notice a bit that is another."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is not None
+    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError):
+        return False  # no checkpoint at all, which is for the caller to say
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the one at `path` is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def find_last(folder: Path) -> Path | None:
+    """Give the checkpoint that the run in `folder` goes on from: the newest that is whole. None: it has none.
+
+    Raises:
+        UserError: it has some, and none can be used.
+    """
+    last = folder / "checkpoints" / "last.ckpt"
+    there = [path for path in (last, previous(last)) if path.exists()]
+    for path in there:
+        read_checkpoint.cache_clear()  # a run writes the file anew
+        try:
+            read_checkpoint(path)
+        except UserError as error:
+            if path == there[-1]:
+                raise UserError(
+                    f"{folder} cannot go on: {error}\nRemove {folder / 'checkpoints'} to begin anew."
+                ) from error
+            log.warning("%s The one before it is used.", str(error).splitlines()[0])
+        else:
+            return path
+    return None
 
 
 def _refuse_instructions(value: Any, path: Path) -> None:
@@ -136,6 +182,11 @@ def load_weights(network: nn.Module, path: Path) -> None:
         raise UserError(
             f"checkpoint={path} does not fit this network: {reason}\nGive the model= it was trained with."
         ) from error
+
+
+def steps_of(path: Path) -> int:
+    """Tell how many optimizer steps a checkpoint has behind it; raises as `read_checkpoint` does."""
+    return int(read_checkpoint(path)["global_step"])
 
 
 def trained_together(path: Path) -> bool:

@@ -1,11 +1,17 @@
 """How checkpoints reach the disk: whole, or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from lenet_lab.checkpoint import previous
+
+KEEP_PREVIOUS = {"keep_previous": True}
+"""Option of `Trainer.save_checkpoint`: see `write_checkpoint`."""
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -17,15 +23,49 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Save, as Lightning asks for it."""
-        write_checkpoint(checkpoint, Path(path))
+        write_checkpoint(checkpoint, Path(path), **(storage_options or {}))
 
 
-def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain data; what was at `path` stays until the new file is on the disk."""
+def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool = False) -> None:
+    """Write tensors and plain data; what was at `path` stays until the new file is on the disk.
+
+    Args:
+        checkpoint: what to write.
+        path: where to.
+        keep_previous: what was at `path` stays, as `lenet_lab.checkpoint.previous(path)`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.part")
-    with unfinished.open("wb") as stream:
-        torch.save(checkpoint, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    unfinished.replace(path)
+    try:
+        with unfinished.open("wb") as stream:
+            torch.save(checkpoint, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if keep_previous and path.exists():
+            _link(path, previous(path))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)  # of a full disk
+    _sync(path.parent)
+
+
+def _link(path: Path, other: Path) -> None:
+    """Give a file a second name, in place of what had it; there is always one at `path`, if the disk can link."""
+    link = other.with_name(f".{other.name}.part")
+    link.unlink(missing_ok=True)
+    try:
+        link.hardlink_to(path)
+    except OSError:  # not every disk can
+        path.replace(other)
+    else:
+        link.replace(other)
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

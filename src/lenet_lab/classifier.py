@@ -15,6 +15,8 @@ from lenet_lab.data.datamodule import Batch
 from lenet_lab.metrics import EvaluationMetrics
 from lenet_lab.test_time import TestTime, once
 
+RUNNING = "running_figures"
+"""Key in checkpoints: sums of loss and hits since the last report."""
 STEPS_A_SUM = 64  # of the running loss: enough to make the cost of a sum vanish
 
 
@@ -86,6 +88,7 @@ class Classifier(LightningModule):
         self._correct: Tensor
         self._steps = 0  # since the last report, as all of these
         self._images = 0
+        self._resumed: dict[str, Any] | None = None  # the running figures of the run that this one goes on from
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning's own loop notes the current hook here forty times a step; nn.Module would search each for a
@@ -101,11 +104,17 @@ class Classifier(LightningModule):
         return logits
 
     def on_train_start(self) -> None:
-        """Begin the running figures; an earlier training may have left some."""
+        """Begin the running figures, or go on with those of a checkpoint; an earlier training may have left some."""
         self._loss_sum = torch.zeros((), device=self.device)
         self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self._steps_seen.clear()
         self._steps = self._images = 0
+        if (resumed := self._resumed) is not None:
+            self._resumed = None
+            self._loss_sum += resumed["loss_sum"].to(self.device)
+            self._correct += resumed["correct"].to(self.device)
+            self._steps, self._images = resumed["steps"], resumed["images"]
+            self._steps_seen = [tuple(part.to(self.device) for part in step) for step in resumed["steps_seen"]]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss of a batch; every `trainer.log_every_n_steps` steps, means since the last report are logged.
@@ -188,5 +197,17 @@ class Classifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what `evaluate` needs to rebuild the network from the file alone."""
+        """Add what `evaluate` needs to rebuild the network from the file alone, and the running figures."""
         checkpoint["lenet_lab"] = self.description
+        checkpoint[RUNNING] = {
+            "loss_sum": self._loss_sum.clone(),
+            "correct": self._correct.clone(),
+            "steps": self._steps,
+            "images": self._images,
+            # not yet added up: a sum of other parts would differ in its last digits
+            "steps_seen": [tuple(part.clone() for part in step) for step in self._steps_seen],
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the running figures; checkpoints of other programs have none."""
+        self._resumed = checkpoint.get(RUNNING)

@@ -18,9 +18,11 @@ from typing import Any
 from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
 from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
+from lenet_lab.interruption import SIGNALS, Interrupted
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
 TURNS_OF_A_WAIT = "10000"  # of a busy loop: about what lies between two operations of a network
+INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit statuses
 VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain on LeNet (2-core AMD EPYC)
 
 
@@ -146,6 +148,7 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
         ProcessFailedError: any other failure of theirs; it ends the program with status 1.
     """
     import_quickly("torch")
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -172,7 +175,12 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
     try:
         with environment(variables):
             elastic_launch(launch, sys.executable)(*words)
+    except SignalException as error:  # sent on to the processes, which have ended
+        raise Interrupted(error.sigval) from None
     except ChildFailedError as error:
+        number, failure = error.get_first_failure()
+        if failure.exitcode in INTERRUPTED:
+            raise Interrupted(failure.exitcode - 128) from None
         for failure in error.failures.values():
             if failure.exitcode == EXIT_USER_ERROR:
                 raise UserError(failure.message) from None
@@ -242,6 +250,8 @@ def main() -> None:
     die_with(int(parent))
     try:
         importlib.import_module(module).run(read_config(Path(folder)))
+    except KeyboardInterrupt:  # before or after training, where nothing is to be kept
+        raise Interrupted(signal.SIGINT) from None
     except Exception as error:
         text = explain(error)
         if text is None or SHOW_TRACEBACK:

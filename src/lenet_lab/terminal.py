@@ -182,6 +182,15 @@ def show_accuracy(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]
     show(table)
 
 
+def show_how_to_go_on(folder: Path, steps: int) -> None:
+    """Print what an interrupted run has kept, and the command that continues it."""
+    show(Text(f"interrupted after {_count(steps, 'step')}, all of them kept"))
+    if (folder / "job.json").exists():
+        show(Text("go on      with the command of the sweep, and hydra.sweep.dir=FOLDER"))
+    else:
+        show(Text(f"go on      {_script('python')} -m lenet_lab.train resume={shlex.quote(short(folder))}"))
+
+
 def show_results(folder: Path) -> None:
     """Print where the results are."""
     for name, file in (("results", "metrics.json"), ("report", "report.html")):

@@ -39,10 +39,10 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         steps, without validation.
     """
     import_quickly("lightning.pytorch")
-    from lenet_lab.checkpoint import trained_together
+    from lenet_lab.checkpoint import find_last, trained_together
 
-    last = _last(config)
-    if last.exists() and trained_together(last):
+    last = find_last(Path(config["folder"]))
+    if last is not None and trained_together(last):
         from lenet_lab.sweeps.together import train_together
 
         return train_together([config])[0]
@@ -59,40 +59,46 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.callbacks.curves import Curves
     from lenet_lab.callbacks.epoch_seed import EpochSeed
     from lenet_lab.callbacks.progress import Progress
-    from lenet_lab.checkpoint import read_about, trained_together
+    from lenet_lab.checkpoint import find_last, read_about, steps_of, trained_together
     from lenet_lab.environment import note_environment
     from lenet_lab.instantiate import build_each
-    from lenet_lab.loggers.summary import log_hyperparameters
+    from lenet_lab.interruption import Interrupted
+    from lenet_lab.loggers.summary import go_on, log_hyperparameters
     from lenet_lab.speed import settle
 
     folder = Path(config["folder"])
     terminal.open_log(folder / "train.log")
     seed_everything(config["seed"], verbose=False)
-    last = _last(config)
-    begun = last.exists() and not trained_together(last)
-    config = settle(config, read_about(last).precision if begun else None)
+    last = find_last(folder)
+    if last is not None and trained_together(last):
+        last = None
+    config = settle(config, None if last is None else read_about(last).precision)
 
     data = build_data(config)
     data.setup()
     classifier = build_classifier(config, data)
     progress = Progress()
-    callbacks = [EpochSeed(config["seed"]), *build_each(config["callbacks"], "callbacks"), progress, Curves(folder)]
+    callbacks = [EpochSeed(config["seed"]), *build_each(config["callbacks"], "callbacks"), progress]
+    callbacks.append(Curves(folder, progress))
     if not config["speed"]["onednn"]:
         callbacks.append(OwnConvolutions())
-    trainer = build_trainer(config, data, callbacks, build_each(config["logger"], "logger"))
+    loggers = build_each(config["logger"], "logger")
+    if last is not None:
+        go_on(loggers, steps_of(last))
+    trainer = build_trainer(config, data, callbacks, loggers)
     terminal.show_run("train", config, data, classifier, trainer)
     if trainer.is_global_zero:
         note_environment(folder, "train", trainer.strategy.root_device, config)
 
     log_hyperparameters(trainer.loggers, config)
-    trainer.fit(classifier, datamodule=data, ckpt_path=last if begun else None, weights_only=True)
+    try:
+        trainer.fit(classifier, datamodule=data, ckpt_path=last, weights_only=True)
+    except Interrupted:
+        terminal.show_how_to_go_on(folder, progress.steps)
+        raise
 
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
     return conclude(config, data, classifier, trainer, best, progress.seconds, progress.steps)
-
-
-def _last(config: dict[str, Any]) -> Path:
-    return Path(config["folder"]) / "checkpoints" / "last.ckpt"
 
 
 def conclude(

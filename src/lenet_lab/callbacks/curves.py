@@ -1,10 +1,12 @@
 """`curves.csv`: for the report of a sweep, and to stop a hopeless run early."""
 
+import math
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
+from lenet_lab.callbacks.progress import Progress
 from lenet_lab.curves import add_to_curves, begin_curves
 
 
@@ -13,10 +15,12 @@ class Curves(Callback):
 
     Args:
         folder: the run folder.
+        progress: knows the running loss, also where it was reported before a run went on from a checkpoint.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, progress: Progress) -> None:
         self.file = Path(folder) / "curves.csv"
+        self.progress = progress
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take up where the checkpoint was written."""
@@ -27,4 +31,6 @@ class Curves(Callback):
         """Add a row."""
         if trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING:
             known = {key: float(value) for key, value in trainer.callback_metrics.items()}
+            if not math.isnan(self.progress.loss):
+                known["train/loss"] = self.progress.loss
             add_to_curves(self.file, {**known, "epoch": trainer.current_epoch + 1, "step": trainer.global_step})

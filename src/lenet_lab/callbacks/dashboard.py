@@ -35,7 +35,7 @@ class Dashboard(Callback):
             raise ValueError(f"share={share}: give a number from 0 to 1")
         self.share = share
         self.step = 0
-        """Optimizer steps of the run so far."""
+        """At which pictures are drawn, numbered as those of the curves: the first is 0."""
         self._whole = True  # each device has the network: one alone can run it
         self._watches = False
         self._pictures: Pictures | None = None
@@ -100,7 +100,7 @@ class Dashboard(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
         if trainer.state.fn == TrainerFn.FITTING:
-            self.step = trainer.global_step
+            self.step = trainer.global_step - 1
             self.show("val", cast(Classifier, pl_module))
 
     def show(self, stage: str, classifier: Classifier) -> None:

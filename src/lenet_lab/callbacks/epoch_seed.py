@@ -1,13 +1,14 @@
 """The seed of each epoch."""
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lenet_lab.seeding import epoch_seed
+from lenet_lab.seeding import epoch_seed, seed_all
 
 
 class EpochSeed(Callback):
     """Seeds what is drawn at random in an epoch, see `lenet_lab.seeding.epoch_seed`.
+
+    A run that goes on in the middle of an epoch is not seeded here: its loader puts the generators where they were.
 
     Args:
         seed: of the run.
@@ -17,5 +18,5 @@ class EpochSeed(Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed the generators of all devices that this process uses."""
-        torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch, trainer.global_rank))
+        """Seed all generators that this process uses."""
+        seed_all(epoch_seed(self.seed, trainer.current_epoch, trainer.global_rank))

@@ -122,7 +122,7 @@ class ImageDataModule(LightningDataModule):
         if trainer is not None:
             loader.rank, loader.world_size = trainer.global_rank, trainer.world_size
             loader.epoch = lambda: trainer.current_epoch
-            device = trainer.strategy.root_device
+            loader.device = device = trainer.strategy.root_device
             loader.resident = self._keep_on(device, images) if self.on_device else None
             if loader.resident is not None or device.type == "cpu":
                 # many small batches at once: 3 % of a step at batch 4

@@ -1,15 +1,19 @@
 """Batches cut from stored images: one gather for many of them, no worker processes, no Python per image."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.resident import ResidentImages
 from lenet_lab.data.split import Rows
+from lenet_lab.errors import UserError
+from lenet_lab.seeding import RandomState, random_state, set_random_state
 
+CPU = torch.device("cpu")
 IMAGES_A_GATHER = 1024  # enough to make its fixed cost vanish at batch 4, small enough to stay in the processor's cache
 IMAGES_A_GATHER_ON_GPU = 16384  # a GPU counts the calls: 200 MB of CIFAR-10 as float32
 
@@ -30,6 +34,10 @@ class BatchLoader:
         epoch: tells the number of the pass that begins, from 0; it chooses the order.
         prepare: applied to many batches at once before they are cut: (N, C, H, W) to (N, C, H, W).
         resident: a copy of `images` on a device, to take batches from there.
+        device: beside the CPU, where random numbers of the run are drawn.
+
+    A loader that is given the state of another goes on where that one was, in the middle of an epoch, and puts the
+    generators of random numbers where they were; Lightning keeps that state in checkpoints.
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class BatchLoader:
         epoch: Callable[[], int] = lambda: 0,
         prepare: Callable[[Tensor], Tensor] = lambda images: images,
         resident: ResidentImages | None = None,
+        device: torch.device = CPU,
     ) -> None:
         self.images = images
         self.rows = rows
@@ -54,6 +63,11 @@ class BatchLoader:
         self.epoch = epoch
         self.prepare = prepare
         self.resident = resident
+        self.device = device
+        self._epoch = 0  # that the last pass was of
+        self._given = 0  # batches, of that pass
+        self._before: RandomState | None = None  # before the images that are given now were prepared
+        self._resumed: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         largest_share = -(-len(self.rows) // self.world_size)
@@ -61,9 +75,9 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Give uint8 (B, C, H, W), or what `prepare` makes of it, and int64 (B,), on the CPU or where `resident` is."""
-        order = self.rows
+        order, self._epoch, self._given = self.rows, self.epoch(), 0
         if self.shuffle_seed is not None:
-            order = np.random.default_rng((self.shuffle_seed, self.epoch())).permutation(order)
+            order = np.random.default_rng((self.shuffle_seed, self._epoch)).permutation(order)
         share = order[self.rank :: self.world_size]
         batches = len(self)
         if -(-len(share) // self.batch_size) == batches:  # full batches, and one with the rest
@@ -72,11 +86,48 @@ class BatchLoader:
             bounds = np.arange(batches + 1) * len(share) // batches
         take, at_once = self._taker(share)
         step = max(at_once // self.batch_size, 1)
-        for first in range(0, batches, step):
+        resumed, self._resumed = self._resumed, None
+        random: RandomState | None = None  # of the run that this pass goes on from
+        if resumed is not None and resumed["epoch"] == self._epoch:
+            self._given, random = resumed["batches"], self._random_of(resumed)
+        for first in range(self._given - self._given % step, batches, step):
             cuts = bounds[first : first + step + 1].tolist()
             sizes = np.diff(cuts).tolist()
             images, labels = take(cuts[0], cuts[-1])
-            yield from zip(torch.split(self.prepare(images), sizes), torch.split(labels, sizes), strict=True)
+            if random is not None:  # images of which some have been given are prepared as they were then
+                set_random_state(random["before" if first < self._given else "now"], self.device)
+            self._before = random_state(self.device)
+            prepared = zip(torch.split(self.prepare(images), sizes), torch.split(labels, sizes), strict=True)
+            if random is not None and first < self._given:
+                set_random_state(random["now"], self.device)
+            random = None
+            for number, batch in enumerate(prepared, first):
+                if number >= self._given:
+                    self._given = number + 1
+                    yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tell where the pass is; with several devices each must call it, and gets the random numbers of all."""
+        before = self._before or random_state(self.device)
+        random: list[Any] = [{"before": before, "now": random_state(self.device)}]
+        if self.world_size > 1:
+            own, random = random[0], [None] * self.world_size
+            distributed.all_gather_object(random, own)
+        return {"epoch": self._epoch, "batches": self._given, "random": random}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Have the next pass go on from there, if it is of the same epoch."""
+        self._resumed = state_dict
+
+    def _random_of(self, resumed: dict[str, Any]) -> RandomState:
+        """Give what this device had drawn up to."""
+        if (devices := len(resumed["random"])) != self.world_size:
+            raise UserError(
+                f"The checkpoint was written in the middle of an epoch on {devices} devices, and here are "
+                f"{self.world_size}: each has its own share of the images.\nGo on with trainer.devices={devices}."
+            )
+        random: RandomState = resumed["random"][self.rank]
+        return random
 
     def _taker(self, share: Rows) -> tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]:
         """Give what takes the images and labels of a slice of `share`, and how many it should take at once."""

@@ -16,6 +16,15 @@ def log_hyperparameters(loggers: Sequence[Logger], config: Mapping[str, Any]) ->
         logger.log_hyperparams(values)
 
 
+def go_on(loggers: Sequence[Logger], step: int) -> None:
+    """Tell loggers, before they begin, that the run goes on after so many optimizer steps."""
+    from lenet_lab.loggers.tensorboard import TensorBoard  # the others find out by themselves
+
+    for logger in loggers:
+        if isinstance(logger, TensorBoard):
+            logger.go_on(step)
+
+
 def log_results(loggers: Sequence[Logger], metrics: Mapping[str, float], chosen: bool, step: int) -> None:
     """Log the results of the run, and end the loggers.
 

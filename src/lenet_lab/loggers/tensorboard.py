@@ -19,6 +19,16 @@ class TensorBoard(TensorBoardLogger):
         _, start, _ = hparams(self.hparams, {})  # type: ignore[no-untyped-call]
         self._add(start)
 
+    def go_on(self, step: int) -> None:
+        """Have readers pass over what an interrupted run has written of this step and later ones: it comes again."""
+        self._kwargs["purge_step"] = step
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write what waits to be written, too: a run may be killed, and goes on behind it."""
+        super().save()
+        self.experiment.flush()
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write all but the epoch, which Lightning adds: a straight line, and the first of all charts."""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lenet_lab import terminal
 from lenet_lab.build import threads
-from lenet_lab.checkpoint import trained_together
+from lenet_lab.checkpoint import find_last, trained_together
 from lenet_lab.explain import explain
 from lenet_lab.sweeps.member import Member
 from lenet_lab.sweeps.stack import Stack, why_not_stacked
@@ -33,8 +33,8 @@ def train_in_lockstep(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def _has_begun_alone(config: dict[str, Any]) -> bool:
-    last = Path(config["folder"]) / "checkpoints" / "last.ckpt"
-    return last.exists() and not trained_together(last)
+    last = find_last(Path(config["folder"]))
+    return last is not None and not trained_together(last)
 
 
 def _train(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

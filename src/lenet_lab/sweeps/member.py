@@ -16,15 +16,16 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lenet_lab import terminal
 from lenet_lab.build import build_classifier, build_data, build_trainer, limited
 from lenet_lab.callbacks.dashboard import Dashboard
-from lenet_lab.checkpoint import KEY, TOGETHER, read_checkpoint
+from lenet_lab.checkpoint import KEY, TOGETHER, find_last, read_checkpoint
 from lenet_lab.checkpoint_io import write_checkpoint
 from lenet_lab.curves import add_to_curves, begin_curves
 from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.environment import note_environment
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_each
-from lenet_lab.loggers.summary import log_hyperparameters
+from lenet_lab.loggers.summary import go_on, log_hyperparameters
 from lenet_lab.seeding import epoch_seed
+from lenet_lab.sweeps.together import LAST
 from lenet_lab.train import conclude
 
 
@@ -69,8 +70,9 @@ class Member:
         self.images = 0
         self._rate = math.nan  # of the last step
         self._best = math.nan
-        kept = [each for each in config["callbacks"].values() if each is not None and "filename" in each]
-        self._kept = {each["filename"]: each for each in kept}
+        kept = [each for each in config["callbacks"].values() if each is not None]
+        self._kept = {each["filename"]: each for each in kept if "filename" in each}
+        self._keeps_last = any(each["_target_"] == LAST for each in kept)
         self._random: Tensor
 
     def start(self, members: int = 1) -> None:
@@ -93,6 +95,8 @@ class Member:
             self._continue()
             note_environment(self.folder, "train", self.device, self.config)
             begin_curves(self.folder / "curves.csv", self.steps)
+            if self.steps:
+                go_on(self.trainer.loggers, self.steps)
             log_hyperparameters(self.trainer.loggers, self.config)
             for dashboard in self._dashboards:
                 if dashboard.share < 1:
@@ -178,7 +182,7 @@ class Member:
             add_to_curves(self.folder / "curves.csv", {**metrics, **known, "epoch": self.epochs, "step": self.steps})
             self._save_best(metrics)
             self._move("epoch", metrics)
-        if "last" in self._kept:
+        if self._keeps_last:
             self._save("last")
 
     def _validate(self) -> dict[str, float]:
@@ -193,7 +197,7 @@ class Member:
                 for dashboard in self._dashboards:
                     dashboard.see(batch, logits)
             for dashboard in self._dashboards:
-                dashboard.step = self.steps
+                dashboard.step = self.steps - 1
                 dashboard.show("val", self.classifier)
         metrics = self.classifier.metrics.compute("val")
         self.classifier.metrics.reset()
@@ -238,13 +242,15 @@ class Member:
                 "best": self._best,
             },
         }
-        write_checkpoint(checkpoint, self._path(name))
+        for logger in self.trainer.loggers:
+            logger.save()
+        write_checkpoint(checkpoint, self._path(name), keep_previous=name == "last")
 
     def _continue(self) -> None:
-        if not self._path("last").exists():
+        last = find_last(self.folder)
+        if last is None:
             return
-        read_checkpoint.cache_clear()
-        checkpoint = read_checkpoint(self._path("last"))
+        checkpoint = read_checkpoint(last)
         self.classifier.load_state_dict(checkpoint["state_dict"])
         self.optimizer.load_state_dict(checkpoint["optimizer_states"][0])
         if self.scheduler is not None:

@@ -61,9 +61,10 @@ CHECKPOINTS: dict[str, dict[str, tuple[Any, ...]]] = {
         "mode": ("max", "min"),
         "auto_insert_metric_name": (False,),
     },
-    "last": {"save_on_train_epoch_end": (True,)},
 }
 """The supported checkpoints, by `filename`: Lightning's ModelCheckpoint, with these values of its other keys."""
+LAST = "lenet_lab.callbacks.last.Last"
+"""Between epochs, that is: in the middle of one they are not saved."""
 WATCHERS = ("lenet_lab.callbacks.dashboard.Dashboard",)
 """The other callbacks that are supported."""
 CROSS_ENTROPY = {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.0}
@@ -134,6 +135,8 @@ def why_alone(config: Config) -> str:
 
 def _why_not_callback(name: str, callback: Config, folder: str) -> str:
     if callback["_target_"] in WATCHERS:
+        return ""
+    if callback["_target_"] == LAST and callback["dirpath"] == f"{folder}/checkpoints":
         return ""
     own = CHECKPOINTS.get(callback.get("filename", ""))
     if callback["_target_"] != "lightning.pytorch.callbacks.ModelCheckpoint" or own is None:

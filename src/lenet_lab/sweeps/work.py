@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
 from lenet_lab.explain import explain, one_line
+from lenet_lab.interruption import Interrupted
 from lenet_lab.processes import ProcessFailedError, device_count, leave_group, rank, run_on_devices
 from lenet_lab.sweeps.job import State, lock, read_record, write_record
 
@@ -76,8 +77,8 @@ def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, Sta
             run_on_devices(module, configs[0], count)
     except ProcessFailedError as error:
         return 1, "killed" if error.killed else _failure(error.reason), error.reason
-    except SystemExit as error:  # Lightning's, for SIGTERM
-        stopped = type(error).__name__ == "SIGTERMException"
+    except SystemExit as error:
+        stopped = isinstance(error, Interrupted) or type(error).__name__ == "SIGTERMException"  # Lightning's
         return 1, "interrupted" if stopped else "failed", "" if stopped else str(error.code).removeprefix("error: ")
     except KeyboardInterrupt:
         return 1, "interrupted", ""

@@ -1,0 +1,249 @@
+"""A run that was cut off, at whatever moment, ends as one that was left in peace."""
+
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor, nn
+
+from lenet_lab import train
+from lenet_lab.callbacks import last
+from lenet_lab.callbacks.progress import Progress
+from lenet_lab.checkpoint import find_last, read_checkpoint
+from lenet_lab.checkpoint_io import write_checkpoint
+from lenet_lab.compose import compose
+from lenet_lab.errors import UserError
+from tests.conftest import environment_in
+from tests.resumed import assert_same_run
+
+# Steps of 16 images, 86 an epoch, each gather of the loader 64 of them; a checkpoint whenever there may be one.
+RUN = (
+    *("data=digits", "data.batch_size=16", "trainer.max_epochs=2", "trainer.log_every_n_steps=10", "report=false"),
+    *("scheduler=one_cycle", "augment=[shift,colour]", "callbacks.dashboard=null"),
+    "callbacks.last.every_n_minutes=1e-9",
+)
+
+
+class PowerCutError(Exception):
+    """Comes between two steps, with no chance to save anything."""
+
+
+class Dropped(nn.Module):
+    """Draws random numbers in each step, of PyTorch and of Python."""
+
+    def __init__(self, in_channels: int, image_size: tuple[int, int], num_classes: int) -> None:
+        super().__init__()
+        height, width = image_size
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Dropout(0.3), nn.Linear(in_channels * height * width, num_classes), nn.BatchNorm1d(10)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x) * (random.random() if self.training else 1)
+
+
+def settings(folder: Path, *words: str, model: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A checked configuration for a run in `folder`."""
+
+    def put(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: put(value) for key, value in node.items()}
+        return node.replace(config["folder"], str(folder)) if isinstance(node, str) else node
+
+    config = compose(*RUN, *words)
+    folder.mkdir(exist_ok=True)
+    return put(config) | ({"model": model} if model else {})
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    yield
+    logging.captureWarnings(False)
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        ((), None),
+        (("lean_loop=false", "data.shuffle=false"), None),
+        (("trainer.accumulate_grad_batches=4", "optimizer=adamw"), None),
+        (("scheduler=plateau", "optimizer=muon", "trainer.limit_train_batches=50"), None),
+        (("+trainer.val_check_interval=20", "augment=[]"), {"_target_": "tests.callbacks.test_last.Dropped"}),
+    ],
+    ids=["one cycle", "Lightning's loop", "accumulated", "plateau", "random numbers of the network"],
+)
+def test_goes_on_in_the_middle_of_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], model: dict[str, Any] | None
+) -> None:
+    train.run(settings(tmp_path / "calm", *words, model=model))
+    cuts = [3, 9, 15, 20] if "trainer.accumulate_grad_batches=4" in words else [5, 37, 70, 95]
+
+    def cut(self: Progress, trainer: Trainer, *rest: Any) -> None:
+        if cuts and trainer.global_step == cuts[0]:
+            cuts.pop(0)
+            raise PowerCutError
+
+    can_be_cut = last._can_be_cut
+    monkeypatch.setattr(
+        last, "_can_be_cut", lambda trainer, *rest: trainer.global_step % 3 == 2 and can_be_cut(trainer, *rest)
+    )
+    monkeypatch.setattr(Progress, "on_train_batch_start", cut, raising=False)
+    while cuts:
+        with pytest.raises(PowerCutError):
+            train.run(settings(tmp_path / "cut", *words, model=model))
+    train.run(settings(tmp_path / "cut", *words, model=model))
+    assert_same_run(tmp_path / "calm", tmp_path / "cut")
+
+
+KILL = """
+import os, random, signal, sys, time
+from pathlib import Path
+from lenet_lab.sweeps import warm  # imports what a run needs
+from lenet_lab import train
+from tests.callbacks.test_last import settings
+
+folder, kills = Path(sys.argv[1]), int(sys.argv[2])
+chance = random.Random(sys.argv[3])
+config = settings(folder, *sys.argv[4:])
+killed = 0
+while True:
+    child = os.fork()
+    if not child:
+        train.run(config)
+        os._exit(0)
+    if killed < kills:
+        time.sleep(chance.uniform(0.1, 1.5))
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    killed += os.WIFSIGNALED(status)
+    if not os.WIFSIGNALED(status):
+        break
+print(killed, os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    words = ["trainer.max_epochs=40", "callbacks.last.every_n_minutes=0.0005"]
+    train.run(settings(tmp_path / "calm", *words))
+    chance = os.environ.get("KILLS_SEED", "1")
+    done = subprocess.run(
+        [sys.executable, "-c", KILL, str(tmp_path / "killed"), "20", chance, *words],
+        env=environment_in(tmp_path),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "20 0"
+    assert_same_run(tmp_path / "calm", tmp_path / "killed")
+
+
+def start(where: Path, *words: str) -> "subprocess.Popen[str]":
+    """A run in a group of its own, as a shell starts it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "lenet_lab.train", *words],
+        cwd=where,
+        env=environment_in(where),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
+
+
+def wait_for_steps(folder: Path) -> None:
+    """Wait until a run has reported its first loss."""
+    for _ in range(2000):
+        if (folder / "train.log").exists() and "loss" in (folder / "train.log").read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no step in {folder}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("devices", "number", "status", "name"),
+    [(1, signal.SIGINT, 130, "Ctrl-C"), (1, signal.SIGTERM, 143, "SIGTERM"), (2, signal.SIGINT, 130, "Ctrl-C")],
+)
+def test_a_signal_saves_and_says_how_to_go_on(
+    tmp_path: Path, devices: int, number: int, status: int, name: str
+) -> None:
+    words = (*RUN[:-1], "trainer.max_epochs=60", f"trainer.devices={devices}", "data.batch_size=8")
+    calm = start(tmp_path, *words, "hydra.run.dir=calm")
+    assert calm.wait(timeout=250) == 0, calm.communicate()
+    run = start(tmp_path, *words, "hydra.run.dir=cut")
+    wait_for_steps(tmp_path / "cut")
+    os.killpg(run.pid, number)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == status, err
+    assert err == f"\n{name}: the run is kept and ends; once more ends it at once.\n"
+    assert out.splitlines()[-1].endswith("python -m lenet_lab.train resume=cut")
+    steps = read_checkpoint(tmp_path / "cut" / "checkpoints" / "last.ckpt")["global_step"]
+    assert f"interrupted after {steps:,} steps, all of them kept" in out
+    again = start(tmp_path, "resume=cut")
+    out, err = again.communicate(timeout=250)
+    assert again.returncode == 0, err
+    assert_same_run(tmp_path / "calm", tmp_path / "cut")
+
+
+def checkpoints(folder: Path) -> Path:
+    """Two checkpoints as a run leaves them; gives the newer."""
+    last = folder / "checkpoints" / "last.ckpt"
+    about = {
+        "model": {"option": "lenet", "values": {}},
+        "data": {"option": "digits", "values": {}},
+        "classes": ["a", "b"],
+        "image_shape": [1, 8, 8],
+        "precision": "32-true",
+    }
+    for step in (1, 2):
+        weights = {"network.weight": torch.arange(1000.0)}
+        write_checkpoint({"state_dict": weights, "global_step": step, "lenet_lab": about}, last, keep_previous=True)
+    return last
+
+
+def cut_in_half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def turn_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    place = content.index(torch.arange(1000.0)[500:510].numpy().tobytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, turn_a_bit, lambda file: file.write_bytes(b""), Path.unlink])
+def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Any
+) -> None:
+    file = checkpoints(tmp_path)
+    assert find_last(tmp_path) == file
+    damage(file)
+    assert find_last(tmp_path) == file.with_name("last.previous.ckpt")
+    assert [record.message.endswith("The one before it is used.") for record in caplog.records] in ([True], [])
+    turn_a_bit(file.with_name("last.previous.ckpt"))
+    with pytest.raises(UserError, match=r"cannot go on: .*last.previous.ckpt is damaged(.|\n)*to begin anew"):
+        find_last(tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_two_before(tmp_path: Path) -> None:
+    file = checkpoints(tmp_path)
+    with pytest.raises(Exception, match="pickle"):
+        write_checkpoint({"state_dict": lambda: None}, file, keep_previous=True)
+    assert [read_checkpoint(tmp_path / "checkpoints" / name)["global_step"] for name in _names(file)] == [1, 2]
+
+
+def _names(file: Path) -> list[str]:
+    return sorted(each.name for each in file.parent.iterdir())

@@ -1,0 +1,50 @@
+"""What two runs must have in common if one of them was interrupted and the other was not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+OF_THE_CLOCK = ("seconds", "epoch_seconds", "train/seconds", "train/images_per_second")
+
+
+def assert_same_run(one: Path, other: Path, tensorboard: bool = True) -> None:
+    """Compare weights, optimizer, schedule, random numbers, counters, metrics and curves, to the last bit."""
+    for name in ("last.ckpt", "best.ckpt"):
+        checkpoints = [torch.load(run / "checkpoints" / name, weights_only=True) for run in (one, other)]
+        # callbacks keep paths, and times: the others' states are compared
+        kept = [{"progress": each["callbacks"].pop("Progress")} for each in checkpoints]
+        best = [next(iter(each.pop("callbacks").values()))["best_model_score"] for each in checkpoints]
+        differences = [*_differences(*checkpoints, name), *_differences(*kept, name), *_differences(*best, name)]
+        assert differences == [], differences
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (one, other)]
+    assert _differences(*metrics) == [], metrics
+    curves = [(run / "curves.csv").read_text() for run in (one, other)]
+    assert curves[0] == curves[1], curves
+    if tensorboard:
+        assert scalars(one) == scalars(other), (scalars(one), scalars(other))
+
+
+def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of TensorBoard's curves."""
+    accumulator = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    return {
+        tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
+        for tag in accumulator.Tags()["scalars"]
+        if tag not in OF_THE_CLOCK
+    }
+
+
+def _differences(one: Any, other: Any, where: str = "") -> list[str]:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return [] if torch.equal(one, other) else [where]
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = [key for key in one.keys() | other.keys() if key not in OF_THE_CLOCK]
+        return [found for key in keys for found in _differences(one.get(key), other.get(key), f"{where}/{key}")]
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        parts = enumerate(zip(one, other, strict=True))
+        return [found for number, pair in parts for found in _differences(*pair, f"{where}/{number}")]
+    return [] if one == other else [f"{where}: {one} {other}"]
