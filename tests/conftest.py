@@ -53,7 +53,7 @@ def environment_in(where: Path) -> dict[str, str]:
 
 def run_command(where: Path, module: str, *overrides: str, options: tuple[str, ...] = (), **environment: str) -> Result:
     """Call `python -m lenet_lab.<module>` in the folder `where`; the run folder is `where/run` unless given."""
-    chosen = [word.split("=", 1)[1] for word in overrides if word.startswith("hydra.run.dir=")]
+    chosen = [word.split("=", 1)[1] for word in overrides if word.startswith(("hydra.run.dir=", "resume="))]
     folder = where / (chosen[0] if chosen else "run")
     given = list(overrides) if chosen else [*overrides, f"hydra.run.dir={folder}"]
     if options or environment or not hasattr(os, "fork"):

@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,6 +30,8 @@ OF_THE_SWEEP = ("launcher", "sweeper")
 """Groups that say how jobs run, and are no part of what a job is."""
 ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 """In place of `trainer`, for commands that have none."""
+OF_RECORDED = ("resume=", "from=", "allow=")
+"""How the words begin that concern a run whose configuration lies in its folder (see `lenet_lab.recorded`)."""
 EXIT_INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C has ended
 EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
 
@@ -60,6 +62,7 @@ def run_command(
     run: Callable[[Config], dict[str, Any]],
     leaves_files: bool = True,
     sweeps: bool = True,
+    resumes: bool = False,
     paths: Sequence[str] = (),
 ) -> None:
     """Be the command `python -m lenet_lab.<name>`.
@@ -70,13 +73,14 @@ def run_command(
         run: does the work on one device, from a checked configuration; gives the metrics, or what it has found.
         leaves_files: in a run folder, that is; without one the command only shows something, on this device.
         sweeps: the command has groups `launcher` and `sweeper`, so that -m can run it many times.
+        resumes: the command can go on with a run, and repeat one, from the configuration in its folder.
         paths: keys whose values may be written without Hydra's quotes, whatever is in the name of a file.
     """
 
     def task(composed: DictConfig) -> Any:
         with user_errors():
             config = complete(to_plain(composed, HydraConfig.get().runtime, HydraConfig.get().runtime.output_dir))
-            metrics = _run_in_folder(name, config, run) if leaves_files else run(config)
+            metrics = run_in_folder(name, config, run, resumes) if leaves_files else run(config)
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
     Command.current = Command(name, complete)
@@ -88,6 +92,7 @@ def run_command(
             from lenet_lab.usage import usage
 
             overrides = [word for word in words if "=" in word and not word.startswith("-")]
+            overrides = [word for word in overrides if not (resumes and word.startswith(OF_RECORDED))]
             print(usage(name, config_folder(), overrides, leaves_files))  # noqa: T201
             return
         if not leaves_files and {"-m", "--multirun"} & set(words):
@@ -98,6 +103,11 @@ def run_command(
 
         stand_alone()
         let_threads_sleep()
+        if resumes and any(word.startswith(OF_RECORDED) for word in words):
+            from lenet_lab.recorded import run_recorded
+
+            run_recorded(words, Command.current, run)
+            return
         if paths:
             from lenet_lab.quoting import quote_paths
 
@@ -105,22 +115,35 @@ def run_command(
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
 
 
-def _run_in_folder(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
-    from lenet_lab.processes import device_count, refuse_several_nodes, run_on_devices
+def run_in_folder(
+    name: str, config: Config, run: Callable[[Config], dict[str, Any]], resumes: bool = False
+) -> dict[str, Any]:
+    """Do a new run in its folder, which is there and free, and hold its lock meanwhile if it could be resumed."""
+    from lenet_lab.run_folder import hold  # only now: `--cfg job` need not wait for it
 
-    file = _claim(config)
-    trainer = config.get("trainer", ONE_DEVICE)
-    count = device_count(trainer)
-    with inherited_settings():
+    folder = Path(config["folder"])
+    _refuse_taken(folder)
+    with hold(folder) if resumes else nullcontext():
+        file = _claim(config)
         try:
-            refuse_several_nodes(trainer)
-            return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
+            return compute(name, config, run)
         except IncompleteError:
             raise
         except UserError:
-            if not (file.parent / "checkpoints").exists():
+            if not (folder / "checkpoints").exists():
                 _give_back(file, name)
             raise
+
+
+def compute(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
+    """Call `run` on as many devices as `config`, which lies in the run folder, asks for."""
+    from lenet_lab.processes import device_count, refuse_several_nodes, run_on_devices
+
+    trainer = config.get("trainer", ONE_DEVICE)
+    refuse_several_nodes(trainer)
+    count = device_count(trainer)
+    with inherited_settings():
+        return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
 
 
 def config_folder() -> Path:
@@ -195,18 +218,27 @@ def _claim(config: Config) -> Path:
     try:
         with file.open("x") as stream:
             stream.write(OmegaConf.to_yaml(config))
-    except FileExistsError as error:
-        raise UserError(
-            f"{file.parent} holds a run already, and nothing in it is overwritten.\n"
-            "Choose another folder with hydra.run.dir=DIR, or leave it out to get a new one."
-        ) from error
+    except FileExistsError:  # another process was quicker
+        _refuse_taken(file.parent)
+        raise
     return file
+
+
+def _refuse_taken(folder: Path) -> None:
+    if (folder / "config.yaml").exists():
+        raise UserError(
+            f"{folder} holds a run already, and nothing in it is overwritten.\n"
+            "Choose another folder with hydra.run.dir=DIR, or leave it out to get a new one."
+        )
 
 
 def _give_back(config_file: Path, name: str) -> None:
     """Take back what a run that never began has left in its folder: the same command may then be given again."""
+    from lenet_lab.run_folder import LOCK
+
     config_file.unlink()
-    config_file.with_name(f"{name}.log").unlink(missing_ok=True)
+    for other in (f"{name}.log", LOCK):
+        config_file.with_name(other).unlink(missing_ok=True)
     with suppress(OSError):  # other files are not ours
         config_file.parent.rmdir()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 FILE = "environment.json"
+PATCH = "changes.patch"  # of the code since the commit
 TOLD = "LENET_LAB_COMMAND"
 """Variable that tells the processes of a run with several devices what the user typed."""
 PACKAGES = ("torchvision", "lightning", "hydra-core")  # beside torch and this one
@@ -54,6 +55,7 @@ class Environment(BaseModel):
         system: name and release.
         cpu: model.
         cores: that the run might use.
+        threads: that each of its processes computed with on the CPU.
         memory_gb: of the machine, 10^9 bytes.
         device: that the first process of the run computed on: "cpu", "cuda", …
         gpus: models that this process could see; empty if it did not compute on a GPU.
@@ -68,10 +70,11 @@ class Environment(BaseModel):
     system: str
     cpu: str
     cores: int
+    threads: int | None = None  # files of older versions do not say it, nor what follows with a default
     memory_gb: float
     device: str
     gpus: list[str]
-    precision: str = ""  # files of older versions do not say it
+    precision: str = ""
     speed: dict[str, str | bool | None] = {}
     git: Git
 
@@ -102,6 +105,7 @@ def read_environment(folder: Path) -> Environment | None:
 def gather(folder: Path, name: str, device: "torch.device") -> Environment:
     """Find out what does not depend on the settings of a run; see `note_environment`."""
     import psutil
+    import torch
 
     return Environment(
         started=datetime.now().astimezone().replace(microsecond=0),
@@ -110,6 +114,7 @@ def gather(folder: Path, name: str, device: "torch.device") -> Environment:
         system=platform.platform(),
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
         device=device.type,
         gpus=_gpus(device),

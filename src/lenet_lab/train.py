@@ -147,4 +147,4 @@ def conclude(
 
 
 if __name__ == "__main__":
-    run_command("train", complete, run)
+    run_command("train", complete, run, resumes=True)

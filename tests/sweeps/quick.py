@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 
 from lenet_lab.curves import COLUMNS, read_curves
 from lenet_lab.errors import UserError
-from lenet_lab.sweeps.job import ENDED, Job, Record, State, lock, read_record, state_of, write_record
+from lenet_lab.run_folder import lock
+from lenet_lab.sweeps.job import ENDED, Job, Record, State, read_record, state_of, write_record
 from lenet_lab.sweeps.schedule import Batch, run
 from lenet_lab.sweeps.search import Search
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser
 from rich.console import Console
 
-from lenet_lab.sweeps.job import lock
+from lenet_lab.run_folder import lock
 from lenet_lab.sweeps.report import report
 from tests.browser import DESKTOP, PHONE, Tab, browser, rows_of  # noqa: F401 - a fixture
 from tests.sweeps.sweep_folders import results, sgd, write_grid, write_job

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lenet_lab.errors import UserError
-from lenet_lab.sweeps.job import lock
+from lenet_lab.run_folder import lock
 from lenet_lab.sweeps.ranking import Group, rank
 from lenet_lab.sweeps.results import read_sweep
 from tests.sweeps.sweep_folders import results, sgd, write_grid, write_job

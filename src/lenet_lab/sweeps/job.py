@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from lenet_lab.run_folder import LOCK, lock
 from lenet_lab.whole_file import write_whole
 
 State = Literal[
@@ -122,11 +123,6 @@ class Record:
             self.attempts[-1].ended = time.time()
 
 
-def lock(folder: Path) -> FileLock:
-    """Give the lock that a process holds while it works on the job in `folder`; the system frees it when it dies."""
-    return FileLock(folder / ".lock")
-
-
 def write_record(folder: Path, record: Record) -> None:
     """Write `job.json`, whole or not at all."""
     write_whole(folder / "job.json", json.dumps(asdict(record), indent=1) + "\n")
@@ -156,7 +152,7 @@ def read_metric(folder: Path, name: str) -> float | None:
 
 def is_locked(folder: Path) -> bool:
     """Tell whether a process of this machine works on the job in `folder`."""
-    if not (folder / ".lock").exists():
+    if not (folder / LOCK).exists():
         return False
     try:
         with lock(folder).acquire(blocking=False):

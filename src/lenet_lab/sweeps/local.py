@@ -19,7 +19,8 @@ import psutil
 from filelock import Timeout
 
 from lenet_lab.processes import cores, device_count, environment, refuse_several_nodes, without_ranks
-from lenet_lab.sweeps.job import Job, State, is_locked, lock, read_record, write_record
+from lenet_lab.run_folder import lock
+from lenet_lab.sweeps.job import Job, State, is_locked, read_record, write_record
 from lenet_lab.sweeps.schedule import STOPPED, Batch
 
 WARM = ("lenet_lab.sweeps.warm",)

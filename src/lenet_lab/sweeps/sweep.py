@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lenet_lab.command import OF_THE_SWEEP, to_plain
 from lenet_lab.errors import UserError
-from lenet_lab.sweeps.job import ENDED, Job, Record, lock, read_record, state_of, write_record
+from lenet_lab.run_folder import in_folder, lock, replace
+from lenet_lab.sweeps.job import ENDED, Job, Record, read_record, state_of, write_record
 from lenet_lab.whole_file import write_whole
 
 Config = dict[str, Any]
@@ -86,7 +87,7 @@ class Sweep:
                 "Choose another folder with hydra.sweep.dir=DIR, or repeat the command that the sweep was begun with."
             )
         self._taken[folder] = settings
-        return Job(number, own, self.module, _in_folder(config, folder))
+        return Job(number, own, self.module, in_folder(config, folder))
 
     def freeze(self, job: Job) -> None:
         """Write `config.yaml` and `job.json` of a job that is about to run; not for one that another sweep runs."""
@@ -116,26 +117,11 @@ class Sweep:
 _SWEEP_KEYS = tuple(f"{key}{mark}" for key in (*OF_THE_SWEEP, "hydra") for mark in (".", "=", "/"))
 
 
-def _in_folder(config: Config, folder: Path) -> Config:
-    return _replace(config, config["folder"], str(folder))  # type: ignore[no-any-return]
-
-
 def _settings(config: Config) -> str:
     """Give a fingerprint of all that makes a difference to a job, wherever its folder is."""
-    kept = _replace(config, config["folder"], "")
+    kept = replace(config, config["folder"], "")
     for group, keys in NO_DIFFERENCE.items():
         part = kept.get(group, {}) if group else kept
         for key in keys:
             part.pop(key, None)
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _replace(node: Any, old: str, new: str) -> Any:
-    """Copy plain data with a folder's path in strings replaced."""
-    if isinstance(node, dict):
-        return {key: _replace(value, old, new) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_replace(value, old, new) for value in node]
-    if isinstance(node, str) and (node == old or node.startswith(f"{old}/")):
-        return new + node[len(old) :]
-    return node

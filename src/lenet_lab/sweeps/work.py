@@ -12,7 +12,8 @@ from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
 from lenet_lab.explain import explain, one_line
 from lenet_lab.interruption import Interrupted
 from lenet_lab.processes import ProcessFailedError, device_count, leave_group, rank, run_on_devices
-from lenet_lab.sweeps.job import State, lock, read_record, write_record
+from lenet_lab.run_folder import lock
+from lenet_lab.sweeps.job import State, read_record, write_record
 
 SECONDS_FOR_NOTES = 5.0  # of the first process on a failure that all have met: srun ends it when another ends so
 NO_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "Cannot allocate memory")
@@ -40,22 +41,27 @@ def work(module: str, folders: Sequence[Path], launched: bool = False) -> int:
     with ExitStack() as locks:
         for folder in sorted(set(folders)):  # in one order, or two commands could wait for each other
             locks.enter_context(lock(folder))
-        left = _left(folders)
-        if not left:
-            return 0
-        records = {folder: read_record(folder) for folder in left}
-        for folder, record in records.items():
-            if record:
-                record.begin(
-                    max((file.stat().st_mtime for file in [*folder.glob("*.log"), *folder.glob("*.csv")]), default=0.0)
-                )
-                write_record(folder, record)
-        status, state, reason = _run(module, left, launched)
-        for folder, record in records.items():
-            if record:
-                done = (folder / "metrics.json").exists()
-                record.end("done" if done else state, "" if done else reason)
-                write_record(folder, record)
+        return work_held(module, folders, launched)
+
+
+def work_held(module: str, folders: Sequence[Path], launched: bool = False) -> int:
+    """Do as `work`, in a process that holds the locks of `folders`."""
+    left = _left(folders)
+    if not left:
+        return 0
+    records = {folder: read_record(folder) for folder in left}
+    for folder, record in records.items():
+        if record:
+            record.begin(
+                max((file.stat().st_mtime for file in [*folder.glob("*.log"), *folder.glob("*.csv")]), default=0.0)
+            )
+            write_record(folder, record)
+    status, state, reason = _run(module, left, launched)
+    for folder, record in records.items():
+        if record:
+            done = (folder / "metrics.json").exists()
+            record.end("done" if done else state, "" if done else reason)
+            write_record(folder, record)
     return status
 
 

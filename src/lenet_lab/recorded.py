@@ -1,0 +1,237 @@
+"""A run whose configuration lies in its folder: to go on with it, or to repeat it.
+
+That configuration is data from outside, perhaps a stranger's. It is read once, checked as a command line would be, and
+what was checked is what runs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lenet_lab.command import OF_RECORDED, Command, read_config
+from lenet_lab.errors import UserError
+
+Config = dict[str, Any]
+
+MOST_BYTES = 200_000  # of a config.yaml; those of runs have a few thousand
+DEEPEST = 50  # parts within parts
+EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other takes a time that is the square of the depth
+UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError)
+BESIDE = {"resume": "a run goes on as it began", "from": "a run is repeated as it was"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for.
+
+    Attributes:
+        resume: go on with the run; else repeat it.
+        folder: of the run.
+        allow: what its configuration may name beside what it may anyway (see `lenet_lab.trust`).
+        place: words that choose the folder of a repetition, as Hydra has them.
+        show: only show the configuration.
+    """
+
+    resume: bool
+    folder: Path
+    allow: tuple[str, ...]
+    place: tuple[str, ...]
+    show: bool
+
+
+def run_recorded(words: Sequence[str], command: Command, run: Callable[[Config], dict[str, Any]]) -> None:
+    """Do what `words`, a command line with `resume=`, `from=` or `allow=` in it, asks for.
+
+    Raises:
+        UserError: it asks for what cannot be, or the folder does not hold what it takes.
+        SystemExit: with status 1: the run has failed, or its repetition has come to another result.
+    """
+    from lenet_lab.reproduce import reproduce
+    from lenet_lab.resume import resume
+
+    request = parse(words)
+    (resume if request.resume else reproduce)(request, command, run)
+
+
+def parse(words: Sequence[str]) -> Request:
+    """Read a command line.
+
+    Raises:
+        UserError: a word that has no place in it.
+    """
+    given: dict[str, str] = {}
+    others = []
+    for word in words:
+        key, _, value = word.partition("=")
+        if not word.startswith(OF_RECORDED):
+            others.append(word)
+        elif key in given:
+            raise UserError(f"{key}= is given twice: give one.")
+        else:
+            given[key] = value
+    which = [key for key in BESIDE if key in given]
+    if not which:
+        raise UserError(
+            f"allow={given['allow']} is refused: it goes with resume=RUN_FOLDER or from=RUN_FOLDER only.\n"
+            "What you name on the command line and in conf/ is taken without it."
+        )
+    if len(which) > 1:
+        raise UserError("resume= and from= are refused together: go on with a run, or repeat one.")
+    key = which[0]
+    if not given[key]:
+        raise UserError(f"{key}= is empty: give the folder of a run, {key}=RUN_FOLDER.")
+    show, others = _without_show(others)
+    place = tuple(word for word in others if key == "from" and word.startswith("hydra.run.dir="))
+    for word in others:
+        if word in ("-m", "--multirun"):
+            raise UserError(f"{word} is refused beside {key}=, which is for one run.")
+        if word not in place:
+            taken = "allow=" if key == "resume" else "hydra.run.dir= and allow="
+            raise UserError(
+                f"{word} is refused beside {key}=: {BESIDE[key]}, and only {taken} may stand there.\n"
+                "For other settings begin a new run, with the whole command."
+            )
+    return Request(
+        resume=key == "resume",
+        folder=Path(given[key]).expanduser().absolute(),
+        allow=_list(given["allow"]) if "allow" in given else (),
+        place=place,
+        show=show,
+    )
+
+
+def _without_show(words: list[str]) -> tuple[bool, list[str]]:
+    """Take Hydra's `--cfg job` out."""
+    for number, word in enumerate(words):
+        name, found, what = word.partition("=")
+        if name in ("--cfg", "-c"):
+            what = what if found else next(iter(words[number + 1 :]), "")
+            if what != "job":
+                raise UserError(f"{name} {what} is refused here: give --cfg job, the configuration of the run.")
+            return True, words[:number] + words[number + (1 if found else 2) :]
+    return False, words
+
+
+def _list(text: str) -> tuple[str, ...]:
+    entries = tuple(entry.strip() for entry in text.removeprefix("[").removesuffix("]").split(","))
+    if not all(entries):
+        raise UserError(f"allow={text} is refused: give what you trust, such as [my_lab,other.part].")
+    return entries
+
+
+def check_folder(folder: Path, key: str) -> None:
+    """Refuse what is no folder of a single run.
+
+    Args:
+        folder: in question.
+        key: that it was given as, "resume" or "from".
+
+    Raises:
+        UserError: it is not one.
+    """
+    if not folder.exists():
+        raise UserError(f"{key}={folder}: there is no such folder. Give that of a run, which holds its config.yaml.")
+    if not folder.is_dir():
+        raise UserError(f"{key}={folder} is a file. Give the folder of a run, which holds its config.yaml.")
+    if (folder / "config.yaml").exists():
+        return
+    if (folder / "sweep.log").exists() or any(folder.glob("*/job.json")):
+        place = f", with hydra.sweep.dir={folder}, to go on with it" if key == "resume" else ""
+        raise UserError(
+            f"{key}={folder} is the folder of a sweep.\n"
+            f"Repeat the command that it was begun with{place}; for one job of it give the job's folder."
+        )
+    raise UserError(f"{key}={folder} holds no config.yaml, so it is not the folder of a run, or not whole.")
+
+
+def read_recorded(folder: Path, command: Command, allow: Sequence[str] | None = ()) -> Config:
+    """Give the configuration in the folder of a run, checked; the folder may have been moved since.
+
+    Args:
+        folder: of the run.
+        command: whose run it is.
+        allow: see `Request`; None: it is only to be shown, and what it names does not matter.
+
+    Raises:
+        UserError: it cannot be read, is not one that this version of the command would begin a run with, or names what
+            nobody has allowed.
+    """
+    from lenet_lab.run_folder import in_folder
+
+    file = folder / "config.yaml"
+    try:
+        _refuse_bombs(file)
+        config = read_config(folder)
+        if not isinstance(config, dict) or not Path(str(config.get("folder", ""))).is_absolute():
+            raise ValueError("it does not name its folder")
+    except UNREADABLE as error:
+        raise UserError(
+            f"{file} is not the configuration of a run: {_reason(error)}\n"
+            "If it was damaged, bring back a copy: a run leaves its settings in report.html, too."
+        ) from error
+    config = in_folder(config, folder)
+    if allow is not None:
+        from lenet_lab.trust import refuse_foreign_targets
+
+        refuse_foreign_targets(config, allow, file)
+    try:
+        return command.complete(_as_it_ran(config, folder))
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    said = (error.strerror or "") if isinstance(error, OSError) else str(error)
+    return next(iter(said.splitlines()), type(error).__name__)
+
+
+def _refuse_bombs(file: Path) -> None:
+    """Refuse what no run has written: a few lines of YAML can stand for more values than memory holds."""
+    if file.stat().st_size > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+    depth = 0
+    for event in yaml.parse(file.read_text(encoding="utf-8"), EVENTS):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"an alias in line {event.start_mark.line + 1}")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"more than {DEEPEST} parts within parts in line {event.start_mark.line + 1}")
+
+
+def _as_it_ran(config: Config, folder: Path) -> Config:
+    """Fill in what was left to the program: another machine, or another load, might make it choose otherwise."""
+    from lenet_lab.environment import read_environment
+
+    environment = read_environment(folder)
+    if environment is None:
+        return config
+    filled = dict(config)
+    if config.get("threads") is None and environment.threads:
+        filled["threads"] = environment.threads
+    for key, found in (("precision", environment.precision), *environment.speed.items()):
+        group = "trainer" if key == "precision" else "speed"
+        part = filled.get(group)
+        if found not in ("", None) and isinstance(part, dict) and part.get(key) == "auto":
+            filled[group] = {**part, key: found}
+    return filled
+
+
+def keep(config: Config) -> None:
+    """Write what was checked to the run folder, where its processes read it, unless it is what lies there."""
+    from lenet_lab.whole_file import write_whole
+
+    folder = Path(config["folder"])
+    if read_config(folder) != config:
+        write_whole(folder / "config.yaml", OmegaConf.to_yaml(config))
+
+
+def show(config: Config) -> None:
+    """Print a configuration."""
+    print(OmegaConf.to_yaml(config), end="")  # noqa: T201

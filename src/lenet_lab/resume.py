@@ -1,0 +1,62 @@
+"""`resume=RUN_FOLDER`: go on with a run that was interrupted, in its own folder, as it began."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lenet_lab.command import Command, compute, inherited_settings
+from lenet_lab.errors import UserError
+from lenet_lab.recorded import Request, check_folder, keep, read_recorded, show
+from lenet_lab.run_folder import hold
+from lenet_lab.terminal import short
+
+Config = dict[str, Any]
+
+
+def resume(request: Request, command: Command, run: Callable[[Config], dict[str, Any]]) -> None:
+    """Go on from the last checkpoint; a run without one begins anew. One that is done is left in peace.
+
+    Raises:
+        UserError: the folder holds no such run, or another process works on it.
+        SystemExit: with the status that the job of a sweep has ended with.
+    """
+    folder = request.folder
+    check_folder(folder, "resume")
+    if request.show:
+        show(read_recorded(folder, command, allow=None))
+        return
+    if _is_done(folder):
+        return
+    with hold(folder):
+        if _is_done(folder):  # by the one who held it before
+            return
+        config = read_recorded(folder, command, request.allow)
+        _refuse_several_nodes(config, folder)
+        keep(config)
+        if not (folder / "job.json").exists():
+            compute(command.name, config, run)
+            return
+        from lenet_lab.sweeps.work import work_held
+
+        with inherited_settings():
+            status = work_held(command.module, [folder])
+    if status:
+        raise SystemExit(status)
+
+
+def _is_done(folder: Path) -> bool:
+    """Tell whether a run is done, and if so the user, too."""
+    if not (folder / "metrics.json").exists():
+        return False
+    print(f"{short(folder)} is done: nothing is left to do.")  # noqa: T201
+    print(f"results    {short(folder / 'metrics.json')}")  # noqa: T201
+    return True
+
+
+def _refuse_several_nodes(config: Config, folder: Path) -> None:
+    nodes = config["trainer"]["num_nodes"]
+    if nodes > 1:
+        raise UserError(
+            f"{folder} is a run on {nodes} machines (trainer.num_nodes), whose processes SLURM starts.\n"
+            "Repeat the command that it was begun with, with hydra.sweep.dir= and the folder of its sweep."
+        )

@@ -1,0 +1,319 @@
+"""`train resume=RUN_FOLDER`: which runs go on, from what, and what is refused."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lenet_lab.command import Command, read_config
+from lenet_lab.errors import UserError
+from lenet_lab.recorded import Request, check_folder, parse, read_recorded
+from lenet_lab.run_folder import LOCK, hold
+from lenet_lab.sweeps.job import Attempt, Record, is_locked, read_record, write_record
+from lenet_lab.train import complete
+from tests.conftest import SMALL, Result, environment_in, run_command
+from tests.conftest import Command as CommandLine
+from tests.test_command import HEAVY, imported
+
+LONG = (*SMALL, "trainer.max_epochs=4", "augment=shift", "logger=none", "report=false")
+SECONDS = 120
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    until = time.monotonic() + SECONDS
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def cut_off(where: Path, *more: str) -> Path:
+    """Begin a run and kill it once it has a checkpoint; give its folder."""
+    words = [sys.executable, "-m", "lenet_lab.train", *LONG, *more, "hydra.run.dir=run"]
+    process = subprocess.Popen(
+        words, cwd=where, env=environment_in(where), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    folder = where / "run"
+    try:
+        wait_for((folder / "checkpoints" / "last.ckpt").exists, process)
+        process.send_signal(signal.SIGSTOP)  # or it might come to its end before what follows
+        assert is_locked(folder)
+        other = run_command(where, "train", f"resume={folder}")
+        assert other.status == 2
+        assert "is being worked on by another process" in other.err
+    finally:
+        process.kill()
+        process.communicate()
+    assert not is_locked(folder)
+    assert not (folder / "metrics.json").exists()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cut_off(tmp_path_factory.mktemp("interrupted"))
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    result = run_command(tmp_path_factory.mktemp("calm"), "train", *LONG)
+    assert result.status == 0, result.err
+    return result
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def without_time(result: Result) -> dict[str, object]:
+    return {key: value for key, value in result.metrics.items() if key != "train/seconds"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != LOCK}
+
+
+def only_config(source: Path, folder: Path) -> Path:
+    folder.mkdir()
+    shutil.copy(source / "config.yaml", folder)
+    return folder
+
+
+def test_a_run_goes_on_where_it_is_now_as_if_nothing_had_happened(
+    command: CommandLine, interrupted: Path, calm: Result, tmp_path: Path
+) -> None:
+    moved = tmp_path / "a folder" / "with = and ü"
+    shutil.copytree(interrupted, moved)
+    left = contents(interrupted)
+    result = command("train", f"resume={moved}")
+    assert result.status == 0, result.err
+    assert without_time(result) == without_time(calm)
+    assert all(torch.equal(tensor, weights(moved)[name]) for name, tensor in weights(calm.folder).items())
+    assert (moved / "curves.csv").read_text() == (calm.folder / "curves.csv").read_text()
+    config = read_config(moved)
+    assert (config["folder"], config["callbacks"]["last"]["dirpath"]) == (str(moved), str(moved / "checkpoints"))
+    assert contents(interrupted) == left
+    assert [path.name for path in tmp_path.iterdir()] == ["a folder"]  # no other run folder, no log elsewhere
+    assert "epoch 4/4" in (moved / "train.log").read_text()
+
+
+def test_a_run_without_a_checkpoint_begins_anew(
+    command: CommandLine, interrupted: Path, calm: Result, tmp_path: Path
+) -> None:
+    result = command("train", f"resume={only_config(interrupted, tmp_path / 'anew')}")
+    assert result.status == 0, result.err
+    assert without_time(result) == without_time(calm)
+
+
+def test_a_run_that_is_done_is_left_in_peace(command: CommandLine, digits_run: Result) -> None:
+    left = contents(digits_run.folder)
+    result = command("train", f"resume={digits_run.folder}", options=("-X", "importtime"))
+    assert result.status == 0
+    assert "is done: nothing is left to do.\n" in result.out
+    assert f"{digits_run.folder}/metrics.json" in result.out
+    assert contents(digits_run.folder) == left
+    assert not imported(result.err) & set(HEAVY)
+
+
+def test_a_job_of_a_sweep_ends_done(command: CommandLine, interrupted: Path, calm: Result, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep" / "0"
+    shutil.copytree(interrupted, folder)
+    write_record(folder, Record(0, ["seed=42"], "running", "", [Attempt("elsewhere", 1, time.time())], None, "abc"))
+    result = command("train", f"resume={folder}")
+    assert result.status == 0, result.err
+    assert without_time(result) == without_time(calm)
+    record = read_record(folder)
+    assert record is not None
+    assert (record.state, record.settings, len(record.attempts)) == ("done", "abc", 2)
+    assert all(attempt.ended for attempt in record.attempts)
+
+
+def test_a_job_of_a_sweep_that_fails_says_so(command: CommandLine, interrupted: Path, tmp_path: Path) -> None:
+    folder = only_config(interrupted, tmp_path / "0")
+    text = (
+        (folder / "config.yaml")
+        .read_text()
+        .replace("momentum: 0.9", "momentum: 0.0")
+        .replace("nesterov: false", "nesterov: true")
+    )
+    (folder / "config.yaml").write_text(text)
+    write_record(folder, Record(0, []))
+    result = command("train", f"resume={folder}")
+    assert result.status == 2
+    assert "Nesterov momentum requires" in result.err
+    record = read_record(folder)
+    assert record is not None
+    assert record.state == "failed"
+
+
+@pytest.mark.slow
+def test_with_two_devices(tmp_path: Path) -> None:
+    expected = run_command(tmp_path, "train", *LONG, "trainer.devices=2", "hydra.run.dir=calm")
+    folder = cut_off(tmp_path, "trainer.devices=2")
+    result = run_command(tmp_path, "train", f"resume={folder}")
+    assert result.status == 0, result.err
+    assert without_time(result) == without_time(expected)
+    assert all(torch.equal(tensor, weights(folder)[name]) for name, tensor in weights(expected.folder).items())
+
+
+@pytest.mark.slow
+def test_one_of_several_that_trained_together(command: CommandLine, tmp_path: Path) -> None:
+    words = (*SMALL, "logger=none", "report=false", "seed=1,2", "launcher.together=2", "hydra.sweep.dir=sweep")
+    swept = command("train", "-m", *words)
+    assert swept.status == 0, swept.err
+    folder = tmp_path / "sweep" / "0"
+    expected = (folder / "metrics.json").read_text()
+    (folder / "metrics.json").unlink()  # as if it had been killed in its last moment
+    result = command("train", f"resume={folder}")
+    assert result.status == 0, result.err
+    assert (folder / "metrics.json").read_text() == expected
+
+
+def test_shows_the_configuration(command: CommandLine, interrupted: Path) -> None:
+    result = command("train", f"resume={interrupted}", "--cfg", "job", options=("-X", "importtime"))
+    assert yaml.safe_load(result.out)["trainer"]["max_epochs"] == 4
+    assert not imported(result.err) & set(HEAVY)
+
+
+def test_help_tells_of_it_and_does_not_stumble_over_it(command: CommandLine) -> None:
+    result = command("train", "--help", "resume=somewhere")
+    assert result.status == 0, result.err
+    assert "train resume=RUN_FOLDER" in result.out
+    assert "train from=RUN_FOLDER" in result.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resume="], "resume= is empty"),
+        (["resume=run", "seed=2"], "seed=2 is refused beside resume=: a run goes on as it began"),
+        (["resume=run", "hydra.run.dir=other"], "hydra.run.dir=other is refused beside resume="),
+        (["from=run", "seed=2"], "seed=2 is refused beside from=: a run is repeated as it was"),
+        (["resume=run", "-m"], "-m is refused beside resume="),
+        (["from=run", "--multirun"], "--multirun is refused beside from="),
+        (["resume=run", "--cfg", "hydra"], "--cfg hydra is refused here: give --cfg job"),
+        (["resume=run", "--cfg=all"], "--cfg all is refused here"),
+        (["resume=run", "-c"], "-c  is refused here"),
+        (["resume=run", "resume=run"], "resume= is given twice"),
+        (["resume=run", "from=run"], "resume= and from= are refused together"),
+        (["allow=[my_lab]", "data=digits"], "allow=[my_lab] is refused: it goes with resume=RUN_FOLDER"),
+        (["resume=run", "allow="], "allow= is refused: give what you trust"),
+        (["resume=run", "allow=[a,,b]"], "allow=[a,,b] is refused: give what you trust"),
+    ],
+)
+def test_what_cannot_stand_beside_it_is_refused(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        parse(words)
+
+
+def test_what_can_stand_beside_it() -> None:
+    request = parse(["allow=[my_lab,other.part]", "from=run", "--cfg=job", "hydra.run.dir=there"])
+    assert request == Request(False, Path("run").absolute(), ("my_lab", "other.part"), ("hydra.run.dir=there",), True)
+    assert parse(["resume=~/x=y"]).folder == Path("~/x=y").expanduser()
+
+
+def test_what_is_no_run_is_refused(command: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "sweep" / "0").mkdir(parents=True)
+    (tmp_path / "sweep" / "0" / "job.json").touch()
+    for name, message in {
+        "nowhere": "there is no such folder",
+        "file": "is a file",
+        "empty": "holds no config.yaml",
+        "sweep": f"Repeat the command that it was begun with, with hydra.sweep.dir={tmp_path}/sweep, to go on with it;",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            check_folder(tmp_path / name, "resume")
+    with pytest.raises(UserError, match="Repeat the command that it was begun with; for one job"):
+        check_folder(tmp_path / "sweep", "from")
+    result = command("train", "resume=empty")
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith(f"error: resume={tmp_path}/empty holds no config.yaml")
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: f"{text[:200]}\n\t[", "config.yaml is not the configuration of a run: found a"),
+        (lambda text: "\0\1", "config.yaml is not the configuration of a run: "),
+        (lambda text: "", "config.yaml is not the configuration of a run: it does not name its folder"),
+        (lambda text: "[1]", "config.yaml is not the configuration of a run: it does not name its folder"),
+        (lambda text: "a: 1\na: 2", "config.yaml is not the configuration of a run: found duplicate key a in line 2"),
+        (lambda text: "a: &a [1]\nb: [*a, *a]\n", "config.yaml is not the configuration of a run: an alias in line 2"),
+        (lambda text: text + 1_000_000 * "#", "config.yaml is not the configuration of a run: it is larger than"),
+        (lambda text: 9000 * "[", "config.yaml is not the configuration of a run: more than 50 parts within parts"),
+        (
+            lambda text: text.replace("seed: 42", "seed: ${oc.env:HOME}"),
+            "config.yaml is refused: config.yaml of a run holds no interpolations",
+        ),
+        (lambda text: text.replace("lr: 0.05", "lr: -1"), "config.yaml: optimizer.lr=-1 is refused: give a number"),
+        (lambda text: f"{text}unheard_of: 1\n", "config.yaml: unheard_of=1 is refused: there is no such key"),
+        (lambda text: text.replace("seed: 42\n", ""), "config.yaml: seed is missing"),
+    ],
+)
+def test_a_configuration_that_is_damaged_or_of_another_version_is_refused(
+    interrupted: Path, tmp_path: Path, change: Callable[[str], str], message: str
+) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(change((interrupted / "config.yaml").read_text()))
+    with pytest.raises(UserError) as error:
+        read_recorded(tmp_path, Command("train", complete))
+    assert f"{tmp_path}/{message}" in str(error.value)
+    assert len(str(error.value).splitlines()) <= 2
+
+
+def test_what_a_run_was_given_by_the_machine_stays(interrupted: Path, tmp_path: Path) -> None:
+    environment = json.loads((interrupted / "environment.json").read_text())
+    environment |= {"threads": 3, "precision": "bf16-mixed", "speed": {**environment["speed"], "onednn": False}}
+    (tmp_path / "environment.json").write_text(json.dumps(environment))
+    text = (interrupted / "config.yaml").read_text().replace("precision: 32-true", "precision: auto")
+    (tmp_path / "config.yaml").write_text(re.sub("onednn: .*", "onednn: auto", text))
+    config = read_recorded(tmp_path, Command("train", complete))
+    assert (config["threads"], config["trainer"]["precision"], config["speed"]["onednn"]) == (3, "bf16-mixed", False)
+
+
+def test_what_a_configuration_may_name_is_limited_to_what_is_allowed(
+    command: CommandLine, interrupted: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "my_lab.py").write_text(
+        "import pathlib\nfrom torch.optim import SGD\npathlib.Path('imported').touch()\nclass Own(SGD):\n    pass\n"
+    )
+    folder = only_config(interrupted, tmp_path / "run")
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("_target_: torch.optim.SGD", "_target_: my_lab.Own"))
+    refused = command("train", f"resume={folder}")
+    assert refused.status == 2
+    assert refused.err.startswith(f"error: optimizer._target_=my_lab.Own in {folder}/config.yaml is refused")
+    assert "allow=[my_lab]" in refused.err
+    assert not (tmp_path / "imported").exists()
+    assert command("train", f"resume={folder}", "allow=[my_lab]").status == 0
+    assert (tmp_path / "imported").exists()
+
+
+def test_a_run_on_several_machines_is_left_to_slurm(command: CommandLine, interrupted: Path, tmp_path: Path) -> None:
+    text = (interrupted / "config.yaml").read_text().replace("num_nodes: 1", "num_nodes: 2")
+    (tmp_path / "config.yaml").write_text(text)
+    result = command("train", f"resume={tmp_path}")
+    assert result.status == 2
+    assert result.err.startswith(f"error: {tmp_path} is a run on 2 machines")
+
+
+def test_a_folder_that_is_worked_on_is_not_begun_in(command: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with hold(tmp_path / "run"):
+        result = command("train", *SMALL)
+    assert result.status == 2
+    assert "is being worked on by another process" in result.err
+    assert [file.name for file in (tmp_path / "run").iterdir()] == [LOCK]
