@@ -209,12 +209,12 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, configs: list[Config], save: int)
     """Train, and stop like Ctrl-C when `last.ckpt` is about to be written for the time `save`, from 1."""
     written = 0
 
-    def write(content: Any, path: Path) -> None:
+    def write(content: Any, path: Path, **options: bool) -> None:
         nonlocal written
         written += path.name == "last.ckpt"
         if written == save:
             raise KeyboardInterrupt
-        original(content, path)
+        original(content, path, **options)
 
     original = checkpoint_io.write_checkpoint
     with monkeypatch.context() as patch:
