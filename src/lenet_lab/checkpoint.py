@@ -5,16 +5,16 @@ Beside what Lightning keeps in a checkpoint, its key "lenet_lab" holds what `Abo
 
 import functools
 import logging
-import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from lenet_lab.claims import MOST_VALUES, refuse_claims, refuse_packed
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.errors import UserError
 
@@ -26,15 +26,8 @@ PREFIX = "network."
 """Of weights in a checkpoint: the attribute of `Classifier` that holds the network."""
 TOGETHER = "together"
 """Key of what networks that train together need to go on (see `lenet_lab.sweeps.member`)."""
-NO_CHECKPOINT = (  # what reading a file that is none can raise
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ValueError,
-)
+DEEPEST = 20  # settings within settings
+Side = Annotated[int, Field(ge=1, le=1 << 14)]  # beyond, a file of a few bytes could ask for gigabytes
 
 
 class Choice(BaseModel):
@@ -55,7 +48,7 @@ class About(BaseModel):
     data: Choice
     test_time: Choice = Choice(option="none", values={})  # files of older versions do not say it
     classes: list[str]
-    image_shape: list[int]
+    image_shape: Annotated[list[Side], Field(min_length=3, max_length=3)]
     precision: str
 
 
@@ -89,32 +82,33 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint={path} is a folder. Give a file in it, such as {path / 'checkpoints/best.ckpt'}.")
     if not path.is_file():
         raise UserError(f"checkpoint={path}: there is no such file. A run writes RUN_FOLDER/checkpoints/best.ckpt.")
-    if _is_damaged(path):
-        raise UserError(
-            f"checkpoint={path} is damaged: what it holds is not what was written, and was not used.\n"
-            "Give another, such as last.ckpt or last.previous.ckpt beside it."
-        )
     try:
+        refuse_packed(path)
+        _refuse_damaged(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         about = About.model_validate(checkpoint[KEY])
-        checkpoint["state_dict"].keys()
-    except NO_CHECKPOINT as error:
+        refuse_claims(checkpoint)
+    except (OSError, UserError):
+        raise
+    except Exception as error:  # what is no checkpoint can raise anything
         raise UserError(
             f"checkpoint={path} is not a checkpoint of this program, or holds more than tensors and plain data.\n"
             "It was not used. Give a file that `python -m lenet_lab.train` wrote."
         ) from error
+    left = iter(range(MOST_VALUES))
     for choice in (about.model, about.data, about.test_time):
-        _refuse_instructions(choice.values, path)
+        _refuse_instructions(choice.values, path, left)
     return checkpoint
 
 
-def _is_damaged(path: Path) -> bool:
-    """Tell whether a checkpoint has changed since it was written; PyTorch would not notice a bit that is another."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is not None
-    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError):
-        return False  # no checkpoint at all, which is for the caller to say
+def _refuse_damaged(path: Path) -> None:
+    """Refuse what has changed since it was written; PyTorch would not notice a bit that is another."""
+    with zipfile.ZipFile(path) as archive:
+        if archive.testzip() is not None:
+            raise UserError(
+                f"checkpoint={path} is damaged: what it holds is not what was written, and was not used.\n"
+                "Give another, such as last.ckpt or last.previous.ckpt beside it."
+            )
 
 
 def previous(path: Path) -> Path:
@@ -145,16 +139,18 @@ def find_last(folder: Path) -> Path | None:
     return None
 
 
-def _refuse_instructions(value: Any, path: Path) -> None:
+def _refuse_instructions(value: Any, path: Path, left: Iterator[int], depth: int = 0) -> None:
     """Refuse all but plain data, and what Hydra would act on: keys such as `_target_`, and interpolations."""
+    if depth > DEEPEST or next(left, None) is None:
+        raise UserError(f"checkpoint={path} holds more settings than a network can have, and was not used.")
     if type(value) is dict:
         for key, part in value.items():
             if type(key) is not str or key.startswith("_"):
                 raise UserError(f"checkpoint={path} names code to run ({key}={part}), and was not used.")
-            _refuse_instructions(part, path)
+            _refuse_instructions(part, path, left, depth + 1)
     elif type(value) is list:
         for part in value:
-            _refuse_instructions(part, path)
+            _refuse_instructions(part, path, left, depth + 1)
     elif type(value) not in (str, int, float, bool, type(None)):
         raise UserError(f"checkpoint={path} holds a {type(value).__name__} among its settings, and was not used.")
     elif type(value) is str and "${" in value:

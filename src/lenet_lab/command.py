@@ -261,11 +261,12 @@ def user_errors() -> Iterator[None]:
         raise SystemExit(0) from None
     except Exception as error:
         from lenet_lab.explain import explain  # only now: a correct start need not pay for it
+        from lenet_lab.words import printable
 
         text = explain(error)
         if text is None:
             raise
         if SHOW_TRACEBACK:
             traceback.print_exception(error)
-        print(f"error: {text}", file=sys.stderr)  # noqa: T201
+        print("error:", printable(text, kept="\n"), file=sys.stderr)  # noqa: T201
         raise SystemExit(EXIT_USER_ERROR) from None

@@ -30,9 +30,10 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     import_quickly("lightning.pytorch")
     from lenet_lab import terminal
     from lenet_lab.build import build_data, build_trainer
-    from lenet_lab.checkpoint import check_images, load_weights
+    from lenet_lab.checkpoint import check_images
     from lenet_lab.classifier import Classifier
-    from lenet_lab.instantiate import build_network, build_test_time
+    from lenet_lab.from_checkpoint import build_trained
+    from lenet_lab.instantiate import build_test_time
     from lenet_lab.metrics import write_metrics
 
     folder, checkpoint = Path(config["folder"]), Path(config["checkpoint"])
@@ -41,9 +42,8 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     data.setup()
     check_images(checkpoint, data.test)
     classes = data.test.classes
-    network = build_network(config["model"], data.test.image_shape, len(classes))
+    network = build_trained(config["model"], checkpoint)
     classifier = Classifier(network, classes, test_time=build_test_time(config["test_time"], data.test.image_shape))
-    load_weights(classifier.network, checkpoint)
     trainer = build_trainer(config, data, callbacks=[], loggers=[])
     terminal.show_run("evaluate", config, data, classifier, trainer)
     trainer.test(classifier, datamodule=data, verbose=False)

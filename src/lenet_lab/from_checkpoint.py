@@ -1,12 +1,15 @@
 """A trained network again, from its checkpoint."""
 
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import MissingConfigException
+import torch
+from hydra.errors import InstantiationException, MissingConfigException
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -81,6 +84,30 @@ class TrainedNetwork:
         return self.test_time(self.network, self.normalize(images))
 
 
+def build_trained(model: dict[str, Any], path: Path) -> nn.Module:
+    """Make the network that `model` configures, with the weights of a checkpoint; on the CPU.
+
+    Raises:
+        UserError: the weights do not fit it. This is found out before the network takes memory, of which a file of a
+            few bytes could ask for any amount.
+    """
+    about = read_about(path)
+    arguments = model, about.image_shape, len(about.classes)
+    try:
+        with suppress(NotImplementedError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that nothing is copied: on "meta" there is nothing
+            with torch.device("meta"):
+                outline = build_network(*arguments)
+            load_weights(outline, path)
+        network = build_network(*arguments)
+    except (RuntimeError, MemoryError, OverflowError, InstantiationException) as error:
+        cause = error.__cause__ or error
+        reason = next(iter(str(cause).splitlines()), type(cause).__name__)
+        raise UserError(f"checkpoint={path}: the network that it asks for cannot be made: {reason}") from error
+    load_weights(network, path)
+    return network
+
+
 def load_trained(model: dict[str, Any], path: Path, test_time: dict[str, Any] | None = None) -> TrainedNetwork:
     """Make the network that `model` configures, with the weights of a checkpoint; on the CPU.
 
@@ -88,8 +115,7 @@ def load_trained(model: dict[str, Any], path: Path, test_time: dict[str, Any] | 
         UserError: the weights do not fit it.
     """
     about = read_about(path)
-    network = build_network(model, about.image_shape, len(about.classes))
-    load_weights(network, path)
+    network = build_trained(model, path)
     try:
         normalize = Normalize(about.data.values["mean"], about.data.values["std"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

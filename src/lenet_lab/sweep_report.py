@@ -48,7 +48,7 @@ def refuse_unknown(metric: str, sweep: "SweepResults") -> None:
     Raises:
         UserError: there are metrics, but not this one.
     """
-    from lenet_lab.sweeps.table import printable
+    from lenet_lab.words import printable
 
     if sweep.metrics and metric not in sweep.metrics:
         known = ", ".join(name for name in sweep.metrics if name.count("/") < 2)  # not those of the classes

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from lenet_lab.processes import rank
+from lenet_lab.words import printable
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -95,7 +97,18 @@ def show(what: RenderableType) -> None:
     """Print text or a table."""
     for console in _consoles:
         # a command or path that the console cut into lines could not be copied
-        console.print(what, soft_wrap=isinstance(what, Text))
+        console.print(_Printable(what), soft_wrap=isinstance(what, Text))
+
+
+class _Printable:
+    """Something to print, less what a terminal would obey: names of files and classes may be a stranger's."""
+
+    def __init__(self, what: RenderableType) -> None:
+        self.what = what
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self.what, options):
+            yield segment if segment.control else Segment(printable(segment.text, kept="\n"), segment.style)
 
 
 class _ToConsoles(logging.Handler):

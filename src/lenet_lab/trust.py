@@ -17,6 +17,7 @@ from typing import Any
 
 from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
+from lenet_lab.words import printable
 
 OWN = __name__.partition(".")[0]
 LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics")
@@ -273,8 +274,7 @@ def _below(name: str, places: Sequence[str]) -> bool:
 
 
 def _shown(value: Any, longest: int = LONGEST_SHOWN) -> str:
-    text = str(value)
-    text = "".join(letter if letter.isprintable() else "?" for letter in text[: longest + 1])
+    text = printable(str(value)[: longest + 1])
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 

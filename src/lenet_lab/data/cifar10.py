@@ -18,6 +18,7 @@ from lenet_lab.errors import UserError
 ARCHIVE = "cifar-10-python.tar.gz"
 CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SHAPE = (3, 32, 32)  # of one image
+MOST_BYTES = 1 << 26  # of a batch; the official ones have 31 MB, and a small archive can unpack to any number
 TRAIN_BATCHES = tuple(f"cifar-10-batches-py/data_batch_{number}" for number in range(1, 6))
 TEST_BATCHES = ("cifar-10-batches-py/test_batch",)
 RIGHT_ARCHIVE = "Use the official archive in Python format, with its MD5 as data.md5."
@@ -72,6 +73,8 @@ def _read_batches(archive: Path, names: Sequence[str]) -> dict[str, Batch]:
         with tarfile.open(archive, "r|gz") as members:
             for member in members:
                 if member.name in names and member.isfile() and (file := members.extractfile(member)):
+                    if member.size > MOST_BYTES:
+                        raise UserError(f"{archive}: {member.name} has more than {MOST_BYTES} bytes.\n{RIGHT_ARCHIVE}")
                     batches[member.name] = _read_batch(file, f"{archive}: {member.name}")
                     if len(batches) == len(names):
                         return batches

@@ -35,6 +35,8 @@ FILES_TO_TIME = 16  # what tells how long decoding will take, where the files ar
 SECONDS_WORTH_A_POOL = 2.0  # of decoding; what worker processes save in less, their start costs
 SECONDS_A_PIECE = 0.5  # about, of what a worker decodes before it reports back: Ctrl-C waits for it
 
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
+"""Those that are read: Pillow knows others, hardly used and so hardly tried, and for EPS it starts Ghostscript."""
 RESIZE: dict[str, Callable[..., Image.Image]] = {
     "stretch": lambda image, size: image.resize(size, Image.Resampling.BILINEAR),
     "crop": partial(ImageOps.fit, method=Image.Resampling.BILINEAR),
@@ -66,7 +68,7 @@ class ImageFormat:
 
 
 def read_image(path: str | Path | IO[bytes], wanted: ImageFormat) -> npt.NDArray[np.uint8]:
-    """Decode one file of any format and mode that Pillow reads, its first frame if it has several.
+    """Decode one file of any of `FORMATS` and any mode, its first frame if it has several.
 
     Args:
         path: the file, or its content.
@@ -78,7 +80,7 @@ def read_image(path: str | Path | IO[bytes], wanted: ImageFormat) -> npt.NDArray
     Raises:
         Exception: the file cannot be decoded; of any kind, for some of Pillow's decoders go where the bytes lead them.
     """
-    with Image.open(path) as file:
+    with Image.open(path, formats=FORMATS) as file:
         image = ImageOps.exif_transpose(file)
         if image.mode.startswith("I"):  # 16 bits a pixel: Pillow's own conversion would clip at 255
             image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
@@ -104,7 +106,7 @@ def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | st
                     return "the file is empty"
             return read_image(file if isinstance(file, str) else io.BytesIO(file), wanted)
         except UnidentifiedImageError:
-            return "not an image of a format that Pillow knows"
+            return f"not an image of a format that is read here: {', '.join(FORMATS)}"
         except Exception as error:
             return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
 

@@ -85,20 +85,30 @@ def open_store(cache: Path, key: str, make: Callable[[StoreWriter], None]) -> Im
             with FileLock(cache / f"{key}.lock"):
                 if not folder.is_dir():
                     _make(folder, make)
-        facts = json.loads((folder / "facts.json").read_text())
-        return ImageSet(
-            images=np.load(folder / "images.npy", mmap_mode="r"),
-            labels=np.load(folder / "labels.npy"),
-            classes=tuple(facts["classes"]),
-            skipped=facts["skipped"],
-        )
+        return _read(folder)
     except OSError as error:
         raise UserError(
             f"The decoded images cannot be kept in {cache}: {error.strerror or error}.\n"
             "Free some space there, or name another folder with data.cache=DIR."
         ) from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, EOFError, MemoryError) as error:
         raise UserError(f"The decoded images in {folder} are damaged. Remove this folder and run again.") from error
+
+
+def _read(folder: Path) -> ImageSet:
+    """Map what is there; ValueError and the like where it is not what `StoreWriter` writes, whoever wrote it."""
+    facts = json.loads((folder / "facts.json").read_text())
+    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)  # a header can claim any size
+    classes, skipped = facts["classes"], facts["skipped"]
+    named = type(classes) is list and all(type(name) is str for name in classes) and type(skipped) is int
+    shaped = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] in (1, 3) and min(images.shape) > 0
+    if not (named and shaped and labels.dtype == np.int64 and labels.shape == images.shape[:1]):
+        raise ValueError("other arrays than those of images")
+    labels = np.array(labels)
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise ValueError("labels without a class")
+    return ImageSet(images, labels, tuple(classes), skipped)
 
 
 def _make(folder: Path, make: Callable[[StoreWriter], None]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from lenet_lab.data.decode import FORMATS
 from lenet_lab.data.files import walk
 from lenet_lab.errors import UserError
 
@@ -99,7 +100,7 @@ def _from_standard_input() -> list[str] | list[bytes]:
 
 def _is_image(content: bytes) -> bool:
     try:
-        Image.open(io.BytesIO(content)).close()
+        Image.open(io.BytesIO(content), formats=FORMATS).close()
     except Exception as error:  # see `lenet_lab.data.decode.read_image`
         return isinstance(error, Image.DecompressionBombError)
     return True

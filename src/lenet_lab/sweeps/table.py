@@ -15,6 +15,7 @@ from rich.text import Text
 from lenet_lab.sweeps.parameters import text
 from lenet_lab.sweeps.ranking import Group, Ranking, Statistic
 from lenet_lab.sweeps.results import JobResult, SweepResults
+from lenet_lab.words import printable
 
 ROWS = 20  # of each table; results.csv has all
 ROOMY = 80  # characters; in fewer, less is said of each group
@@ -175,8 +176,3 @@ def duration(seconds: float | None) -> str:
     if seconds is None or not 0 <= seconds < 1e9:
         return ""
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
-
-
-def printable(words: str) -> str:
-    """Replace what a terminal would not show but obey, or could not write."""
-    return "".join(each if each.isprintable() else " " for each in words)
