@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The lock file pins every version; PIP_CONSTRAINT applies it to what pip needs to build packages, too.
-PIP := PIP_CONSTRAINT=requirements.lock PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+# The lock files pin every version and every file by its hash. What is built here, this package and one that comes as
+# source, is built with what requirements-build.lock has put there, for pip checks no hashes of what it fetches to build.
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+LOCKED := $(PIP) --require-hashes --no-build-isolation --requirement
 
 .DEFAULT_GOAL := help
 
@@ -90,11 +92,17 @@ format: $(VENV)/installed-dev ## mend what can be mended without thought
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+UPGRADE := --upgrade
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 .PHONY: lock
-lock: $(VENV)/installed-dev ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-		--output-file requirements.lock pyproject.toml
+lock: $(VENV)/installed-dev ## resolve pyproject.toml anew into the lock files; only what is new: make lock UPGRADE=
+	$(COMPILE) $(UPGRADE) --extra dev --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements-dev.lock $(UPGRADE) --group build --output-file requirements-build.lock
+
+.PHONY: audit
+audit: $(VENV)/installed-dev ## ask for known vulnerabilities of what the lock files name: needs the network
+	$(BIN)/uvx --quiet pip-audit --strict --disable-pip --require-hashes --requirement requirements-dev.lock
 
 .PHONY: clean
 clean: ## remove the environment and what tools have left; runs and data stay
@@ -105,11 +113,13 @@ $(VENV)/bin/python:
 		{ echo "lenet_lab needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(VENV)/bin/python requirements.lock pyproject.toml
+$(VENV)/installed: $(VENV)/bin/python requirements-build.lock requirements.lock pyproject.toml
 	@echo "Installing into $(VENV): a few minutes the first time, mostly PyTorch."
-	$(PIP) --editable .
+	$(LOCKED) requirements-build.lock
+	$(LOCKED) requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable '.[dev]'
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock
+	$(LOCKED) requirements-dev.lock
 	@touch $@

@@ -39,12 +39,13 @@ STAYS_BEHIND = (
     ),
 )
 NOTES = "docs/notes/"
+LOCK = "requirements-dev.lock"  # of all packages
 MARKER = re.compile(r"\s*(?:#|<!--) (begin|end): (template|notes)(?: -->)?\s*")  # a line of nothing else
 LONGEST_NAME = 30  # characters; lines of 120 and tables in a terminal have to hold it
 
 # Names that cannot be read off the template's files.
 IMPORTED = {  # packages that are imported under another name than PyPI has for them, or that no one asks PyPI for
-    *("antlr4", "attr", "conftest", "dateutil", "functorch", "git", "google", "hydra", "piptools", "pil", "pip"),
+    *("antlr4", "attr", "conftest", "dateutil", "functorch", "git", "google", "hydra", "pil", "pip"),
     *("pkg_resources", "setuptools", "sklearn", "torchgen", "xdist", "yaml"),
 }
 FOLDERS = {"build", "data", "dist", "runs", "mine"}  # made by a run, a build or the notes, and not in git
@@ -125,15 +126,15 @@ def check_clashes(name: str, package: str, files: list[File]) -> None:
 
 
 def dependencies(files: list[File]) -> set[str]:
-    """Give the names of all packages in pyproject.toml and requirements.lock, as Python would spell them."""
+    """Give the names of all packages in pyproject.toml and requirements-dev.lock, as Python would spell them."""
     import tomllib  # not there before Python 3.11
 
-    texts = {file.path: file.content.decode() for file in files if file.path in ("pyproject.toml", "requirements.lock")}
+    texts = {file.path: file.content.decode() for file in files if file.path in ("pyproject.toml", LOCK)}
     project = tomllib.loads(texts["pyproject.toml"])["project"]
     wanted = list(project["dependencies"])
     for extra in project.get("optional-dependencies", {}).values():
         wanted += extra
-    wanted += texts.get("requirements.lock", "").splitlines()
+    wanted += texts.get(LOCK, "").splitlines()
     found = (re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line) for line in wanted)
     return {re.sub(r"[-.]", "_", name[0].lower()) for name in found if name}
 
