@@ -5,6 +5,7 @@ Beside what Lightning keeps in a checkpoint, its key "lenet_lab" holds what `Abo
 
 import functools
 import logging
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -85,7 +86,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         refuse_packed(path)
         _refuse_damaged(path)
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of odd pickles, which are refused below
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         about = About.model_validate(checkpoint[KEY])
         refuse_claims(checkpoint)
     except (OSError, UserError):

@@ -197,7 +197,7 @@ def check_sweep(config: DictConfig) -> Config:
 def to_plain(composed: DictConfig, runtime: Any, folder: str) -> Config:
     """Resolve `composed`, with the two keys that the program sets."""
     task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in ("hydra", *OF_THE_SWEEP)])
-    task.folder = str(Path(folder).absolute())
+    task.folder = os.path.abspath(folder)  # noqa: PTH100 - without `..`, which no file in it may name
     task.choices = {
         group: runtime.choices[group] for group in ("data", "model", "test_time") if group in runtime.choices
     }
