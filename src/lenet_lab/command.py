@@ -30,6 +30,8 @@ OF_THE_SWEEP = ("launcher", "sweeper")
 """Groups that say how jobs run, and are no part of what a job is."""
 ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 """In place of `trainer`, for commands that have none."""
+SIGNS_OF_TRAINING = ("checkpoints", "curves.csv")
+"""In the folder of a run that has begun; what has not is taken back where the user's command is at fault."""
 EXIT_INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C has ended
 EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
 
@@ -118,7 +120,7 @@ def _run_in_folder(name: str, config: Config, run: Callable[[Config], dict[str, 
         except IncompleteError:
             raise
         except UserError:
-            if not (file.parent / "checkpoints").exists():
+            if not any((file.parent / sign).exists() for sign in SIGNS_OF_TRAINING):
                 _give_back(file, name)
             raise
 

@@ -4,7 +4,7 @@ import importlib
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
 from lenet_lab.explain import explain, one_line
 from lenet_lab.processes import ProcessFailedError, device_count, leave_group, rank, run_on_devices
 from lenet_lab.sweeps.job import State, lock, read_record, write_record
+from lenet_lab.sweeps.together import JobsFailedError
 
 SECONDS_FOR_NOTES = 5.0  # of the first process on a failure that all have met: srun ends it when another ends so
 NO_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "Cannot allocate memory")
@@ -53,7 +54,8 @@ def work(module: str, folders: Sequence[Path], launched: bool = False) -> int:
         for folder, record in records.items():
             if record:
                 done = (folder / "metrics.json").exists()
-                record.end("done" if done else state, "" if done else reason)
+                own = reason if isinstance(reason, str) else _in_a_line(reason.get(str(folder), ""))
+                record.end("done" if done else state, "" if done else own)
                 write_record(folder, record)
     return status
 
@@ -62,8 +64,8 @@ def _left(folders: Sequence[Path]) -> list[Path]:
     return [folder for folder in folders if not (folder / "metrics.json").exists()]
 
 
-def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, State, str]:
-    """Give the exit status, and the state and the reason of jobs that left no metrics."""
+def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, State, str | Mapping[str, str]]:
+    """Give the exit status, and the state and the reason of jobs that left no metrics, or the reason of each."""
     try:
         configs = [read_config(folder) for folder in folders]
         if len(configs) > 1:
@@ -89,11 +91,15 @@ def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, Sta
             return 1, _failure(one_line(error)), one_line(error)
         if rank() == 0:
             print(f"error: {text}", file=sys.stderr)  # noqa: T201
-        return EXIT_USER_ERROR, "failed", " ".join(text.splitlines())
+        return EXIT_USER_ERROR, "failed", error.reasons if isinstance(error, JobsFailedError) else _in_a_line(text)
     finally:
         if launched:
             leave_group()
     return 0, "failed", "it ended without metrics"
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.splitlines())
 
 
 def _failure(reason: str) -> State:
