@@ -108,12 +108,13 @@ def run_command(
 
 
 def _run_in_folder(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
+    from lenet_lab.explain import naming
     from lenet_lab.processes import device_count, refuse_several_nodes, run_on_devices
 
     file = _claim(config)
     trainer = config.get("trainer", ONE_DEVICE)
     count = device_count(trainer)
-    with inherited_settings():
+    with inherited_settings(), naming(file.parent):
         try:
             refuse_several_nodes(trainer)
             return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)

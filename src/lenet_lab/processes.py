@@ -236,12 +236,13 @@ def leave_group() -> None:
 
 def main() -> None:
     """Be one of the processes: `python -m lenet_lab.processes PARENT MODULE RUN_FOLDER`."""
-    from lenet_lab.explain import explain, one_line  # only now: every command imports this file as it starts
+    from lenet_lab.explain import explain, naming, one_line  # only now: every command imports this file as it starts
 
     parent, module, folder = sys.argv[1:]
     die_with(int(parent))
     try:
-        importlib.import_module(module).run(read_config(Path(folder)))
+        with naming(Path(folder)):
+            importlib.import_module(module).run(read_config(Path(folder)))
     except Exception as error:
         text = explain(error)
         if text is None or SHOW_TRACEBACK:

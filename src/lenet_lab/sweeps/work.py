@@ -5,11 +5,11 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
-from lenet_lab.explain import explain, one_line
+from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, Config, read_config
+from lenet_lab.explain import explain, naming, one_line
 from lenet_lab.processes import ProcessFailedError, device_count, leave_group, rank, run_on_devices
 from lenet_lab.sweeps.job import State, lock, read_record, write_record
 from lenet_lab.sweeps.together import JobsFailedError
@@ -56,7 +56,8 @@ def work(module: str, folders: Sequence[Path], launched: bool = False) -> int:
                 done = (folder / "metrics.json").exists()
                 own = reason if isinstance(reason, str) else _in_a_line(reason.get(str(folder), ""))
                 record.end("done" if done else state, "" if done else own)
-                write_record(folder, record)
+                with suppress(OSError):  # of a full disk; the job counts as interrupted, and has said so in its log
+                    write_record(folder, record)
     return status
 
 
@@ -67,15 +68,8 @@ def _left(folders: Sequence[Path]) -> list[Path]:
 def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, State, str | Mapping[str, str]]:
     """Give the exit status, and the state and the reason of jobs that left no metrics, or the reason of each."""
     try:
-        configs = [read_config(folder) for folder in folders]
-        if len(configs) > 1:
-            from lenet_lab.sweeps.together import train_together
-
-            train_together(configs)
-        elif launched or (count := device_count(configs[0]["trainer"])) == 1:
-            importlib.import_module(module).run(configs[0])
-        else:
-            run_on_devices(module, configs[0], count)
+        with naming(folders[0] if len(folders) == 1 else folders[0].parent):
+            _do(module, [read_config(folder) for folder in folders], launched)
     except ProcessFailedError as error:
         return 1, "killed" if error.killed else _failure(error.reason), error.reason
     except SystemExit as error:  # Lightning's, for SIGTERM
@@ -96,6 +90,17 @@ def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, Sta
         if launched:
             leave_group()
     return 0, "failed", "it ended without metrics"
+
+
+def _do(module: str, configs: Sequence[Config], launched: bool) -> None:
+    if len(configs) > 1:
+        from lenet_lab.sweeps.together import train_together
+
+        train_together(configs)
+    elif launched or (count := device_count(configs[0]["trainer"])) == 1:
+        importlib.import_module(module).run(configs[0])
+    else:
+        run_on_devices(module, configs[0], count)
 
 
 def _in_a_line(text: str) -> str:
