@@ -37,6 +37,11 @@ test-fast: $(VENV)/installed-dev ## run the tests that take less than ten second
 bench: $(VENV)/installed ## time this beside what one would use instead, under 10 minutes; images: make bench DATA=DIR
 	@$(BIN)/python scripts/bench $(if $(DATA),--data "$(DATA)")
 
+MINUTES := 60
+.PHONY: soak
+soak: $(VENV)/installed-dev ## kill runs at random for an hour, fill disks, load much: make soak MINUTES=10
+	@$(BIN)/python scripts/soak --minutes $(MINUTES)
+
 # begin: template
 # The second project takes the first one's environment, at the same path, instead of minutes to install another.
 .PHONY: check-new-project

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 from torch.optim import Optimizer
 
@@ -21,7 +23,7 @@ from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build, build_each, build_network, build_test_time
 from lenet_lab.lean_loop import use_lean_loop
-from lenet_lab.processes import device_count, launched_by_slurm, threads_for
+from lenet_lab.processes import MINUTES_TO_WAIT, device_count, launched_by_slurm, threads_for
 from lenet_lab.schema import Loading
 from lenet_lab.speed import MEMORY_FORMATS, has_gpu
 
@@ -109,10 +111,14 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
     precision = config.get("speed", {}).get("matmul_precision", "highest")
     torch.set_float32_matmul_precision(precision)
     torch.backends.cudnn.allow_tf32 = precision != "highest"  # by default PyTorch convolves in it
+    strategy = settings["strategy"]
+    if processes > 1 and strategy in ("auto", "ddp"):  # Lightning's own waits for half an hour
+        strategy = DDPStrategy(timeout=timedelta(minutes=MINUTES_TO_WAIT))
     trainer: Trainer = build(
         # on small data the running loss is reported at least once an epoch
         {**settings, "log_every_n_steps": min(settings["log_every_n_steps"], _steps(settings, data, processes))},
         "trainer",
+        strategy=strategy,
         callbacks=callbacks,
         logger=loggers or False,
         plugins=[WholeCheckpointIO(), _cluster()],

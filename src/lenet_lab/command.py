@@ -32,6 +32,8 @@ ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 """In place of `trainer`, for commands that have none."""
 OF_RECORDED = ("resume=", "from=", "allow=")
 """How the words begin that concern a run whose configuration lies in its folder (see `lenet_lab.recorded`)."""
+SIGNS_OF_TRAINING = ("checkpoints", "curves.csv")
+"""In the folder of a run that has begun; what has not is taken back where the user's command is at fault."""
 EXIT_INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C has ended
 EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
 
@@ -130,19 +132,20 @@ def run_in_folder(
         except IncompleteError:
             raise
         except UserError:
-            if not (folder / "checkpoints").exists():
+            if not any((folder / sign).exists() for sign in SIGNS_OF_TRAINING):
                 _give_back(file, name)
             raise
 
 
 def compute(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
     """Call `run` on as many devices as `config`, which lies in the run folder, asks for."""
+    from lenet_lab.explain import naming
     from lenet_lab.processes import device_count, refuse_several_nodes, run_on_devices
 
     trainer = config.get("trainer", ONE_DEVICE)
     refuse_several_nodes(trainer)
     count = device_count(trainer)
-    with inherited_settings():
+    with inherited_settings(), naming(Path(config["folder"])):
         return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
 
 

@@ -10,4 +10,4 @@ class UserError(Exception):
 
 
 class IncompleteError(UserError):
-    """A part of the input could not be used; the rest is done, and what came out stays."""
+    """Not all could be done, for a part of the input is of no use or training diverges; what came out stays."""

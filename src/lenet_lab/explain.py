@@ -4,7 +4,9 @@ import difflib
 import errno
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import (
@@ -41,9 +43,27 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
         return "\n".join([line.strip() for line in text.splitlines() if line.strip()][:2])
-    if isinstance(error, OSError) and error.errno in MENDABLE:
-        return f"{error.filename or 'file'}: {error.strerror}. Choose another place, or make room there."
+    if (of_disk := disk_error(error)) is not None:
+        return f"{of_disk.filename or 'file'}: {of_disk.strerror}. Choose another place, or make room there."
     return None
+
+
+def disk_error(error: Exception) -> OSError | None:
+    """Give the error of a full disk, or one that may not be written, that `error` is or comes from, or None."""
+    # torch.save cannot end its file then, and says so instead of why
+    found = error.__context__ if isinstance(error, RuntimeError) else error
+    return found if isinstance(found, OSError) and found.errno in MENDABLE else None
+
+
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Let an error of the disk that does not say where it was, as of a file that was open, say that it was there."""
+    try:
+        yield
+    except Exception as error:
+        if (of_disk := disk_error(error)) is not None and of_disk.filename is None:
+            of_disk.filename = str(folder)
+        raise
 
 
 def one_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,12 @@ from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
 from lenet_lab.interruption import SIGNALS, Interrupted
 
+EXIT_LEFT_ALONE = 3  # of a process of several that has lost another, which tells why
+EXIT_WAITED = 4  # of one that another has given no answer
+EXITS_AFTER_OTHERS = (EXIT_LEFT_ALONE, -signal.SIGTERM, 128 + signal.SIGTERM)  # the launcher ends those that are left
+MINUTES_TO_WAIT = 10.0  # for another device: what one alone does meanwhile, such as pictures, takes seconds
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
+SECONDS_FOR_THE_CAUSE = 5.0  # that the one at fault may take to end after the others have lost it
 TURNS_OF_A_WAIT = "10000"  # of a busy loop: about what lies between two operations of a network
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit statuses
 VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain on LeNet (2-core AMD EPYC)
@@ -41,18 +46,21 @@ FOREIGN = (
 )
 """How variables begin that tell a process its place among others; of another launch, they would mislead a new one."""
 NO_PLACE = ("SLURM_CONF", "SLURM_JWT")  # these tell how to reach SLURM
+GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+SILENT = ("Timed out waiting", "Application timeout", "Timeout waiting")
+"""What the libraries that devices talk through, Gloo and NCCL, say of another that has ended, or gives no answer."""
 
 
 class ProcessFailedError(SystemExit):
-    """A process of the run has failed, and has printed why, or has been killed.
+    """A process of the run has failed.
 
     Attributes:
         reason: a line.
         killed: by a signal.
     """
 
-    def __init__(self, reason: str, killed: bool = False) -> None:
-        super().__init__(f"error: {reason}" if killed else 1)
+    def __init__(self, reason: str, killed: bool = False, printed: bool = False) -> None:
+        super().__init__(1 if printed else f"error: {reason}")
         self.reason = reason
         self.killed = killed
 
@@ -184,9 +192,12 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
         for failure in error.failures.values():
             if failure.exitcode == EXIT_USER_ERROR:
                 raise UserError(failure.message) from None
-        number, failure = error.get_first_failure()
-        if failure.exitcode > 0:  # it has printed its traceback
-            raise ProcessFailedError(failure.message) from None
+        of_their_own = {n: each for n, each in error.failures.items() if each.exitcode not in EXITS_AFTER_OTHERS}
+        if not of_their_own:
+            raise ProcessFailedError(error.get_first_failure()[1].message) from None
+        number, failure = min(of_their_own.items(), key=lambda each: each[1].timestamp)
+        if failure.exitcode > 0:
+            raise ProcessFailedError(failure.message, printed=failure.exitcode != EXIT_WAITED) from None
         reason = f"the process of device {number} has died: {failure.message}"
         raise ProcessFailedError(reason, killed=True) from None
     metrics: dict[str, Any] = json.loads((Path(config["folder"]) / "metrics.json").read_text())
@@ -242,24 +253,56 @@ def leave_group() -> None:
         distributed.destroy_process_group()
 
 
+def _why_left_alone(error: Exception) -> tuple[str, int] | None:
+    """Say in a line what has become of the other devices, and the exit status, where `error` comes from that."""
+    if not isinstance(error, RuntimeError):  # as all errors of torch.distributed are
+        return None
+    if any(words in str(error) for words in GONE):
+        return f"device {rank()} has lost the connection to another device", EXIT_LEFT_ALONE
+    if any(words in str(error) for words in SILENT):
+        stopped = _stopped()
+        others = f"device {stopped[0]}, which is stopped" if stopped else "another device, which hangs"
+        return f"device {rank()} has waited in vain for {others}", EXIT_WAITED
+    return None
+
+
+def _stopped() -> list[str]:
+    """Give the numbers of those processes of this run on this machine that somebody has stopped (SIGSTOP)."""
+    import psutil
+
+    found = []
+    parent = psutil.Process().parent()
+    for process in parent.children() if parent else []:
+        with suppress(psutil.Error):
+            if process.status() == psutil.STATUS_STOPPED:
+                found.append(process.environ().get("RANK", "?"))
+    return found
+
+
 def main() -> None:
     """Be one of the processes: `python -m lenet_lab.processes PARENT MODULE RUN_FOLDER`."""
-    from lenet_lab.explain import explain, one_line  # only now: every command imports this file as it starts
+    from lenet_lab.explain import explain, naming, one_line  # only now: every command imports this file as it starts
 
     parent, module, folder = sys.argv[1:]
     die_with(int(parent))
     try:
-        importlib.import_module(module).run(read_config(Path(folder)))
+        with naming(Path(folder)):
+            importlib.import_module(module).run(read_config(Path(folder)))
     except KeyboardInterrupt:  # before or after training, where nothing is to be kept
         raise Interrupted(signal.SIGINT) from None
     except Exception as error:
         text = explain(error)
+        status = EXIT_USER_ERROR if text else 1
+        if text is None and (left_alone := _why_left_alone(error)):
+            text, status = left_alone
         if text is None or SHOW_TRACEBACK:
             traceback.print_exc()
         # Told to the launcher; a user would read it once for each process.
         report = {"message": text or one_line(error), "timestamp": int(time.time())}
         Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report))
-        raise SystemExit(1 if text is None else EXIT_USER_ERROR) from None
+        if status == EXIT_LEFT_ALONE:
+            time.sleep(SECONDS_FOR_THE_CAUSE)  # the launcher ends this process as soon as it knows of another's end
+        raise SystemExit(status) from None
     finally:
         leave_group()
 

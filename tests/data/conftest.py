@@ -1,5 +1,7 @@
 """A real web server on this machine that can misbehave."""
 
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,9 @@ class Mirror:
     status: int | None = None  # answer nothing but this error
     cut_after: int | None = None  # bytes of an answer after which the connection is closed
     stall_after: int | None = None  # bytes of an answer after which nothing more comes
+    drip: float | None = None  # seconds between any two bytes of an answer
+    reset_after: int | None = None  # bytes of an answer after which the connection is torn down
+    redirect: str | None = None  # answer nothing but this address; "" is its own
     pause: float = 0.0  # seconds before an answer
     announce: bool = True  # False: no Content-Length
     content_range: str | None = None  # instead of the true one
@@ -46,6 +51,11 @@ class Mirror:
         asked = handler.headers["Range"]
         self.requests.append(asked)
         time.sleep(self.pause)
+        if self.redirect is not None:
+            handler.send_response(302)
+            handler.send_header("Location", self.redirect or self.url)
+            handler.end_headers()
+            return
         begin = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.ranges else 0
         if self.status or (begin and begin >= len(self.body)):
             handler.send_error(self.status or 416)
@@ -58,12 +68,22 @@ class Mirror:
         if self.announce:
             handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
+        if self.drip is not None:
+            for byte in content:
+                handler.wfile.write(bytes([byte]))
+                if self._released.wait(self.drip):
+                    return
         handler.wfile.write(content[: self._limit()])
+        if self.reset_after is not None:
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.connection.close()  # unread bytes or not: no goodbye
         if self.stall_after is not None:
             self._released.wait(20)
 
     def _limit(self) -> int | None:
-        return self.cut_after if self.cut_after is not None else self.stall_after
+        return next(
+            (limit for limit in (self.cut_after, self.stall_after, self.reset_after) if limit is not None), None
+        )
 
     def stop(self) -> None:
         self._released.set()

@@ -179,6 +179,10 @@ def test_refused_download_says_why_where_and_what_else(serve, file):
         ({"stall_after": 5000}, "no answer for 0.4 seconds"),
         ({"pause": 0.8}, "no answer for 0.4 seconds"),
         ({"cut_after": 5000, "announce": False}, "its file has another MD5"),
+        ({"status": 429}, "HTTP 429"),
+        ({"drip": 0.05}, "less than 10,000 bytes a second for 0.4 seconds"),
+        ({"redirect": ""}, "redirect error that would lead to an infinite loop"),
+        ({"redirect": "file:///etc/hostname"}, "HTTP 302"),
     ],
 )
 def test_failure_names_the_reason_of_every_mirror(serve, file, behaviour, reason):
@@ -196,6 +200,33 @@ def test_download_that_broke_off_is_continued_by_the_next_call(serve, file):
     fetch(file, urls=[mirror.url])
     assert mirror.requests == [None, "bytes=5000-"]
     assert file.read_bytes() == BODY
+
+
+def test_connection_torn_down_half_way_is_continued_by_the_next_call(serve, file):
+    mirror = serve(BODY, reset_after=5000)
+    assert "reset" in failure(file, mirror)
+    mirror.reset_after = None
+    fetch(file, urls=[mirror.url])
+    assert file.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("now", [OTHER[:200_000], OTHER, OTHER + OTHER], ids=["smaller", "same size", "larger"])
+def test_another_file_at_the_same_address_is_not_joined_to_the_first(serve, file, now):
+    mirror = serve(BODY, cut_after=250_000)
+    failure(file, mirror)
+    mirror.body, mirror.cut_after = now, None
+    assert "another MD5" in failure(file, mirror)
+    assert not part_of(file).exists()
+    mirror.body = BODY
+    fetch(file, urls=[mirror.url])
+    assert file.read_bytes() == BODY
+
+
+def test_page_in_place_of_the_file_is_refused_and_kept_nowhere(serve, file):
+    mirror = serve(b"<html>Log in to this network first.</html>")
+    assert "another MD5" in failure(file, mirror)
+    assert not part_of(file).exists()
+    assert not file.exists()
 
 
 @pytest.mark.parametrize("announce", [True, False])

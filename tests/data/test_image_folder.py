@@ -2,13 +2,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lenet_lab.data.decode import FILES_WORTH_A_POOL
+from lenet_lab.data.decode import FILES_WORTH_A_POOL, decode_files
 from lenet_lab.data.image_folder import ImageFolder
 from lenet_lab.errors import UserError
 from tests.conftest import write_images
@@ -78,6 +80,36 @@ def test_notices_a_changed_folder(tmp_path: Path, change: str) -> None:
     after = folder(root, cache).load()[0]
     assert set(stores(cache)) - set(known)
     assert (len(after), after.classes) != (len(before), before.classes) or not (after.images == before.images).all()
+
+
+@pytest.mark.parametrize("change", ["rewritten", "removed", "same size and time"])
+def test_a_change_while_images_are_decoded_leaves_no_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    root, cache = tmp_path / "images", tmp_path / "cache"
+    for label, name in enumerate("ab"):
+        write_images(root / "train" / name, 8, label)
+        write_images(root / "test" / name, 2, label)
+    changed = root / "train" / "b" / "0003.png"
+
+    def decode_and_change(*arguments: Any) -> Iterator[tuple[int, str]]:
+        yield from decode_files(*arguments)
+        facts, content = changed.stat(), changed.read_bytes()
+        changed.unlink()
+        if change == "rewritten":
+            Image.new("RGB", (32, 32), "red").save(changed)
+        elif change == "same size and time":
+            changed.write_bytes(content[::-1])
+            os.utime(changed, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lenet_lab.data.image_folder.decode_files", decode_and_change)
+        with pytest.raises(UserError, match=f"{changed} has changed while the images were decoded.\nRun again"):
+            folder(root, cache).load()
+    assert not stores(cache)
+    if change != "removed":
+        Image.new("RGB", (32, 32), "red").save(changed)
+    assert len(folder(root, cache).load()[0]) == (15 if change == "removed" else 16)
 
 
 def test_settings_have_stores_of_their_own(image_tree: Path, tmp_path: Path) -> None:

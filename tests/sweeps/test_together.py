@@ -21,7 +21,7 @@ from lenet_lab import checkpoint_io, terminal, train
 from lenet_lab.compose import compose
 from lenet_lab.curves import read_curves
 from lenet_lab.sweeps import member
-from lenet_lab.sweeps.together import expectation, groups, train_together, why_alone
+from lenet_lab.sweeps.together import JobsFailedError, expectation, groups, train_together, why_alone
 from tests.conftest import run_command
 
 Config = dict[str, Any]
@@ -189,9 +189,21 @@ def test_networks_with_buffers_and_other_recipes(tmp_path: Path, changes: list[s
 def test_a_network_that_diverges_disturbs_no_other(alone: list[Config], tmp_path: Path) -> None:
     configs = jobs(tmp_path)
     configs[1] = {**deepcopy(configs[1]), "optimizer": {**configs[1]["optimizer"], "lr": 1e9}, "scheduler": None}
+    with pytest.raises(JobsFailedError, match=r"the loss is (nan|inf) at step 2 ") as caught:
+        train_together(configs)
+    assert list(caught.value.reasons) == [configs[1]["folder"]]
+    assert not Path(configs[1]["folder"], "metrics.json").exists()
+    assert "error: the loss is" in log(configs[1])
+    bad = torch.load(Path(configs[1]["folder"], "bad_batch.pt"), weights_only=True)
+    assert (bad["images"].shape, bad["labels"].shape, bad["step"]) == ((64, 1, 32, 32), (64,), 2)
+    assert_same([configs[0], configs[2]], [alone[0], alone[2]])
+
+
+def test_a_network_that_diverges_may_be_trained_to_its_end(alone: list[Config], tmp_path: Path) -> None:
+    configs = jobs(tmp_path, "callbacks.finite=null", "trainer.max_epochs=1")
+    configs[1] = {**deepcopy(configs[1]), "optimizer": {**configs[1]["optimizer"], "lr": 1e9}, "scheduler": None}
     train_together(configs)
     assert metrics(configs[1])["val/loss"] is None
-    assert_same([configs[0], configs[2]], [alone[0], alone[2]])
 
 
 def test_networks_that_draw_random_numbers_are_trained_one_by_one(tmp_path: Path) -> None:

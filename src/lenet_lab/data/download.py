@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -18,6 +19,7 @@ from lenet_lab.errors import UserError
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20  # bytes asked for at once; a slow connection gives fewer
+SLOWEST = 10_000  # bytes a second; with less, CIFAR-10 would take more than five hours
 
 
 class _MirrorError(Exception):
@@ -43,7 +45,7 @@ def download(
         urls: http or https addresses, tried in this order.
         md5: 32 hexadecimal digits.
         cure: one sentence that ends the error's second line: what else the user can do.
-        stall_seconds: an address is given up after this long without a byte.
+        stall_seconds: an address is given up after this long without a byte, or with less than `SLOWEST` in all of it.
         max_bytes: an address is given up when it announces or sends more.
 
     Raises:
@@ -164,7 +166,7 @@ def _request(url: str, begin: int, stall_seconds: float) -> HTTPResponse | None:
         error.close()
         if begin and error.code == 416:
             return None
-        raise _MirrorError(f"HTTP {error.code} {error.reason}".strip()) from error
+        raise _MirrorError(" ".join(f"HTTP {error.code} {error.reason}".split())) from error
     except (OSError, HTTPException, ValueError) as error:  # ValueError: a malformed address
         raise _MirrorError(_cause(error, stall_seconds)) from error
     matches = response.headers.get("Content-Range", "").startswith(f"bytes {begin}-")
@@ -182,6 +184,7 @@ def _chunks(response: HTTPResponse, stall_seconds: float) -> Iterator[bytes]:
     Raises:
         _MirrorError: the network failed; so an OSError around this loop is one of the disk.
     """
+    since, arrived = time.monotonic(), 0
     while True:
         try:
             chunk = response.read1(CHUNK)  # unlike read, it loses nothing that came before a stall
@@ -190,6 +193,11 @@ def _chunks(response: HTTPResponse, stall_seconds: float) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
+        arrived += len(chunk)
+        if (seconds := time.monotonic() - since) > stall_seconds:
+            if arrived < SLOWEST * seconds:
+                raise _MirrorError(f"less than {SLOWEST:,} bytes a second for {stall_seconds:g} seconds")
+            since, arrived = time.monotonic(), 0
 
 
 def _cause(error: Exception, stall_seconds: float) -> str:

@@ -109,6 +109,7 @@ class ImageFolder:
             bad = [
                 row for row, why in decode_files(files.paths, target, self.format) if self._skip(files.paths[row], why)
             ]
+            self._refuse_changed(files)
             rows = np.setdiff1d(np.arange(len(files.paths)), bad)
             lost = [name for label, name in enumerate(classes) if not np.any(files.labels[rows] == label)]
             if lost:
@@ -118,6 +119,18 @@ class ImageFolder:
             store.finish(files.labels[rows], classes, skipped=len(bad))
 
         return open_store(self.cache, f"folder-{key}", make)
+
+    def _refuse_changed(self, files: _Files) -> None:
+        """See to it that no store is named after files that were others when they were decoded: it would stay."""
+        for path, stamp in zip(files.paths, files.stamps, strict=True):
+            try:
+                now = _stamp(os.stat(path))  # noqa: PTH116 - of all files, and Path objects would double its time
+            except OSError:
+                now = "gone"
+            if stamp.rpartition("\t")[2] != now:
+                raise UserError(
+                    f"{path} has changed while the images were decoded.\nRun again when nothing writes to {self.root}."
+                )
 
     def _skip(self, path: str, why: str) -> bool:
         if self.on_bad_file == "skip":

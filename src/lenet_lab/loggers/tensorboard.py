@@ -1,5 +1,6 @@
 """Curves, and what runs are compared by, in TensorBoard."""
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,11 @@ from torch.utils.tensorboard.summary import hparams
 
 class TensorBoard(TensorBoardLogger):
     """Lightning's, whose tab HPARAMS lists a run from its beginning, and with its results; arguments as there."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        if threading.excepthook is threading.__excepthook__:
+            threading.excepthook = _print_unless_passed_on
 
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
@@ -44,3 +50,9 @@ class TensorBoard(TensorBoardLogger):
 
     def _add(self, summary: Any) -> None:
         self.experiment._get_file_writer().add_summary(summary)  # Lightning does it so, too: nothing public does
+
+
+def _print_unless_passed_on(failure: threading.ExceptHookArgs) -> None:
+    """Print what ends a thread, unless it is the one that writes: it passes its exception to the next who has data."""
+    if type(failure.thread).__name__ != "_AsyncWriterThread":
+        threading.__excepthook__(failure)

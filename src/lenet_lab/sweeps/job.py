@@ -65,7 +65,7 @@ class Attempt:
         host: the machine.
         pid: the process there.
         started: Unix time, seconds.
-        ended: likewise; None while it runs.
+        ended: so many seconds later as it took, whatever has been done to the clock meanwhile; None while it runs.
     """
 
     host: str
@@ -96,11 +96,14 @@ class Record:
     slurm: int | None = None
     settings: str = ""
 
+    def __post_init__(self) -> None:
+        self._began: float | None = None  # monotonic seconds; known to the process that has begun the last attempt
+
     def seconds(self, state: State) -> float | None:
         """Time of the attempts whose end is known, and of the last one until now if the job runs; None of none."""
         ends = [attempt.ended for attempt in self.attempts]
         if ends and ends[-1] is None and state == "running":
-            ends[-1] = time.time()
+            ends[-1] = self._now()
         known = [end - attempt.started for attempt, end in zip(self.attempts, ends, strict=True) if end is not None]
         return sum(known) if known else None
 
@@ -115,12 +118,20 @@ class Record:
         self.state, self.reason = "running", ""
         self.slurm = int(os.environ["SLURM_JOB_ID"]) if "SLURM_JOB_ID" in os.environ else None
         self.attempts.append(Attempt(socket.gethostname(), os.getpid(), time.time()))
+        self._began = time.monotonic()
 
     def end(self, state: State, reason: str = "") -> None:
         """Note how that went."""
         self.state, self.reason = state, reason
         if self.attempts and self.attempts[-1].ended is None:
-            self.attempts[-1].ended = time.time()
+            self.attempts[-1].ended = self._now()
+
+    def _now(self) -> float:
+        """When it is by the clock that the last attempt started by: in another process, at least not before that."""
+        started = self.attempts[-1].started
+        if self._began is not None:
+            return started + time.monotonic() - self._began
+        return max(time.time(), started)
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -12,11 +12,12 @@ from rich.text import Text
 
 from lenet_lab import terminal
 from lenet_lab.build import threads
+from lenet_lab.callbacks.finite import Step, Watch
 from lenet_lab.checkpoint import find_last, trained_together
 from lenet_lab.explain import explain
 from lenet_lab.sweeps.member import Member
 from lenet_lab.sweeps.stack import Stack, why_not_stacked
-from lenet_lab.sweeps.together import expectation
+from lenet_lab.sweeps.together import JobsFailedError, expectation
 from lenet_lab.train import run_alone
 
 IMAGES_TO_TRY = 8  # at most
@@ -52,14 +53,20 @@ def _train(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 terminal.show(Text(expectation(len(members), first.data.batch_size)))
 
     behind: list[Member] = []
-    while (epoch := min(member.epochs for member in members)) < first.config["trainer"]["max_epochs"]:
+    alive = members
+    while alive and (epoch := min(member.epochs for member in alive)) < first.config["trainer"]["max_epochs"]:
         # After an interruption some may be further than others: these wait.
-        if behind != (behind := [member for member in members if member.epochs == epoch]):
+        if behind != (behind := [member for member in alive if member.epochs == epoch]):
             stack = Stack([member.network for member in behind])
         _train_an_epoch(behind, stack)
+        alive = [member for member in alive if not member.failure]
         for member in behind:
-            member.end_epoch()
-    return [member.conclude() for member in members]
+            if not member.failure:
+                member.end_epoch()
+    results = [member.conclude() for member in alive]
+    if len(alive) < len(members):
+        raise JobsFailedError({str(member.folder): member.failure for member in members if member.failure})
+    return results
 
 
 def _train_an_epoch(members: Sequence[Member], stack: Stack) -> None:
@@ -70,10 +77,14 @@ def _train_an_epoch(members: Sequence[Member], stack: Stack) -> None:
     loss_sums = torch.stack([member.loss_sum for member in members])
     correct = torch.stack([member.correct for member in members])
     seen, of_epoch = first.images, 0
+    watch = None if first.finite is None else Watch(first.finite.every)
     started = time.perf_counter()
-    for batches in zip(*(member.batches() for member in members), strict=True):
+    for number, batches in enumerate(zip(*(member.batches() for member in members), strict=True), start=1):
         images, labels = (torch.stack(parts) for parts in zip(*batches, strict=True))
         losses, right = stack.backward(images, labels)
+        step = Step(first.steps + 1, first.epochs + 1, number, (images, labels), losses)
+        if watch is not None:
+            _note_failures(members, watch.see(step))
         loss_sums += losses
         correct += right
         seen += labels.shape[1]
@@ -84,15 +95,32 @@ def _train_an_epoch(members: Sequence[Member], stack: Stack) -> None:
             means = (loss_sums / first.log_every).tolist(), (correct / seen).tolist()
             rate = of_epoch / (time.perf_counter() - started)  # of each network: all are trained at this rate
             for member, loss, accuracy in zip(members, *means, strict=True):
-                member.report(loss, accuracy, rate)
+                if not member.failure:
+                    member.report(loss, accuracy, rate)
             loss_sums.zero_()
             correct.zero_()
             seen = 0
     loss_sums.cpu()  # waits for a GPU
     seconds = time.perf_counter() - started
+    if watch is not None:
+        _note_failures(members, watch.look())
+        for place, member in enumerate(members):
+            member.check_weights(_of_member(step, place))
     for member, loss_sum, right in zip(members, loss_sums.unbind(), correct.unbind(), strict=True):
         member.loss_sum, member.correct, member.images = loss_sum, right, seen
         member.seconds += seconds / len(members)
+
+
+def _note_failures(members: Sequence[Member], steps: Sequence[Step]) -> None:
+    """Let each member know of the first step in which its loss was not finite; the stack goes on to the epoch's end."""
+    for step in steps:
+        for place in (~step.loss.isfinite()).nonzero().flatten().tolist():
+            members[place].fail(_of_member(step, place))
+
+
+def _of_member(step: Step, place: int) -> Step:
+    images, labels = step.batch
+    return step._replace(batch=(images[place], labels[place]), loss=step.loss[place])
 
 
 def _why_one_by_one(members: Sequence[Member]) -> str:

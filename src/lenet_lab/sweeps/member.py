@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lenet_lab import terminal
 from lenet_lab.build import build_classifier, build_data, build_trainer, limited
 from lenet_lab.callbacks.dashboard import Dashboard
+from lenet_lab.callbacks.finite import Finite, Step, all_finite, leave, what_is_wrong
 from lenet_lab.checkpoint import KEY, TOGETHER, find_last, read_checkpoint
 from lenet_lab.checkpoint_io import write_checkpoint
 from lenet_lab.curves import add_to_curves, begin_curves
@@ -43,6 +44,8 @@ class Member:
         epochs: trained so far.
         steps: likewise.
         seconds: in training steps so far; a member's share of the time in which all take theirs.
+        finite: the callback of this name, if there is one.
+        failure: what ended this member before its time; empty if nothing did.
     """
 
     def __init__(self, config: dict[str, Any], like: ImageDataModule | None = None) -> None:
@@ -61,6 +64,8 @@ class Member:
         callbacks = build_each(config["callbacks"], "callbacks")
         self.trainer = build_trainer(config, self.data, callbacks, loggers)
         self._dashboards = [each for each in callbacks if isinstance(each, Dashboard)]
+        self.finite = next((each for each in callbacks if isinstance(each, Finite)), None)
+        self.failure = ""
         self.device: torch.device = self.trainer.strategy.root_device
         self.log_every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         self.epochs, self.steps, self.seconds = 0, 0, 0.0
@@ -164,6 +169,19 @@ class Member:
                 "train/images_per_second": images_per_second,
             }
         )
+
+    def fail(self, step: Step, wrong: str = "") -> None:
+        """Take note that its loss, or what `wrong` says, is not finite; the other members go on."""
+        if not self.failure:
+            file = self.folder / "bad_batch.pt"
+            self.failure = str(leave(file, step, self.network.state_dict(), wrong or what_is_wrong(step)))
+            with self.log():
+                terminal.show(Text(f"error: {self.failure}"))
+
+    def check_weights(self, last: Step) -> None:
+        """Fail if the last step has spoiled them: no checkpoint is to hold such."""
+        if self.finite is not None and not all_finite(self.network):
+            self.fail(last, f"after step {last.number} not all weights are finite")
 
     def end_epoch(self) -> None:
         """Validate if it is time, keep the weights if they are the best so far, and write the last checkpoint."""

@@ -1,8 +1,10 @@
 """Which jobs can train together in one process, and what that gains. Light: a sweep's controller imports it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from lenet_lab.errors import UserError
 
 Config = dict[str, Any]
 
@@ -65,7 +67,7 @@ CHECKPOINTS: dict[str, dict[str, tuple[Any, ...]]] = {
 """The supported checkpoints, by `filename`: Lightning's ModelCheckpoint, with these values of its other keys."""
 LAST = "lenet_lab.callbacks.last.Last"
 """Between epochs, that is: in the middle of one they are not saved."""
-WATCHERS = ("lenet_lab.callbacks.dashboard.Dashboard",)
+WATCHERS = ("lenet_lab.callbacks.dashboard.Dashboard", "lenet_lab.callbacks.finite.Finite")
 """The other callbacks that are supported."""
 CROSS_ENTROPY = {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.0}
 """The loss that is supported."""
@@ -173,6 +175,18 @@ def expectation(networks: int, batch_size: int) -> str:
     )
 
 
+class JobsFailedError(UserError):
+    """Some of the jobs of a group have failed, and the others are done.
+
+    Attributes:
+        reasons: by run folder.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__(next(iter(reasons.values())))
+        self.reasons = reasons
+
+
 def train_together(configs: Sequence[Config]) -> list[dict[str, Any]]:
     """Train the jobs of one of the `groups` in this process, as `lenet_lab.train.run` would train each, and faster.
 
@@ -187,6 +201,9 @@ def train_together(configs: Sequence[Config]) -> list[dict[str, Any]]:
 
     Returns:
         The metrics of each job, as `run` gives them. `train/seconds` is a job's share of the time of all.
+
+    Raises:
+        JobsFailedError: the loss of a network was not finite; all others have been trained to their end.
     """
     from lenet_lab.sweeps.lockstep import train_in_lockstep
 

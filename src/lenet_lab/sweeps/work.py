@@ -4,16 +4,17 @@ import importlib
 import sys
 import time
 import traceback
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
-from lenet_lab.explain import explain, one_line
+from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, Config, read_config
+from lenet_lab.explain import explain, naming, one_line
 from lenet_lab.interruption import Interrupted
 from lenet_lab.processes import ProcessFailedError, device_count, leave_group, rank, run_on_devices
 from lenet_lab.run_folder import lock
 from lenet_lab.sweeps.job import State, read_record, write_record
+from lenet_lab.sweeps.together import JobsFailedError
 
 SECONDS_FOR_NOTES = 5.0  # of the first process on a failure that all have met: srun ends it when another ends so
 NO_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "Cannot allocate memory")
@@ -60,8 +61,10 @@ def work_held(module: str, folders: Sequence[Path], launched: bool = False) -> i
     for folder, record in records.items():
         if record:
             done = (folder / "metrics.json").exists()
-            record.end("done" if done else state, "" if done else reason)
-            write_record(folder, record)
+            own = reason if isinstance(reason, str) else _in_a_line(reason.get(str(folder), ""))
+            record.end("done" if done else state, "" if done else own)
+            with suppress(OSError):  # of a full disk; the job counts as interrupted, and has said so in its log
+                write_record(folder, record)
     return status
 
 
@@ -69,18 +72,11 @@ def _left(folders: Sequence[Path]) -> list[Path]:
     return [folder for folder in folders if not (folder / "metrics.json").exists()]
 
 
-def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, State, str]:
-    """Give the exit status, and the state and the reason of jobs that left no metrics."""
+def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, State, str | Mapping[str, str]]:
+    """Give the exit status, and the state and the reason of jobs that left no metrics, or the reason of each."""
     try:
-        configs = [read_config(folder) for folder in folders]
-        if len(configs) > 1:
-            from lenet_lab.sweeps.together import train_together
-
-            train_together(configs)
-        elif launched or (count := device_count(configs[0]["trainer"])) == 1:
-            importlib.import_module(module).run(configs[0])
-        else:
-            run_on_devices(module, configs[0], count)
+        with naming(folders[0] if len(folders) == 1 else folders[0].parent):
+            _do(module, [read_config(folder) for folder in folders], launched)
     except ProcessFailedError as error:
         return 1, "killed" if error.killed else _failure(error.reason), error.reason
     except SystemExit as error:
@@ -96,11 +92,26 @@ def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, Sta
             return 1, _failure(one_line(error)), one_line(error)
         if rank() == 0:
             print(f"error: {text}", file=sys.stderr)  # noqa: T201
-        return EXIT_USER_ERROR, "failed", " ".join(text.splitlines())
+        return EXIT_USER_ERROR, "failed", error.reasons if isinstance(error, JobsFailedError) else _in_a_line(text)
     finally:
         if launched:
             leave_group()
     return 0, "failed", "it ended without metrics"
+
+
+def _do(module: str, configs: Sequence[Config], launched: bool) -> None:
+    if len(configs) > 1:
+        from lenet_lab.sweeps.together import train_together
+
+        train_together(configs)
+    elif launched or (count := device_count(configs[0]["trainer"])) == 1:
+        importlib.import_module(module).run(configs[0])
+    else:
+        run_on_devices(module, configs[0], count)
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.splitlines())
 
 
 def _failure(reason: str) -> State:

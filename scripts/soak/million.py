@@ -1,0 +1,34 @@
+"""An epoch over a million images that are mapped from a file."""
+
+import argparse
+from pathlib import Path
+
+import runs
+from part import Part
+
+MOST_GROWTH = 1e8  # bytes
+
+
+def run(folder: Path, options: argparse.Namespace) -> Part:
+    """Train on all of them once, and look at the memory that the process has for itself."""
+    part = Part("a million images of 3x32x32 (3 GB) are trained on at constant memory")
+    data = ["data=digits", "data._target_=tests.faults.million.Million", f"+data.folder={folder}"]
+    data += ["data.batch_size=1000", "data.eval_batch_size=1000"]
+    watch = ["+callbacks.memory._target_=tests.faults.trouble.Memory", "+callbacks.memory.every=50"]
+    process = runs.start(
+        folder, *data, *watch, *runs.COMMON, "trainer.max_epochs=1", "logger=none", "hydra.run.dir=run"
+    )
+    status = runs.finish(process, 3 * runs.SECONDS_MOST)
+    if status:
+        part.failures.append(f"status {status}: {(folder / 'err').read_text().strip()}")
+        return part
+    own = [int(line) * 1024 for line in (folder / "run" / "memory.txt").read_text().split()]
+    part.facts = {
+        "steps": 50 * len(own),
+        "memory of its own in MB, first": round(own[1] / 1e6),
+        "most": round(max(own[1:]) / 1e6),
+        "last": round(own[-1] / 1e6),
+    }
+    if max(own[1:]) - own[1] > MOST_GROWTH:
+        part.failures.append(f"it grew by {(max(own[1:]) - own[1]) / 1e6:.0f} MB")
+    return part

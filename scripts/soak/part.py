@@ -1,0 +1,54 @@
+"""What a part of the soak found, and how it is shown."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Part:
+    """A part that has been done.
+
+    Attributes:
+        promise: what was put to the test, as a clause.
+        facts: figures, by what they are of.
+        failures: what was not as promised, a line each.
+    """
+
+    promise: str
+    facts: dict[str, float | int | str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """Sum it up in a line."""
+        facts = ", ".join(
+            f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in self.facts.items()
+        )
+        return f"{'as promised' if not self.failures else f'{len(self.failures)} failures'}: {facts}"
+
+
+def markdown(machine: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
+    """A table, and what it was measured on."""
+    versions = machine["versions"]
+    shown = ", ".join(
+        f"{name} {versions[name]}" for name in ("python", "torch", "lightning", "numpy") if name in versions
+    )
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {machine['system']}; {shown}; "
+        f"commit {str(machine['git']['commit'])[:12]}; load before {machine['load']:.1f}; {machine['started']}",
+        "",
+        "| put to the test | figures | failures |",
+        "| --- | --- | ---: |",
+    ]
+    for part in parts.values():
+        facts = "; ".join(
+            f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}" for name, value in part.facts.items()
+        )
+        lines.append(f"| {part.promise} | {facts} | {len(part.failures)} |")
+    for part in parts.values():
+        lines += [f"- {failure}" for failure in part.failures]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,156 @@
+"""A loss that is not a finite number ends the run, and leaves the batch that it came from."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from lenet_lab.checkpoint_io import write_checkpoint
+from lenet_lab.data.datamodule import Batch
+from lenet_lab.errors import IncompleteError
+
+MOST_BYTES_HELD = 256 * 10**6  # of a GPU's memory, by batches whose losses have not been looked at yet
+
+
+class Step(NamedTuple):
+    """A training step.
+
+    Attributes:
+        number: optimizer steps of the run until then, this one counted.
+        epoch: from 1.
+        batch_number: in the epoch and on this device, from 1.
+        batch: as the network saw it.
+        loss: (), or (K,) of K networks that train together, whose batches are stacked.
+    """
+
+    number: int
+    epoch: int
+    batch_number: int
+    batch: Batch
+    loss: Tensor
+
+
+class Watch:
+    """Looks at losses: on a CPU at each, which costs nothing; on a GPU at many at a time, for each look waits for it.
+
+    Args:
+        every: steps between two looks at a GPU; fewer where their batches take more than `MOST_BYTES_HELD`.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self._held: list[Step] = []
+
+    def see(self, step: Step) -> list[Step]:
+        """Give those steps of which a loss is not finite, once they are looked at."""
+        self._held.append(step)
+        images = step.batch[0]
+        most = max(MOST_BYTES_HELD // images.nbytes, 1)
+        return self.look() if images.device.type == "cpu" or len(self._held) >= min(self.every, most) else []
+
+    def look(self) -> list[Step]:
+        """Do as `see`, now."""
+        held, self._held = self._held, []
+        if not held:
+            return []
+        finite = torch.stack([step.loss.isfinite().all() for step in held]).tolist()
+        return [step for step, is_finite in zip(held, finite, strict=True) if not is_finite]
+
+
+class Finite(Callback):
+    """Ends a run whose loss is NaN or infinite, and sees to it that no checkpoint holds weights that are.
+
+    Args:
+        folder: the run folder, for `bad_batch.pt` (see `leave`).
+        every: see `Watch`.
+    """
+
+    def __init__(self, folder: str | Path, every: int = 64) -> None:
+        if type(every) is not int or every < 1:
+            raise ValueError(f"every={every!r} is refused: give a whole number, at least 1 (steps between two looks)")
+        self.folder = Path(folder)
+        self.every = every
+        self._watch = Watch(every)
+        self._batch: Batch
+        self._batch_number = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier training."""
+        self._watch = Watch(self.every)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        """Keep the batch until the next one comes."""
+        self._batch, self._batch_number = batch, batch_idx + 1
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Look before the weights move: on a CPU they are still those that gave this loss.
+
+        Of several batches to a step `loss` is a part, and in 16-bit precision a multiple: as finite as the loss itself.
+        """
+        if loss.device.type != "cpu":
+            self._end(trainer, pl_module, self._watch.see(self._step(trainer, loss.detach())))
+        elif not math.isfinite(loss.item()):
+            self._end(trainer, pl_module, [self._step(trainer, loss.detach())])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the rest."""
+        self._end(trainer, pl_module, self._watch.look())
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Look at the rest, and at the weights: the last step may have spoiled them, whatever its loss was."""
+        if trainer.training or trainer.validating or trainer.sanity_checking:
+            self._end(trainer, pl_module, self._watch.look())
+            if self._batch_number and not all_finite(pl_module):
+                step = self._step(trainer, torch.tensor(math.nan))._replace(number=trainer.global_step)
+                raise self._leave(trainer, pl_module, step, f"after step {step.number} not all weights are finite")
+
+    def _step(self, trainer: Trainer, loss: Tensor) -> Step:
+        return Step(trainer.global_step + 1, trainer.current_epoch + 1, self._batch_number, self._batch, loss)
+
+    def _end(self, trainer: Trainer, module: LightningModule, found: list[Step]) -> None:
+        if found:
+            raise self._leave(trainer, module, found[0], what_is_wrong(found[0]))
+
+    def _leave(self, trainer: Trainer, module: LightningModule, step: Step, wrong: str) -> IncompleteError:
+        name = "bad_batch.pt" if trainer.world_size == 1 else f"bad_batch.{trainer.global_rank}.pt"
+        return leave(self.folder / name, step, module.network.state_dict(), wrong)  # type: ignore[union-attr]
+
+
+def what_is_wrong(step: Step) -> str:
+    """Say it in a few words."""
+    return f"the loss is {float(step.loss):g} at step {step.number} (epoch {step.epoch}, batch {step.batch_number})"
+
+
+def all_finite(module: nn.Module) -> bool:
+    """Tell whether all weights are finite, and all running means and the like."""
+    values = [tensor for tensor in module.state_dict().values() if tensor.is_floating_point() and tensor.numel()]
+    return not values or bool(torch.stack([tensor.isfinite().all() for tensor in values]).all())
+
+
+def leave(file: Path, step: Step, weights: Mapping[str, Tensor], wrong: str) -> IncompleteError:
+    """Write what is needed to see why, and give the error to raise.
+
+    The file holds `images` (B, C, H, W) as the network saw them, `labels` (B,), `loss`, the numbers `step`, `epoch` and
+    `batch`, and `weights` of the network: on a CPU those that gave this loss, on a GPU those of up to `every` steps
+    later. Only tensors and plain data.
+    """
+    images, labels = step.batch
+    content = {
+        # cloned, or all that the batch was cut from would be saved
+        "images": images.detach().clone(),
+        "labels": labels.clone(),
+        "loss": float(step.loss),
+        "step": step.number,
+        "epoch": step.epoch,
+        "batch": step.batch_number,
+        "weights": {key: value.detach().clone() for key, value in weights.items()},
+    }
+    write_checkpoint(content, file)
+    return IncompleteError(
+        f"{wrong}, and the run has ended. The batch is in {file}.\n"
+        "Try a smaller optimizer.lr, or trainer.gradient_clip_val=1; callbacks.finite=null lets a run go on."
+    )
