@@ -94,7 +94,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     try:
         trainer.fit(classifier, datamodule=data, ckpt_path=last, weights_only=True)
     except Interrupted:
-        terminal.show_how_to_go_on(folder, progress.steps)
+        terminal.show_how_to_go_on(folder, trainer.global_step)
         raise
 
     best = getattr(trainer.checkpoint_callback, "best_model_path", "")
