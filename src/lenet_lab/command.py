@@ -21,13 +21,13 @@ from hydra.core.utils import env_override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from lenet_lab.command_line import MULTIRUN, OF_THE_SWEEP, given_twice, in_order
 from lenet_lab.errors import IncompleteError, UserError
+from lenet_lab.run_folder import RunFolder
 
 Config = dict[str, Any]
 
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"  # with a user's error too; Hydra's own switch for it
-OF_THE_SWEEP = ("launcher", "sweeper")
-"""Groups that say how jobs run, and are no part of what a job is."""
 ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 """In place of `trainer`, for commands that have none."""
 EXIT_INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C has ended
@@ -47,6 +47,8 @@ class Command:
     complete: Callable[[Config], Config]
 
     current: ClassVar["Command"]
+    folder: ClassVar[RunFolder | None] = None
+    """Of this process's run or sweep, once its configuration is accepted."""
 
     @property
     def module(self) -> str:
@@ -76,6 +78,7 @@ def run_command(
     def task(composed: DictConfig) -> Any:
         with user_errors():
             config = complete(to_plain(composed, HydraConfig.get().runtime, HydraConfig.get().runtime.output_dir))
+            _tell_what_is_undone(HydraConfig.get().overrides.task)
             metrics = _run_in_folder(name, config, run) if leaves_files else run(config)
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
@@ -90,24 +93,32 @@ def run_command(
             overrides = [word for word in words if "=" in word and not word.startswith("-")]
             print(usage(name, config_folder(), overrides, leaves_files))  # noqa: T201
             return
-        if not leaves_files and {"-m", "--multirun"} & set(words):
+        words = in_order(words)
+        if not leaves_files and {*MULTIRUN} & set(words):
             raise UserError(f"-m is refused: {name} shows one thing at a time and leaves no files. Call it for each.")
-        if not sweeps and {"-m", "--multirun"} & set(words):
+        if not sweeps and {*MULTIRUN} & set(words):
             raise UserError(f"-m is refused: {name} does one thing at a time. Call it for each.")
         from lenet_lab.processes import let_threads_sleep, stand_alone
 
         stand_alone()
         let_threads_sleep()
+        sys.argv[1:] = words
         if paths:
             from lenet_lab.quoting import quote_paths
 
             sys.argv[1:] = quote_paths(words, paths)
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
+        except (Exception, SystemExit):
+            if Command.folder is not None:
+                Command.folder.take_back()
+            raise
 
 
 def _run_in_folder(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
     from lenet_lab.processes import device_count, refuse_several_nodes, run_on_devices
 
+    before = _names(Path(config["folder"]))
     file = _claim(config)
     trainer = config.get("trainer", ONE_DEVICE)
     count = device_count(trainer)
@@ -118,7 +129,7 @@ def _run_in_folder(name: str, config: Config, run: Callable[[Config], dict[str, 
         except IncompleteError:
             raise
         except UserError:
-            if not (file.parent / "checkpoints").exists():
+            if _names(file.parent) - before <= {file.name, f"{name}.log"}:
                 _give_back(file, name)
             raise
 
@@ -137,6 +148,7 @@ class CheckBeforeStart(Callback):
         """Check; Hydra turns ordinary exceptions of callbacks into warnings, but lets SystemExit pass."""
         with user_errors():
             Command.current.complete(to_plain(config, config.hydra.runtime, config.hydra.run.dir))
+            Command.folder = RunFolder(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what concerns the sweep as a whole; its jobs are checked before the first of them starts."""
@@ -148,6 +160,8 @@ class CheckBeforeStart(Callback):
                     f"{folder} holds a single run, and nothing is added to it.\n"
                     "Choose another folder with hydra.sweep.dir=DIR, or leave it out to get a new one."
                 )
+            Command.folder = RunFolder(folder, "hydra.sweep.dir")
+            _tell_what_is_undone(config.hydra.overrides.task)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report; what goes wrong there must show, and Hydra would make a warning of it."""
@@ -209,6 +223,15 @@ def _give_back(config_file: Path, name: str) -> None:
     config_file.with_name(f"{name}.log").unlink(missing_ok=True)
     with suppress(OSError):  # other files are not ours
         config_file.parent.rmdir()
+
+
+def _names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _tell_what_is_undone(overrides: Sequence[str]) -> None:
+    for word in given_twice(overrides):
+        print(f"warning: {word} is not used: the same key comes again after it", file=sys.stderr)  # noqa: T201
 
 
 def read_config(folder: Path) -> Config:

@@ -89,7 +89,7 @@ def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, Sta
             return 1, _failure(one_line(error)), one_line(error)
         if rank() == 0:
             print(f"error: {text}", file=sys.stderr)  # noqa: T201
-        return EXIT_USER_ERROR, "failed", " ".join(text.splitlines())
+        return EXIT_USER_ERROR, _failure(one_line(error)), " ".join(text.splitlines())
     finally:
         if launched:
             leave_group()
