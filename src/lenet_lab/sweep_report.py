@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Check the configuration; see `lenet_lab.command.run_command`."""
-    from lenet_lab.schema import SweepReportConfig, check
+    from lenet_lab.schema import SweepReportConfig, check, is_loss
 
-    return check(config, SweepReportConfig)
+    checked = check(config, SweepReportConfig)
+    if checked["mode"] is None:
+        checked["mode"] = "min" if is_loss(checked["metric"]) else "max"
+    return checked
 
 
 def run(config: dict[str, Any]) -> dict[str, Any]:
