@@ -25,7 +25,7 @@ def imported(err: str) -> set[str]:
         ("trainer.devices=[]", "trainer.devices=[] is refused"),
         ("data.batch_size=0", "data.batch_size=0 is refused: give a whole number, at least 1"),
         ("data.batch_size=4.0", "data.batch_size=4.0 is refused: give a whole number"),
-        ("data.batch_size=true", "data.batch_size=True is refused: give a whole number"),
+        ("data.batch_size=true", "data.batch_size=true is refused: give a whole number"),
         ("data.validation=0", "data.validation=0 is refused: give a fraction above 0"),
         ("data.mean=dark", "data.mean=dark is refused: give a number, or one a channel"),
         ("data.std=[0.5,0]", "data.std=[0.5, 0] is refused: give a number above 0"),
@@ -55,7 +55,7 @@ def imported(err: str) -> set[str]:
         ),
         ("data=image_folder", "data.root is missing: give it as data.root=VALUE"),
         ("batch size", "batch size is refused: write KEY=VALUE"),
-        ("seed=1,2", "Ambiguous value for argument 'seed=1,2'"),
+        ("seed=1,2", "seed=1,2 is refused: these are several values, and there is no -m"),
     ],
 )
 def test_a_wrong_value_is_refused_before_anything_starts(

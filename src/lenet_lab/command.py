@@ -21,19 +21,17 @@ from hydra.core.utils import env_override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from lenet_lab.command_line import MULTIRUN, OF_THE_SWEEP, given_twice, in_order
 from lenet_lab.errors import IncompleteError, UserError
+from lenet_lab.run_folder import RunFolder
 
 Config = dict[str, Any]
 
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"  # with a user's error too; Hydra's own switch for it
-OF_THE_SWEEP = ("launcher", "sweeper")
-"""Groups that say how jobs run, and are no part of what a job is."""
 ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 """In place of `trainer`, for commands that have none."""
 OF_RECORDED = ("resume=", "from=", "allow=")
 """How the words begin that concern a run whose configuration lies in its folder (see `lenet_lab.recorded`)."""
-SIGNS_OF_TRAINING = ("checkpoints", "curves.csv")
-"""In the folder of a run that has begun; what has not is taken back where the user's command is at fault."""
 EXIT_INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C has ended
 EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
 
@@ -51,6 +49,8 @@ class Command:
     complete: Callable[[Config], Config]
 
     current: ClassVar["Command"]
+    folder: ClassVar[RunFolder | None] = None
+    """Of this process's run or sweep, once its configuration is accepted."""
 
     @property
     def module(self) -> str:
@@ -82,6 +82,7 @@ def run_command(
     def task(composed: DictConfig) -> Any:
         with user_errors():
             config = complete(to_plain(composed, HydraConfig.get().runtime, HydraConfig.get().runtime.output_dir))
+            _tell_what_is_undone(HydraConfig.get().overrides.task)
             metrics = run_in_folder(name, config, run, resumes) if leaves_files else run(config)
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
@@ -97,9 +98,10 @@ def run_command(
             overrides = [word for word in overrides if not (resumes and word.startswith(OF_RECORDED))]
             print(usage(name, config_folder(), overrides, leaves_files))  # noqa: T201
             return
-        if not leaves_files and {"-m", "--multirun"} & set(words):
+        words = in_order(words)
+        if not leaves_files and {*MULTIRUN} & set(words):
             raise UserError(f"-m is refused: {name} shows one thing at a time and leaves no files. Call it for each.")
-        if not sweeps and {"-m", "--multirun"} & set(words):
+        if not sweeps and {*MULTIRUN} & set(words):
             raise UserError(f"-m is refused: {name} does one thing at a time. Call it for each.")
         from lenet_lab.processes import let_threads_sleep, stand_alone
 
@@ -110,21 +112,28 @@ def run_command(
 
             run_recorded(words, Command.current, run)
             return
+        sys.argv[1:] = words
         if paths:
             from lenet_lab.quoting import quote_paths
 
             sys.argv[1:] = quote_paths(words, paths)
-        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
+        except (Exception, SystemExit):
+            if Command.folder is not None:
+                Command.folder.take_back()
+            raise
 
 
 def run_in_folder(
     name: str, config: Config, run: Callable[[Config], dict[str, Any]], resumes: bool = False
 ) -> dict[str, Any]:
     """Do a new run in its folder, which is there and free, and hold its lock meanwhile if it could be resumed."""
-    from lenet_lab.run_folder import hold  # only now: `--cfg job` need not wait for it
+    from lenet_lab.run_folder import LOCK, hold  # only now: `--cfg job` need not wait for it
 
     folder = Path(config["folder"])
     _refuse_taken(folder)
+    before = _names(folder)
     with hold(folder) if resumes else nullcontext():
         file = _claim(config)
         try:
@@ -132,7 +141,7 @@ def run_in_folder(
         except IncompleteError:
             raise
         except UserError:
-            if not any((folder / sign).exists() for sign in SIGNS_OF_TRAINING):
+            if _names(folder) - before <= {file.name, f"{name}.log", LOCK}:
                 _give_back(file, name)
             raise
 
@@ -163,6 +172,7 @@ class CheckBeforeStart(Callback):
         """Check; Hydra turns ordinary exceptions of callbacks into warnings, but lets SystemExit pass."""
         with user_errors():
             Command.current.complete(to_plain(config, config.hydra.runtime, config.hydra.run.dir))
+            Command.folder = RunFolder(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check what concerns the sweep as a whole; its jobs are checked before the first of them starts."""
@@ -174,6 +184,8 @@ class CheckBeforeStart(Callback):
                     f"{folder} holds a single run, and nothing is added to it.\n"
                     "Choose another folder with hydra.sweep.dir=DIR, or leave it out to get a new one."
                 )
+            Command.folder = RunFolder(folder, "hydra.sweep.dir")
+            _tell_what_is_undone(config.hydra.overrides.task)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report; what goes wrong there must show, and Hydra would make a warning of it."""
@@ -246,6 +258,15 @@ def _give_back(config_file: Path, name: str) -> None:
         config_file.parent.rmdir()
 
 
+def _names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _tell_what_is_undone(overrides: Sequence[str]) -> None:
+    for word in given_twice(overrides):
+        print(f"warning: {word} is not used: the same key comes again after it", file=sys.stderr)  # noqa: T201
+
+
 def read_config(folder: Path) -> Config:
     """Give the configuration that the run in `folder` was started with."""
     config: Config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))  # type: ignore[assignment]
@@ -264,7 +285,7 @@ def user_errors() -> Iterator[None]:
         raise SystemExit(0) from None
     except Exception as error:
         from lenet_lab.explain import explain  # only now: a correct start need not pay for it
-        from lenet_lab.words import printable
+        from lenet_lab.wording import printable
 
         text = explain(error)
         if text is None:

@@ -11,13 +11,14 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model and data, and check the configuration."""
     import_quickly("torch")
     from lenet_lab.checkpoint import read_about
-    from lenet_lab.from_checkpoint import fill_in
+    from lenet_lab.from_checkpoint import checkpoint_path, fill_in
     from lenet_lab.schema import EvaluateConfig, check
 
-    path = Path(config["checkpoint"]).expanduser().absolute()
+    path = checkpoint_path(config)
     fill_in(config, "evaluate", ("data", "model", "test_time"), path)
-    if config["trainer"]["precision"] in (None, "auto"):
-        config["trainer"]["precision"] = read_about(path).precision
+    trainer = config.get("trainer")
+    if isinstance(trainer, dict) and trainer.get("precision") in (None, "auto"):
+        trainer["precision"] = read_about(path).precision
     return check(config, EvaluateConfig)
 
 

@@ -1,25 +1,38 @@
 """Other people's exceptions in a line or two: which value, why, and what to do about it."""
 
-import difflib
 import errno
 import re
 import sys
-from collections.abc import Iterable, Iterator
+import textwrap
+import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
+    InterpolationKeyError,
+    InterpolationResolutionError,
     MissingMandatoryValue,
     OmegaConfBaseException,
 )
 
+from lenet_lab.command_line import SET_BY_THE_PROGRAM
 from lenet_lab.errors import UserError
+from lenet_lab.wording import meant, shown
 
 MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 NO_GROUP = re.compile(r"Could not override '([\w/]+)'")
+SEVERAL = re.compile(r"Ambiguous value for argument '(.*)'")
+NO_SUCH_FOLDER = re.compile(r"Additional config directory '(.*)' not found")
+COMPOSES = ("hydra._internal.defaults_list", "hydra._internal.config_", "hydra.core.override_parser")
+"""Modules of Hydra that see nothing but the user's words and files; what they stumble over is not always caught."""
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Unable to allocate")
+LONGEST = 240  # characters of a line of somebody else's
+SMALLER = "Make data.batch_size, the images or the network smaller."
 
 
 def explain(error: Exception) -> str | None:
@@ -33,18 +46,38 @@ def explain(error: Exception) -> str | None:
         return _no_such_key(cause)
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give it as {error.full_key}=VALUE"
-    if isinstance(error, ConfigCompositionException) and (group := NO_GROUP.match(str(error))):
-        given = next((word for word in sys.argv[1:] if word.split("=")[0] == group[1]), group[1])
-        return f"{given} is refused: this command has no group {group[1]}"
+    if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
+        return f"{error.full_key} refers to another value: {_first_line(error)}\nGive it one: {error.full_key}=VALUE"
+    if isinstance(error, ConfigCompositionException) and (found := NO_GROUP.match(str(error))):
+        given = next((word for word in sys.argv[1:] if word.split("=")[0] == found[1]), found[1])
+        return f"{shown(given)} is refused: this command has no group {found[1]}"
+    if isinstance(error, ConfigCompositionException) and (found := SEVERAL.match(str(error))):
+        key, _, values = found[1].partition("=")
+        return (
+            f"{shown(found[1])} is refused: these are several values, and there is no -m\n"
+            f"Write {key}=[{shown(values)}] for a list of them, or add -m to run the command once with each."
+        )
     if isinstance(error, OverrideParseException):
         return (
-            f"{error.override} is refused: write KEY=VALUE, and quote a value with special characters: 'KEY=\"a, b\"'"
+            f"{shown(error.override)} is refused: write KEY=VALUE, and quote a value with special characters: "
+            "'KEY=\"a, b\"'"
         )
+    if isinstance(error, HydraException) and (found := NO_SUCH_FOLDER.match(str(error))):
+        return f"--config-dir={shown(found[1])} is refused: there is no such folder"
+    if isinstance(error, yaml.YAMLError):
+        return _no_yaml(error)
+    scarce = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+    if scarce or isinstance(error, MemoryError):
+        return f"There is not enough memory: {_first_line(error) or 'Python has none left'}\n{SMALLER}"
+    if not isinstance(error, HydraException | OmegaConfBaseException | OSError) and _raised_in(error, COMPOSES):
+        return _no_option(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
-        return "\n".join([line.strip() for line in text.splitlines() if line.strip()][:2])
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return "\n".join(textwrap.shorten(shown(line), LONGEST, placeholder="…") for line in lines[:2])
     if (of_disk := disk_error(error)) is not None:
-        return f"{of_disk.filename or 'file'}: {of_disk.strerror}. Choose another place, or make room there."
+        place = shown(str(of_disk.filename)) if of_disk.filename else "file"
+        return f"{place}: {of_disk.strerror}. Choose another place, or make room there."
     return None
 
 
@@ -75,25 +108,61 @@ def _no_such_option(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     options = sorted(error.options or [])
     if not options and group:  # of several, as logger=[a,b], Hydra does not tell them
-        from lenet_lab.command import config_folder
-
-        options = sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))
+        options = _options(group)
     if not group or not options:
         return str(error).splitlines()[0]
-    return f"{group}={name} is refused: there is no such option{_meant(name, options)}\nallowed: {', '.join(options)}"
+    there_is = f"there is no such option{meant(name, options)}\nallowed: {', '.join(options)}"
+    return f"{group}={shown(name)} is refused: {there_is}"
+
+
+def _options(group: str) -> list[str]:
+    from lenet_lab.command import config_folder
+
+    return sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))
+
+
+def _no_option(error: Exception) -> str:
+    """Explain a group's value that is no name, such as model=null or logger=[1]; Hydra does not say which."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        overrides = OverridesParser.create().parse_overrides([word for word in sys.argv[1:] if "=" in word])
+    except HydraException:
+        overrides = []
+    for override in overrides:
+        value = override.value()
+        names = value if isinstance(value, list) else [value]
+        if not all(isinstance(name, str) for name in names) and (options := _options(override.key_or_group)):
+            allowed = f"give the name of an option\nallowed: {', '.join(options)}"
+            return f"{shown(override.input_line)} is refused: {allowed}"
+    return f"These words, or a defaults list in a file, cannot be composed: {_first_line(error)}"
+
+
+def _raised_in(error: Exception, modules: tuple[str, ...]) -> bool:
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1]).startswith(modules)
+
+
+def _no_yaml(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"A configuration file is not YAML: {_first_line(error)}"
+    why = getattr(error, "problem", None) or getattr(error, "context", None) or "it cannot be read"
+    name = shown(str(Path(mark.name))) if mark.name else "a value"
+    tab = " (indent with spaces, not tabs)" if "\\t" in why else ""
+    return f"{name}, line {mark.line + 1}, column {mark.column + 1}: not YAML: {shown(why)}{tab}"
+
+
+def _first_line(error: Exception) -> str:
+    return textwrap.shorten(shown(next(iter(str(error).splitlines()), "")), LONGEST, placeholder="…")
 
 
 def _no_such_key(error: OmegaConfBaseException) -> str:
     key = str(error.full_key)
     parent, _, name = key.rpartition(".")
-    given = next((word for word in sys.argv[1:] if word.split("=")[0] == key), key)
+    given = next((word for word in sys.argv[1:] if f"{word.partition('=')[0]}.".startswith(f"{key}.")), key)
     siblings = sorted(map(str, error.parent_node)) if error.parent_node is not None else []
-    siblings = [sibling for sibling in siblings if sibling not in ("hydra", "folder", "choices")]
+    siblings = [sibling for sibling in siblings if sibling not in ("hydra", *SET_BY_THE_PROGRAM)]
     where = f"keys of {parent}" if parent else "keys"
     allowed = f"\n{where}: {', '.join(siblings)}" if siblings else ""
-    return f"{given} is refused: there is no such key{_meant(name, siblings)}{allowed}"
-
-
-def _meant(name: str, options: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(options), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"{shown(given)} is refused: there is no such key{meant(name, siblings)}{allowed}"

@@ -21,10 +21,10 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model, and check the configuration and what it needs."""
     import_quickly("torch")
     from lenet_lab.extras import need
-    from lenet_lab.from_checkpoint import fill_in
+    from lenet_lab.from_checkpoint import checkpoint_path, fill_in
     from lenet_lab.schema import SUFFIX, ExportConfig, check
 
-    fill_in(config, "export", ("model",), Path(config["checkpoint"]).expanduser().absolute())
+    fill_in(config, "export", ("model",), checkpoint_path(config))
     config = check(config, ExportConfig)
     for package in NEEDED if config["format"] == "onnx" else ():
         need(package, "export", "format=onnx")

@@ -1,5 +1,6 @@
 """A trained network again, from its checkpoint."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,8 +20,21 @@ from lenet_lab.data.normalize import Normalize
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_network, build_test_time
 from lenet_lab.test_time import TestTime, once
+from lenet_lab.wording import shown
 
 OPTION = "evaluate/from_checkpoint"
+
+
+def checkpoint_path(config: dict[str, Any]) -> Path:
+    """Give `config["checkpoint"]`, which nobody has checked yet, as a path.
+
+    Raises:
+        UserError: it is none.
+    """
+    given = config.get("checkpoint")
+    if not isinstance(given, str) or not given:
+        raise UserError(f"checkpoint={shown(given)} is refused: give the path of a .ckpt file")
+    return Path(os.path.expanduser(given)).absolute()  # noqa: PTH111 - Path's own refuses a name such as ~x
 
 
 def fill_in(config: dict[str, Any], command: str, groups: Sequence[str], path: Path) -> None:
@@ -35,7 +49,7 @@ def fill_in(config: dict[str, Any], command: str, groups: Sequence[str], path: P
     """
     about = read_about(path)
     for group in groups:
-        if config["choices"][group] == OPTION:
+        if config["choices"].get(group) == OPTION:
             choice: Choice = getattr(about, group)
             config[group] = _values(config[group], command, group, choice, path)
             config["choices"][group] = choice.option

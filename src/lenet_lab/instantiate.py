@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from lenet_lab.errors import UserError
+from lenet_lab.wording import printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from lenet_lab.test_time import TestTime
 
 Config = dict[str, Any]
+
+LONGEST = 240  # characters of somebody else's reason
 
 
 def build(node: Config, key: str, **arguments: Any) -> Any:
@@ -37,18 +41,22 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
         cause = error.__cause__ or error
         if isinstance(cause, UserError):
             raise cause from error
-        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException):
+        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException) or (
+            type(cause).__name__ == "MisconfigurationException"  # Lightning's, which need not be imported here
+        ):
             raise UserError(f"{key} ({node['_target_']}): {_reason(cause)}") from error
-        raise
+        raise cause from None  # a fault of what was called, as if it had been called directly
     return made
 
 
-def _reason(cause: Exception) -> str:
+def _reason(cause: BaseException) -> str:
     """Say in a line why: what Hydra was told by Python where a target cannot be imported, else the first line."""
-    while str(cause).startswith(("Error locating", "Error loading")) and isinstance(cause.__cause__, Exception):
+    while str(cause).startswith(("Error locating", "Error loading")) and cause.__cause__:
         cause = cause.__cause__
     text = next(iter(str(cause).splitlines()), "")
-    named = isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException)
+    text = textwrap.shorten(printable(text), LONGEST, placeholder="…")
+    own = type(cause).__name__ == "MisconfigurationException"
+    named = own or isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException)
     return text if named and text else f"{type(cause).__name__}: {text}"
 
 

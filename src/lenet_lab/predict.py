@@ -22,12 +22,12 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.extras import need
     from lenet_lab.schema import PredictConfig, check
 
-    if config["explain"] is True:
+    if config.get("explain") is True:
         need("captum", "explain", "explain=true")
     import_quickly("torch")
-    from lenet_lab.from_checkpoint import fill_in
+    from lenet_lab.from_checkpoint import checkpoint_path, fill_in
 
-    fill_in(config, "predict", ("model", "test_time"), Path(config["checkpoint"]).expanduser().absolute())
+    fill_in(config, "predict", ("model", "test_time"), checkpoint_path(config))
     return check(config, PredictConfig)
 
 

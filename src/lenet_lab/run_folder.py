@@ -1,21 +1,61 @@
-"""The folder of a run: who works in it, and how its configuration follows when it is moved or copied."""
+"""The folder of a run or a sweep: made and taken back, held by who works in it, and followed where it is moved."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from lenet_lab.errors import UserError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 Config = dict[str, Any]
 
 LOCK = ".lock"  # the file that is locked; it stays, for a file that comes and goes can be locked by two
+LEFT_BY_HYDRA = (".jobs.lock", "multirun.yaml", "sweep.log")
+"""Files of a sweep that no job belongs to."""
 
 
-def lock(folder: Path) -> FileLock:
+class RunFolder:
+    """A folder that this command is about to use.
+
+    Args:
+        path: of the folder.
+        key: by which the user chooses it.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path = path.absolute()
+        self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self._before = {file.name for file in self.path.iterdir()} if self.path.is_dir() else set()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self.take_back()
+            raise UserError(
+                f"{key}={path} cannot be made: {error.strerror}. Choose another folder with {key}=DIR."
+            ) from error
+
+    def take_back(self) -> None:
+        """Remove what this command has made, unless there is something in it by now."""
+        new = [file for file in self.path.iterdir() if file.name not in self._before] if self.path.is_dir() else []
+        if {file.name for file in new} <= {*LEFT_BY_HYDRA}:
+            for file in new:
+                file.unlink()
+        with suppress(OSError):  # another command may have begun to use it
+            for folder in self._made:
+                if folder.exists():
+                    folder.rmdir()
+
+
+def lock(folder: Path) -> "FileLock":
     """Give the lock that a process holds while it works on the run in `folder`; the system frees it when it dies."""
+    from filelock import FileLock  # only now: `--cfg job` need not wait for it
+
     return FileLock(folder / LOCK)
 
 
@@ -26,6 +66,8 @@ def hold(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds it.
     """
+    from filelock import Timeout
+
     held = lock(folder)
     try:
         held.acquire(blocking=False)

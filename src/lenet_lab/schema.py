@@ -6,7 +6,7 @@ that are not listed here; Hydra has already refused those that no file of the gr
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
@@ -22,8 +22,10 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from lenet_lab.command_line import SET_BY_THE_PROGRAM
 from lenet_lab.curves import COLUMNS
 from lenet_lab.errors import UserError
+from lenet_lab.wording import meant, shown
 
 
 def _absolute(path: str) -> str:
@@ -44,15 +46,42 @@ def _not_of_test(metric: str) -> str:
     return metric
 
 
+def is_loss(metric: str) -> bool:
+    """Tell whether little of a metric is good, by its name."""
+    return metric.rpartition("/")[2].endswith("loss")
+
+
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Images = Annotated[str, PlainValidator(_absolute_images)]  # pydantic's own takes no names that are not UTF-8
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+LARGEST = 2**32 - 1
+"""Of whole numbers: the largest seed that NumPy takes, and more than there is of anything else."""
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
 Level = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)] | Positive
+ABSENT: Any = None
+"""Default of a key that need not be there; null is no value of it unless its type says so."""
 CONTRADICTION = "contradiction"
+MEASURED = (
+    "val/accuracy",
+    "val/loss",
+    "train/loss",
+    "train/accuracy",
+    "train/learning_rate",
+    "train/images_per_second",
+)
+"""What every training run logs; see `lenet_lab.classifier` and `lenet_lab.callbacks.progress`."""
+OF_A_CLASS = "val/accuracy/"
+MEASURE_NOTHING = (
+    "lenet_lab.",
+    "lightning.pytorch.callbacks.ModelCheckpoint",
+    "lightning.pytorch.callbacks.EarlyStopping",
+    "lightning.pytorch.callbacks.StochasticWeightAveraging",
+)
+"""How callbacks begin that log no metric of their own."""
 SINGLE_GROUPS = ("model", "optimizer", "scheduler", "loss", "test_time")
 """Groups of one option, which is a target."""
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that use them on a GPU
@@ -64,13 +93,13 @@ LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a who
 class Closed(BaseModel):
     """A part with exactly the keys listed; `strict` keeps "4", 4.0 and true from passing as 4."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Open(BaseModel):
     """A part that users extend."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
 class Target(Open):
@@ -100,34 +129,34 @@ class Loading(BaseModel):
 class Data(Target, Loading):
     """Where the images come from, and how they are loaded."""
 
-    root: AbsolutePath | None = Field(None, description="a folder")
-    cache: AbsolutePath | None = Field(None, description="a folder for the decoded images")
-    mirrors: Annotated[list[str], Field(min_length=1)] | None = Field(
-        None, description="a list of addresses of the archive, [https://…,…], tried in order"
+    root: AbsolutePath = Field(ABSENT, description="a folder")
+    cache: AbsolutePath = Field(ABSENT, description="a folder for the decoded images")
+    mirrors: Annotated[list[str], Field(min_length=1)] = Field(
+        ABSENT, description="a list of addresses of the archive, [https://…,…], tried in order"
     )
-    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = Field(
-        None, description="32 hexadecimal digits, the MD5 of the archive"
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = Field(
+        ABSENT, description="32 hexadecimal digits, the MD5 of the archive"
     )
-    channels: Literal[1, 3] | None = Field(None, description="1 (grey) or 3 (RGB)")
-    image_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = Field(
-        None, description="[height,width] in pixels, whole numbers, at least 1"
+    channels: Literal[1, 3] = Field(ABSENT, description="1 (grey) or 3 (RGB)")
+    image_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
+        ABSENT, description="[height,width] in pixels, whole numbers, at least 1"
     )
-    resize: Literal["stretch", "crop", "pad"] | None = Field(None, description="stretch, crop or pad")
-    on_bad_file: Literal["error", "skip"] | None = Field(None, description="error or skip")
-    test_fraction: Fraction | None = Field(
-        None, description="a fraction above 0 and below 1 (of each class, for the test set)"
+    resize: Literal["stretch", "crop", "pad"] = Field(ABSENT, description="stretch, crop or pad")
+    on_bad_file: Literal["error", "skip"] = Field(ABSENT, description="error or skip")
+    test_fraction: Fraction = Field(
+        ABSENT, description="a fraction above 0 and below 1 (of each class, for the test set)"
     )
-    test_seed: Natural | None = Field(None, description="a whole number, 0 or more (chooses the test images)")
+    test_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the test images)")
 
 
 class Optimizer(Target):
     """Any optimizer of torch.optim or the user's own."""
 
-    lr: Annotated[float, Field(gt=0)] | None = Field(None, description="a number above 0 (learning rate)")
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="a number from 0 to below 1")
-    weight_decay: Annotated[float, Field(ge=0)] | None = Field(None, description="a number, 0 or more")
-    vector_lr: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="a number above 0 (learning rate of biases, as a fraction of lr)"
+    lr: Annotated[float, Field(gt=0)] = Field(ABSENT, description="a number above 0 (learning rate)")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(ABSENT, description="a number from 0 to below 1")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(ABSENT, description="a number, 0 or more")
+    vector_lr: Annotated[float, Field(gt=0)] = Field(
+        ABSENT, description="a number above 0 (learning rate of biases, as a fraction of lr)"
     )
 
 
@@ -139,6 +168,15 @@ class Loss(Target):
     )
 
 
+class Watcher(Target):
+    """A callback, which may watch a metric: any of lightning.pytorch.callbacks or the user's own."""
+
+    monitor: str = Field(ABSENT, description="a metric to watch, such as val/accuracy")
+    mode: Literal["min", "max"] = Field(
+        ABSENT, description="min or max (whether little of the metric is good, or much)"
+    )
+
+
 class Scheduler(Target):
     """Any learning-rate scheduler of torch.optim or the user's own."""
 
@@ -146,26 +184,29 @@ class Scheduler(Target):
     pct_start: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.3, description="a number above 0 and below 1 (fraction of the run on the way up)"
     )
-    monitor: str | None = Field(None, description="a metric to watch, such as val/loss")
+    monitor: str = Field(ABSENT, description="a metric to watch, such as val/loss")
+    mode: Literal["min", "max"] | None = Field(
+        None, description="min or max (whether little of the metric is good, or much)"
+    )
 
 
 class Augment(Target):
     """A random change to training images: any of lenet_lab.data.augment or the user's own."""
 
-    pixels: Natural | None = Field(None, description="a whole number, 0 or more (the largest move, in pixels)")
-    side: Positive | None = Field(None, description="a whole number, at least 1 (pixels of the hidden square's side)")
-    fill: Level | Annotated[list[Level], Field(min_length=1)] | None = Field(
-        None, description="a number from 0 to 1, or one a channel (what the hidden square is set to)"
+    pixels: Natural = Field(ABSENT, description="a whole number, 0 or more (the largest move, in pixels)")
+    side: Positive = Field(ABSENT, description="a whole number, at least 1 (pixels of the hidden square's side)")
+    fill: Level | Annotated[list[Level], Field(min_length=1)] = Field(
+        ABSENT, description="a number from 0 to 1, or one a channel (what the hidden square is set to)"
     )
-    brightness: Spread | None = Field(None, description=f"{SPREAD} brightness)")
-    contrast: Spread | None = Field(None, description=f"{SPREAD} contrast)")
-    saturation: Spread | None = Field(None, description=f"{SPREAD} saturation)")
+    brightness: Spread = Field(ABSENT, description=f"{SPREAD} brightness)")
+    contrast: Spread = Field(ABSENT, description=f"{SPREAD} contrast)")
+    saturation: Spread = Field(ABSENT, description=f"{SPREAD} saturation)")
 
 
 class Logger(Target):
     """Where curves go: any logger of lightning.pytorch.loggers or the user's own."""
 
-    database: str | None = Field(None, description="a file, made where there is none")
+    database: str = Field(ABSENT, description="a file, made where there is none")
 
     @model_validator(mode="after")
     def _keep_the_place(self) -> Self:
@@ -187,8 +228,8 @@ class Trainer(Target):
         "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "transformer-engine", "auto"
     ] = Field(description="32-true, bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true, transformer-engine or auto")
     max_epochs: Positive = Field(description="a whole number, at least 1 (passes over the training images)")
-    max_steps: Annotated[int, Field(ge=-1)] = Field(
-        description="a whole number (optimizer steps to stop after), or -1 for no limit"
+    max_steps: Positive | Literal[-1] = Field(
+        description="a whole number, at least 1 (optimizer steps to stop after), or -1 for no limit"
     )
     limit_train_batches: Share = Field(description=LIMIT)
     limit_val_batches: Share = Field(description=LIMIT)
@@ -200,6 +241,21 @@ class Trainer(Target):
     accumulate_grad_batches: Positive = Field(description="a whole number, at least 1 (batches to an optimizer step)")
     gradient_clip_val: Annotated[float, Field(gt=0)] | None = Field(description="a number above 0, or null")
     profiler: Target | None = Field(description="a Lightning profiler with its _target_, or null")
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if isinstance(self.devices, list) and len(set(self.devices)) < len(self.devices):
+            raise PydanticCustomError(
+                CONTRADICTION, "trainer.devices={devices} is refused: give each once", {"devices": str(self.devices)}
+            )
+        if isinstance(self.devices, list) and self.accelerator == "cpu":
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "trainer.devices={devices} cannot go with trainer.accelerator=cpu, which is one device: give how many "
+                "processes, trainer.devices={count}",
+                {"devices": str(self.devices), "count": len(self.devices)},
+            )
+        return self
 
 
 class Speed(Closed):
@@ -236,16 +292,16 @@ class RunConfig(Config):
 
     data: Data
     trainer: Trainer
-    threads: Positive | None = Field(
-        description="a whole number, at least 1 (CPU threads of each process), or null (what a batch can keep busy)"
+    threads: Threads | None = Field(
+        description="a whole number, 1 to 1024 (CPU threads of each process), or null (what a batch can keep busy)"
     )
 
 
 class Views(Target):
     """What else a trained network is shown to judge an image; the user's own have other keys."""
 
-    flip: bool | None = Field(None, description="true or false (also show the mirror image)")
-    shift: Natural | None = Field(None, description="a whole number, 0 or more (pixels the image is also moved by)")
+    flip: bool = Field(ABSENT, description="true or false (also show the mirror image)")
+    shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels the image is also moved by)")
 
 
 TestTime = Annotated[Views | None, BeforeValidator(lambda value: value or None)]
@@ -264,7 +320,7 @@ class TrainConfig(RunConfig):
     loss: Loss
     test_time: TestTime
     augment: dict[str, Augment | None] = Field(description="named transformations, each with a _target_")
-    callbacks: dict[str, Target | None] = Field(description="named callbacks, each with a _target_")
+    callbacks: dict[str, Watcher | None] = Field(description="named callbacks, each with a _target_")
     logger: dict[str, Logger | None] = Field(description="named loggers, each with a _target_")
 
     @model_validator(mode="after")
@@ -292,7 +348,29 @@ class TrainConfig(RunConfig):
                 "validation to choose a checkpoint by",
                 {"every": trainer.check_val_every_n_epoch, "epochs": trainer.max_epochs},
             )
+        watchers: dict[str, Watcher | Scheduler | None] = {f"callbacks.{key}": it for key, it in self.callbacks.items()}
+        for key, watcher in {**watchers, "scheduler": self.scheduler}.items():
+            if watcher is not None and watcher.monitor is not None:
+                self._refuse_to_watch(f"{key}.monitor={watcher.monitor}", watcher.monitor)
+                worst = {"max": is_loss(watcher.monitor), "min": watcher.monitor.startswith("val/accuracy")}
+                if watcher.mode and worst[watcher.mode]:
+                    raise PydanticCustomError(
+                        CONTRADICTION,
+                        "{key}.monitor={metric} cannot go with {key}.mode={mode}: the worst would count as the best",
+                        {"key": key, "metric": watcher.monitor, "mode": watcher.mode},
+                    )
         return self
+
+    def _refuse_to_watch(self, given: str, metric: str) -> None:
+        """Refuse what nobody measures, unless a callback or a logger of the user's own may do so."""
+        own = [part for part in self.callbacks.values() if part and not part.target.startswith(MEASURE_NOTHING)]
+        if own or metric in MEASURED or metric.startswith(OF_A_CLASS):
+            return
+        raise PydanticCustomError(
+            CONTRADICTION,
+            "{given} is refused: nothing measures that\nmetrics: {known}",
+            {"given": given, "known": ", ".join([*MEASURED, f"{OF_A_CLASS}CLASS"])},
+        )
 
 
 class EvaluateConfig(RunConfig):
@@ -315,8 +393,8 @@ class PredictConfig(Config):
     top_k: Positive = Field(description="a whole number, at least 1 (classes shown of each image)")
     batch_size: Positive = Field(description="a whole number, at least 1 (images that the network sees at once)")
     device: Literal["auto", "cpu", "gpu"] = Field(description="auto, cpu or gpu")
-    threads: Positive | None = Field(
-        description="a whole number, at least 1 (CPU threads), or null (as many as are worth it)"
+    threads: Threads | None = Field(
+        description="a whole number, 1 to 1024 (CPU threads), or null (as many as are worth it)"
     )
     pictures: Annotated[int, Field(ge=0, le=1000)] = Field(
         description="a whole number, 0 to 1000 (images in the table and the picture, the first ones)"
@@ -365,6 +443,22 @@ class Sweeper(Closed):
         description="a metric of validation, such as val/accuracy (the test images must choose nothing)"
     )
     direction: Literal["maximize", "minimize"] = Field(description="maximize or minimize")
+
+    @model_validator(mode="after")
+    def _refuse_to_look_for_the_worst(self) -> Self:
+        worst = {"maximize": is_loss(self.metric), "minimize": self.metric.startswith("val/accuracy")}
+        if worst[self.direction]:
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "sweeper.metric={metric} cannot go with sweeper.direction={direction}: the worst would count as the "
+                "best\nAdd sweeper.direction={other}.",
+                {
+                    "metric": self.metric,
+                    "direction": self.direction,
+                    "other": "minimize" if self.direction == "maximize" else "maximize",
+                },
+            )
+        return self
 
 
 class SweepConfig(Closed):
@@ -470,25 +564,29 @@ class SweepReportConfig(Config):
     metric: Annotated[str, AfterValidator(_not_of_test)] = Field(
         description="a metric of metrics.json such as val/accuracy or val/loss; the test set must not choose"
     )
-    mode: Literal["max", "min"] = Field(description="max or min (whether much of the metric is good, or little)")
+    mode: Literal["max", "min"] | None = Field(
+        description="max or min (whether much of the metric is good, or little), or null (min of a loss, else max)"
+    )
 
 
 def check(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
     """Give `config` with paths made absolute, or refuse it.
 
     Raises:
-        UserError: one line for each of the first two wrong values: key, value, what is allowed.
+        UserError: key, value, what is allowed; a line or two, of the first wrong value or the first two.
     """
     try:
         return schema.model_validate(config).model_dump(by_alias=True, exclude_unset=True)
     except ValidationError as error:
         described = dict(_descriptions(schema))
-        lines = [_explain(config, described, problem) for problem in error.errors()]
+        lines = [line for problem in error.errors() for line in _explain(config, schema, described, problem)]
         raise UserError("\n".join(list(dict.fromkeys(lines))[:2])) from error
 
 
-def _explain(config: dict[str, Any], described: dict[str, str], problem: ErrorDetails) -> str:
-    """One line: KEY=VALUE and what is allowed there."""
+def _explain(
+    config: dict[str, Any], schema: type[BaseModel], described: dict[str, str], problem: ErrorDetails
+) -> list[str]:
+    """A line or two: KEY=VALUE and what is allowed there."""
     key: list[str] = []
     value: Any = config
     for part in problem["loc"]:  # where a value may have several forms, the location names the form behind the key
@@ -496,19 +594,46 @@ def _explain(config: dict[str, Any], described: dict[str, str], problem: ErrorDe
             break
         key.append(str(part))
         value = value[part]
-    if problem["type"] == CONTRADICTION:
-        return problem["msg"]
-    if problem["type"] == "missing":
-        if key and key[0] in SINGLE_GROUPS and "_target_" not in value:  # an experiment has set keys of another option
-            removed = " ".join(f"~{key[0]}.{own}" for own in value)
-            return f"{key[0]} has {', '.join(map(str, value))}, which are of another option: remove them with {removed}"
-        name = ".".join([*key, str(problem["loc"][-1])])
-        return f"{name} is missing: {described.get(name, 'it must be given')}"
-    name = ".".join(key)
-    if problem["type"] == "extra_forbidden":
-        return f"{name}={value} is refused: there is no such key"
+    name, kind = ".".join(key), problem["type"]
+    if kind == CONTRADICTION:
+        return problem["msg"].splitlines()
+    if kind == "missing":
+        return [_missing(key, value, described, str(problem["loc"][-1]))]
+    given = f"{name}={shown(value)} is refused"
+    if kind == "extra_forbidden":
+        siblings = [each for each in _keys(schema, key[:-1]) if each not in SET_BY_THE_PROGRAM]
+        where = f"keys of {'.'.join(key[:-1])}" if key[1:] else "keys"
+        return [f"{given}: there is no such key{meant(key[-1], siblings)}", f"{where}: {', '.join(siblings)}"]
     of_any = ".".join([*key[:-2], "*", *key[-1:]])  # of a part that the user has named
-    return f"{name}={value} is refused: give {described.get(name) or described.get(of_any) or problem['msg']}"
+    allowed = described.get(name) or described.get(of_any)
+    if allowed is None and kind in ("model_type", "dict_type"):
+        allowed = "an option of the group, or keys with their values"
+    if kind == "less_than_equal" and problem["ctx"]["le"] == LARGEST:
+        allowed = f"{allowed or 'a number'}, at most {LARGEST}"
+    return [f"{given}: give {allowed or problem['msg'].removeprefix('Input should be ')}"]
+
+
+def _missing(key: Sequence[str], value: Any, described: dict[str, str], lacks: str) -> str:
+    if key and key[0] in SINGLE_GROUPS and "_target_" not in value:
+        removed = " ".join(f"~{key[0]}.{own}" for own in value)
+        if value:  # an experiment has set keys of another option, or a file of the user's own is not complete
+            return (
+                f"{key[0]} has {', '.join(map(str, value))}, but no _target_: add it to the file of the option; "
+                f"or if these are of another option, remove them with {removed}"
+            )
+    name = ".".join([*key, lacks])
+    if allowed := described.get(name):
+        return f"{name} is missing: give {allowed}"
+    return f"{name} is missing: choose one with {name}=OPTION" if not key else f"{name} is missing: it must be given"
+
+
+def _keys(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Give the keys that are known below `path`."""
+    for part in path:
+        field = next((field for name, field in schema.model_fields.items() if part in (name, field.alias)), None)
+        forms = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        schema = next((form for form in forms if isinstance(form, type) and issubclass(form, BaseModel)), BaseModel)
+    return [field.alias or name for name, field in schema.model_fields.items()]
 
 
 def _descriptions(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:

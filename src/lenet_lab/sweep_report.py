@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Check the configuration; see `lenet_lab.command.run_command`."""
-    from lenet_lab.schema import SweepReportConfig, check
+    from lenet_lab.schema import SweepReportConfig, check, is_loss
 
-    return check(config, SweepReportConfig)
+    checked = check(config, SweepReportConfig)
+    if checked["mode"] is None:
+        checked["mode"] = "min" if is_loss(checked["metric"]) else "max"
+    return checked
 
 
 def run(config: dict[str, Any]) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def refuse_unknown(metric: str, sweep: "SweepResults") -> None:
     Raises:
         UserError: there are metrics, but not this one.
     """
-    from lenet_lab.words import printable
+    from lenet_lab.wording import printable
 
     if sweep.metrics and metric not in sweep.metrics:
         known = ", ".join(name for name in sweep.metrics if name.count("/") < 2)  # not those of the classes

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lenet_lab.processes import rank
-from lenet_lab.words import printable
+from lenet_lab.wording import printable
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

@@ -17,7 +17,7 @@ from typing import Any
 
 from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
-from lenet_lab.words import printable
+from lenet_lab.wording import printable
 
 OWN = __name__.partition(".")[0]
 LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics")

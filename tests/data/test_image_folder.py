@@ -197,7 +197,7 @@ def test_refuses_a_decompression_bomb(tmp_path: Path) -> None:
         ),
         (
             lambda root: [write_images(root / "a", 3, 0), (root / "b").mkdir(), (root / "b" / "x.png").touch()],
-            "Class number 1 has 1 image",
+            "Class 'b' has 1 image",
         ),
     ],
 )

@@ -70,9 +70,11 @@ class RandomCutout(nn.Module):
         """(B, C, H, W), uint8 or float, to the same.
 
         Raises:
-            ValueError: `fill` has neither one number nor C.
+            ValueError: `fill` has neither one number nor C, or the square is larger than the images.
         """
         count, channels, height, width = images.shape
+        if self.side > min(height, width):
+            raise ValueError(f"RandomCutout(side={self.side}) needs larger images than {height}x{width}")
         if len(self.fill) not in (1, channels):
             raise ValueError(
                 f"RandomCutout has {len(self.fill)} numbers in fill, but the images have {channels} channels"

@@ -97,7 +97,9 @@ class ImageDataModule(LightningDataModule):
                 f"augment: {error}\nGive it a value that fits, below augment, or leave that change out."
             ) from error
         self.train, self.test = train, test
-        self.train_rows, self.validation_rows = balanced_split(self.train.labels, self.validation, self.split_seed)
+        self.train_rows, self.validation_rows = balanced_split(
+            self.train.labels, self.validation, self.split_seed, self.train.classes
+        )
 
     def share(self, other: "ImageDataModule") -> None:
         """Use the images of another data module that is set up, of the same source and split; `setup` does nothing."""

@@ -5,6 +5,7 @@ import logging
 import signal
 import stat
 import sys
+import textwrap
 import time
 import warnings
 from collections import deque
@@ -26,9 +27,11 @@ from tqdm import tqdm
 from lenet_lab.data.store import GUARD
 from lenet_lab.errors import UserError
 from lenet_lab.processes import cores
+from lenet_lab.wording import printable
 
 log = logging.getLogger(__name__)
 
+LONGEST_REASON = 120  # characters of why a file cannot be read
 FILES_A_BLOCK = 512  # what one worker decodes before it reports back
 FILES_WORTH_A_POOL = 2048  # below this, starting worker processes takes longer than decoding
 FILES_TO_TIME = 16  # what tells how long decoding will take, where the files are not known to be small
@@ -83,12 +86,21 @@ def read_image(path: str | Path | IO[bytes], wanted: ImageFormat) -> npt.NDArray
     with Image.open(path, formats=FORMATS) as file:
         image = ImageOps.exif_transpose(file)
         if image.mode.startswith("I"):  # 16 bits a pixel: Pillow's own conversion would clip at 255
-            image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+            image = Image.fromarray((_of_16_bits(image) // 257).astype(np.uint8))
+        elif image.mode == "F":  # it would clip these, too, and nobody knows whether 1.0 or 255.0 is white
+            raise ValueError("its pixels are floats; convert it to 8 or 16 bits")
         image = image.convert("RGB" if wanted.channels == 3 else "L")
         if image.size != (wanted.width, wanted.height):
             image = RESIZE[wanted.resize](image, (wanted.width, wanted.height))
         pixels = np.asarray(image)
     return pixels.transpose(2, 0, 1) if wanted.channels == 3 else pixels[None]
+
+
+def _of_16_bits(image: Image.Image) -> npt.NDArray[np.int64]:
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.size and (pixels.min() < 0 or pixels.max() > 65535):
+        raise ValueError("its pixels are whole numbers beyond 16 bits; convert it to 8 or 16 bits")
+    return pixels
 
 
 def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | str:
@@ -108,7 +120,8 @@ def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | st
         except UnidentifiedImageError:
             return f"not an image of a format that is read here: {', '.join(FORMATS)}"
         except Exception as error:
-            return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+            why = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+            return textwrap.shorten(printable(why.replace("\n", " ")), LONGEST_REASON, placeholder="…")
 
 
 def decode_batches(

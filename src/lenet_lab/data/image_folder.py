@@ -15,6 +15,7 @@ from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.split import balanced_split
 from lenet_lab.data.store import StoreWriter, open_store
 from lenet_lab.errors import UserError
+from lenet_lab.wording import encodable, printable, shown
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,10 @@ class _Files:
 
 
 class ImageFolder:
-    """`train/<class>/*` and `test/<class>/*`, or one tree `<class>/*` from which a test set is split.
+    r"""`train/<class>/*` and `test/<class>/*`, or one tree `<class>/*` from which a test set is split.
 
     Files may lie in subfolders of their class; names that start with a dot are passed over. The classes are the
-    names of the folders, sorted.
+    names of the folders, sorted; bytes in a name that are no UTF-8 are written as in `caf\xe9`.
 
     Args:
         root: folder that holds the tree.
@@ -73,32 +74,34 @@ class ImageFolder:
     def load(self) -> tuple[ImageSet, ImageSet]:
         """Give the train and the test images, decoded now if the folder was not seen before or has changed."""
         if not self.root.is_dir():
+            kind = "is a file" if self.root.is_file() else "is not there"
             raise UserError(
-                f"There is no folder {self.root}.\n"
+                f"There is no folder {printable(str(self.root))}: it {kind}.\n"
                 "Set data.root=DIR to a folder with train/<class>/* and test/<class>/*, or with <class>/*."
             )
         parts = {entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name.lower() in PARTS}
         if parts and not parts >= {"train", "test"}:
             raise UserError(
-                f"{self.root} holds {', '.join(sorted(parts))}: these look like parts of a data set, not classes.\n"
+                f"{printable(str(self.root))} holds {', '.join(sorted(parts))}: "
+                "these look like parts of a data set, not classes.\n"
                 "Name the folders to train and to test on `train` and `test`; validation images are split from train."
             )
         if parts:
             classes = _class_names(self.root / "train")
             test_classes = _class_names(self.root / "test")
             if classes != test_classes:
-                odd = ", ".join(sorted(set(classes) ^ set(test_classes)))
-                raise UserError(
-                    f"{self.root}: train/ and test/ must hold the same classes; only in one of them: {odd}."
-                )
+                odd = shown(", ".join(sorted(set(classes) ^ set(test_classes))))
+                root = printable(str(self.root))
+                raise UserError(f"{root}: train/ and test/ must hold the same classes; only in one of them: {odd}.")
             train = _list_files(self.root / "train", classes)
             test = _list_files(self.root / "test", classes)
         else:
             classes = _class_names(self.root)
             everything = _list_files(self.root, classes)
-            rows = balanced_split(everything.labels, self.test_fraction, self.test_seed)
+            rows = balanced_split(everything.labels, self.test_fraction, self.test_seed, classes)
             train, test = (everything.take(part) for part in rows)
-        return self._open(train, classes), self._open(test, classes)
+        names = tuple(map(encodable, classes))
+        return self._open(train, names), self._open(test, names)
 
     def _open(self, files: _Files, classes: tuple[str, ...]) -> ImageSet:
         description = "\n".join([repr(self.format), self.on_bad_file, *classes, *files.stamps])
@@ -113,7 +116,8 @@ class ImageFolder:
             rows = np.setdiff1d(np.arange(len(files.paths)), bad)
             lost = [name for label, name in enumerate(classes) if not np.any(files.labels[rows] == label)]
             if lost:
-                raise UserError(f"{self.root}: no file of class {lost[0]!r} can be decoded. Replace its files.")
+                root = printable(str(self.root))
+                raise UserError(f"{root}: no file of class {lost[0]!r} can be decoded. Replace its files.")
             if bad:
                 store.keep(rows)
             store.finish(files.labels[rows], classes, skipped=len(bad))
@@ -134,10 +138,11 @@ class ImageFolder:
 
     def _skip(self, path: str, why: str) -> bool:
         if self.on_bad_file == "skip":
-            log.warning("Skipped %s: %s", path, why)
+            log.warning("Skipped %s: %s", printable(path), why)
             return True
         raise UserError(
-            f"{path} cannot be decoded: {why}\nReplace or remove it, or set data.on_bad_file=skip to go on without it."
+            f"{printable(path)} cannot be decoded: {why}\n"
+            "Replace or remove it, or set data.on_bad_file=skip to go on without it."
         )
 
 
@@ -145,7 +150,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     if len(names) < 2:
         raise UserError(
-            f"{folder} holds {len(names)} class folders: at least two are needed.\n"
+            f"{printable(str(folder))} holds {len(names)} class folders: at least two are needed.\n"
             "Put the images of each class into a folder with the name of the class."
         )
     return tuple(names)
@@ -159,7 +164,9 @@ def _list_files(folder: Path, classes: tuple[str, ...]) -> _Files:
     for label, name in enumerate(classes):
         found = sorted((path, _stamp(facts)) for path, facts in walk(str(folder / name)))
         if not found:
-            raise UserError(f"{folder / name} holds no files: put images into it, or remove the folder.")
+            raise UserError(
+                f"{printable(str(folder / name))} holds no files: put images into it, or remove the folder."
+            )
         paths += [path for path, _ in found]
         labels += [label] * len(found)
         stamps += [f"{path[prefix:]}\t{stamp}" for path, stamp in found]

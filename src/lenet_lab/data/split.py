@@ -1,5 +1,7 @@
 """Seeded, class-balanced splits."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -8,13 +10,16 @@ from lenet_lab.errors import UserError
 Rows = npt.NDArray[np.int64]
 
 
-def balanced_split(labels: npt.NDArray[np.int64], fraction: float, seed: int) -> tuple[Rows, Rows]:
+def balanced_split(
+    labels: npt.NDArray[np.int64], fraction: float, seed: int, classes: Sequence[str] = ()
+) -> tuple[Rows, Rows]:
     """Choose the same fraction of every class at random.
 
     Args:
         labels: int64 (N,).
         fraction: of each class, above 0 and below 1; at least one image is chosen and one left.
         seed: the same seed and labels give the same split on every machine.
+        classes: their names, for a message; else it has their numbers.
 
     Returns:
         Rows left, rows chosen; int64, ascending, together all N.
@@ -27,7 +32,8 @@ def balanced_split(labels: npt.NDArray[np.int64], fraction: float, seed: int) ->
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
-            raise UserError(f"Class number {label} has {len(rows)} image: it takes two to split it. Add images to it.")
+            name = repr(classes[label]) if classes else f"number {label}"
+            raise UserError(f"Class {name} has {len(rows)} image: it takes two to split it. Add images to it.")
         count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
         chosen[generator.permutation(rows)[:count]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)

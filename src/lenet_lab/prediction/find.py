@@ -12,6 +12,7 @@ from PIL import Image
 from lenet_lab.data.decode import FORMATS
 from lenet_lab.data.files import walk
 from lenet_lab.errors import UserError
+from lenet_lab.wording import printable
 
 STANDARD_INPUT = "-"
 LONGEST = 60  # characters of what is quoted in a message
@@ -40,15 +41,10 @@ def find_images(given: str | Sequence[str]) -> list[str | bytes]:
 
 
 def shown(name: str | bytes) -> str:
-    r"""Write the path of a file as a person would from here, in characters that every terminal and UTF-8 file takes.
-
-    What is below the current folder is given without it. Bytes that are no text are written as in `caf\xe9.png`,
-    control characters as in `a\nb.png`.
-    """
+    """Write the path of a file as a person would from here, and as `printable`: less the current folder."""
     if isinstance(name, bytes):
         return "standard input"
-    text = os.fsencode(name.removeprefix(f"{Path.cwd()}/")).decode("utf-8", "backslashreplace")
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return printable(name.removeprefix(f"{Path.cwd()}/"))
 
 
 def _from(given: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lenet_lab import terminal
 from lenet_lab.command import EXIT_INTERRUPTED, Command, check_sweep, inherited_settings
+from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build
 from lenet_lab.processes import device_count
 from lenet_lab.sweeps.grid import Grid, has_ended
@@ -51,6 +52,8 @@ class Controller:
 
     def run_grid(self, overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
         """Run a job for each list of overrides, numbered from `first`; give them back once they have ended."""
+        if not overrides:
+            raise UserError("The sweep has no jobs: one of the keys has no values. Give each at least one.")
         values: dict[str, set[str]] = {}
         for word in itertools.chain(*overrides):
             values.setdefault(word.partition("=")[0], set()).add(word)

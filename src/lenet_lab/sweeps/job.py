@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import Timeout
+from pydantic import TypeAdapter, ValidationError
 
+from lenet_lab.errors import UserError
 from lenet_lab.run_folder import LOCK, lock
 from lenet_lab.whole_file import write_whole
+from lenet_lab.wording import printable, shown
 
 State = Literal[
     "waiting",
@@ -134,18 +137,30 @@ class Record:
         return max(time.time(), started)
 
 
+_record = TypeAdapter(Record)
+
+
 def write_record(folder: Path, record: Record) -> None:
     """Write `job.json`, whole or not at all."""
     write_whole(folder / "job.json", json.dumps(asdict(record), indent=1) + "\n")
 
 
 def read_record(folder: Path) -> Record | None:
-    """Read `job.json`; None where there is none."""
+    """Read `job.json`; None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    file = folder / "job.json"
     try:
-        read = json.loads((folder / "job.json").read_text())
+        return _record.validate_json(file.read_bytes())
     except FileNotFoundError:
         return None
-    return Record(**{**read, "attempts": [Attempt(**attempt) for attempt in read["attempts"]]})
+    except ValidationError as error:
+        raise UserError(
+            f"{printable(str(file))} is damaged: {shown(error.errors()[0]['msg'])}\n"
+            f"Move the folder {printable(folder.name)} out of its sweep; its job will begin anew."
+        ) from error
 
 
 def note_end(job: Job, state: State, reason: str) -> None:

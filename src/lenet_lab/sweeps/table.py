@@ -15,7 +15,7 @@ from rich.text import Text
 from lenet_lab.sweeps.parameters import text
 from lenet_lab.sweeps.ranking import Group, Ranking, Statistic
 from lenet_lab.sweeps.results import JobResult, SweepResults
-from lenet_lab.words import printable
+from lenet_lab.wording import printable
 
 ROWS = 20  # of each table; results.csv has all
 ROOMY = 80  # characters; in fewer, less is said of each group

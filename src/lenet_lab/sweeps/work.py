@@ -92,7 +92,8 @@ def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, Sta
             return 1, _failure(one_line(error)), one_line(error)
         if rank() == 0:
             print(f"error: {text}", file=sys.stderr)  # noqa: T201
-        return EXIT_USER_ERROR, "failed", error.reasons if isinstance(error, JobsFailedError) else _in_a_line(text)
+        reason = error.reasons if isinstance(error, JobsFailedError) else _in_a_line(text)
+        return EXIT_USER_ERROR, _failure(one_line(error)), reason
     finally:
         if launched:
             leave_group()

@@ -1,0 +1,72 @@
+"""The words of a command line, in the order in which Hydra reads them, or a line on what is wrong with them."""
+
+from collections.abc import Sequence
+
+from lenet_lab.errors import UserError
+from lenet_lab.wording import meant, shown
+
+MULTIRUN = ("-m", "--multirun")
+ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
+SET_BY_THE_PROGRAM = ("folder", "choices")
+OF_THE_SWEEP = ("launcher", "sweeper")
+"""Groups that say how jobs run, and are no part of what a job is."""
+
+
+def in_order(words: Sequence[str]) -> list[str]:
+    """Give options such as -m first: Hydra takes them between KEY=VALUE for the end of these.
+
+    Raises:
+        UserError: an option that there is not, or without its value; a word that sets what the program sets; what
+            concerns sweeps without -m.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    actions = {option: action for action in get_args_parser()._actions for option in action.option_strings}
+    options: list[str] = []
+    overrides: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, equals, _ = word.partition("=")
+        if not word.startswith("-") or word == "-":
+            overrides.append(word)
+            continue
+        if name not in actions:
+            raise UserError(
+                f"{shown(word)} is refused: there is no such option{meant(name, actions)}\n"
+                f"options: {', '.join(option for option in actions if option.startswith('--'))}"
+            )
+        action = actions[name]
+        options.append(word)
+        if action.nargs is None and not equals:  # the others take no value, or one only if it is one of their choices
+            if not left:
+                raise UserError(f"{name} is refused without a value: give it as {name}=VALUE")
+            options.append(left.pop(0))
+        elif action.nargs == "?" and not equals and left and left[0] in (action.choices or ()):
+            options.append(left.pop(0))
+        value = options[-1].partition("=")[2] if equals else options[-1]
+        if action.nargs is None and action.choices and value not in action.choices:
+            raise UserError(f"{name}={shown(value)} is refused: give {', '.join(action.choices)}")
+    several = bool({*MULTIRUN, *ONLY_SHOW} & {option.partition("=")[0] for option in options})
+    for word in overrides:
+        _refuse(word, several)
+    return [*options, *overrides]
+
+
+def _refuse(word: str, several: bool) -> None:
+    key, equals, value = word.lstrip("+~").partition("=")
+    if not key and equals:
+        raise UserError(f"{shown(word)} is refused: write KEY=VALUE")
+    if key.partition(".")[0] in SET_BY_THE_PROGRAM:
+        raise UserError(f"{shown(word)} is refused: the program sets it. Choose the run folder with hydra.run.dir=DIR.")
+    if key in ("hydra.run.dir", "hydra.sweep.dir") and not value.strip("'\" "):
+        raise UserError(f"{shown(word)} is refused: give a folder, or leave it out to get a new one")
+    if key.partition(".")[0] in OF_THE_SWEEP and not several:
+        raise UserError(f"{shown(word)} is refused without -m: it says how the jobs of a sweep are run.")
+
+
+def given_twice(overrides: Sequence[str]) -> list[str]:
+    """Give the words that a later one undoes, in single runs and sweeps alike: the last value of a key counts."""
+    keys = [word.partition("=")[0].lstrip("+") for word in overrides]
+    last = {key: number for number, key in enumerate(keys)}
+    return [word for number, word in enumerate(overrides) if last[keys[number]] != number]

@@ -1,0 +1,44 @@
+"""Pieces of messages: values as a line can hold them, and what was perhaps meant."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+LONGEST = 200  # characters of a value in a message
+
+
+def shown(value: Any) -> str:
+    """Write a value of the configuration on one line, as `printable`; what is too long is cut in the middle."""
+    plain = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    text = printable(plain)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 :]}"
+
+
+def printable(text: str, kept: str = "") -> str:
+    r"""Write text or the path of a file in characters that every terminal and UTF-8 file takes, on one line.
+
+    Bytes that are no text are written as in `caf\xe9.png`, control characters, which a terminal would obey, as in
+    `a\nb.png`.
+
+    Args:
+        text: from a file, a file's name, or another program.
+        kept: characters to leave, such as line ends.
+    """
+    return "".join(each if each.isprintable() or each in kept else _escaped(each) for each in text)
+
+
+def encodable(name: str) -> str:
+    r"""Give a name of a file as UTF-8 can hold it: bytes that are no text are written as in `caf\xe9`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte that is no text
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def meant(name: str, options: Iterable[str]) -> str:
+    """Ask whether a similar one of `options` was meant, in words to be appended, or say nothing."""
+    close = difflib.get_close_matches(name, list(options), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
