@@ -37,6 +37,8 @@ def imported(err: str) -> set[str]:
         ("trainer.precision=8", "trainer.precision=8 is refused: give 32-true, bf16-mixed"),
         ("seed=-1", "seed=-1 is refused: give a whole number, 0 or more"),
         ("threads=0", "threads=0 is refused"),
+        ("deterministic=maybe", "deterministic=maybe is refused: give true, false, or null"),
+        ("+trainer.deterministic=warn", "trainer.deterministic=warn is refused: give deterministic=true, false or"),
         ("+data.on_bad_file=maybe", "data.on_bad_file=maybe is refused: give error or skip"),
         ("+seeds=1", "seeds=1 is refused: there is no such key"),
         ("model=lenett", "model=lenett is refused: there is no such option; did you mean lenet?\nallowed: lenet"),

@@ -20,6 +20,7 @@ from lenet_lab.checkpoint import describe
 from lenet_lab.checkpoint_io import WholeCheckpointIO
 from lenet_lab.classifier import Classifier, Schedule
 from lenet_lab.data.datamodule import ImageDataModule
+from lenet_lab.determinism import make_deterministic
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build, build_each, build_network, build_test_time
 from lenet_lab.lean_loop import use_lean_loop
@@ -120,6 +121,7 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
         "trainer",
         strategy=strategy,
         callbacks=callbacks,
+        deterministic=make_deterministic(config),
         logger=loggers or False,
         plugins=[WholeCheckpointIO(), _cluster()],
         default_root_dir=config["folder"],

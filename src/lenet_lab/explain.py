@@ -25,6 +25,7 @@ from lenet_lab.errors import UserError
 from lenet_lab.wording import meant, shown
 
 MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
 NO_GROUP = re.compile(r"Could not override '([\w/]+)'")
 SEVERAL = re.compile(r"Ambiguous value for argument '(.*)'")
 NO_SUCH_FOLDER = re.compile(r"Additional config directory '(.*)' not found")
@@ -75,6 +76,8 @@ def explain(error: Exception) -> str | None:
         text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return "\n".join(textwrap.shorten(shown(line), LONGEST, placeholder="…") for line in lines[:2])
+    if isinstance(error, RuntimeError) and (operation := NOT_DETERMINISTIC.match(str(error))):
+        return f"{operation[1]} has no deterministic form, and only such are allowed: add deterministic=false"
     if (of_disk := disk_error(error)) is not None:
         place = shown(str(of_disk.filename)) if of_disk.filename else "file"
         return f"{place}: {of_disk.strerror}. Choose another place, or make room there."

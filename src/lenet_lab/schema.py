@@ -295,6 +295,26 @@ class RunConfig(Config):
     threads: Threads | None = Field(
         description="a whole number, 1 to 1024 (CPU threads of each process), or null (what a batch can keep busy)"
     )
+    deterministic: bool | None = Field(
+        None, description="true, false, or null (deterministic algorithms only; null: on a CPU, and not on a GPU)"
+    )
+
+    @model_validator(mode="after")
+    def _keep_one_place_for_determinism(self) -> Self:
+        more = self.trainer.model_extra or {}
+        if "deterministic" in more:
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "trainer.deterministic={given} is refused: give deterministic=true, false or null, without trainer",
+                {"given": str(more["deterministic"])},
+            )
+        if self.deterministic and more.get("benchmark"):
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "trainer.benchmark=true cannot go with deterministic=true: it chooses algorithms by their times, which "
+                "are never the same twice",
+            )
+        return self
 
 
 class Views(Target):

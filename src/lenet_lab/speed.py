@@ -36,12 +36,12 @@ def settle(config: Config, begun: str | None = None) -> Config:
     on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     batch = config["data"]["batch_size"]
     short = (on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)) or (
-        _on_cpu(trainer) and batch >= BATCH_FOR_SHORT_FLOATS and bool(SHORT_FLOATS & processor_flags())
+        on_cpu(trainer) and batch >= BATCH_FOR_SHORT_FLOATS and bool(SHORT_FLOATS & processor_flags())
     )
-    last = on_gpu or (_on_cpu(trainer) and batch >= BATCH_FOR_CHANNELS_LAST)
+    last = on_gpu or (on_cpu(trainer) and batch >= BATCH_FOR_CHANNELS_LAST)
     chosen = {
         "memory_format": "channels_last" if last else "contiguous",
-        "onednn": not _on_cpu(trainer) or batch >= BATCH_FOR_ONEDNN,
+        "onednn": not on_cpu(trainer) or batch >= BATCH_FOR_ONEDNN,
         "matmul_precision": "high" if on_gpu else "highest",
         "data_on_device": on_gpu,
     }
@@ -51,7 +51,8 @@ def settle(config: Config, begun: str | None = None) -> Config:
     return {**config, "speed": speed, "trainer": trainer}
 
 
-def _on_cpu(trainer: Mapping[str, Any]) -> bool:
+def on_cpu(trainer: Mapping[str, Any]) -> bool:
+    """Tell whether a Trainer with these settings computes on the CPU."""
     return trainer["accelerator"] == "cpu" or (trainer["accelerator"] == "auto" and not has_gpu())
 
 

@@ -1,0 +1,25 @@
+"""Whether the same command and seed are to give the same weights, bit for bit, on the same machine and versions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from lenet_lab.speed import on_cpu
+
+
+def make_deterministic(config: Mapping[str, Any]) -> bool:
+    """Decide whether PyTorch may use deterministic algorithms only; the Trainer, which gets the answer, tells it so.
+
+    On a GPU that also sets the workspace of cuBLAS and keeps cuDNN from choosing algorithms by their times.
+
+    Step of LeNet with, to without, on one thread of a 2-core Intel Xeon, median of 30 pairs while other programs ran:
+    0.97 at batch 4, 1.00 at batch 256; with new memory filled, as PyTorch would by default, 0.97 and 1.04.
+
+    Args:
+        config: checked.
+    """
+    wanted = config.get("deterministic")
+    # it would show where an operation reads what nobody has written, which is a fault with and without it
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return on_cpu(config["trainer"]) if wanted is None else bool(wanted)
