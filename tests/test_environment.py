@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lenet_lab import environment
+from lenet_lab.changes import read_changes
 from lenet_lab.environment import git_state, note_environment, read_environment, without_passwords
 from lenet_lab.sweeps.job import Record, write_record
 from tests.conftest import Result
@@ -39,7 +40,11 @@ def checkout(tmp_path: Path) -> Path:
 def test_the_quick_start_tells_versions_machine_and_command(digits_run: Result) -> None:
     told = json.loads((digits_run.folder / "environment.json").read_text())
     assert told["versions"]["torch"] == torch.__version__
-    assert set(told["versions"]) == {"python", "torch", "torchvision", "lightning", "hydra-core", "lenet_lab"}
+    assert {"python", "torch", "torchvision", "lightning", "hydra-core", "lenet_lab", "numpy", "pillow"} <= set(
+        told["versions"]
+    )
+    assert len(told["data"]) == 64
+    assert told["threads"] == 1
     assert shlex.split(told["command"])[1:] == [
         *("-m", "lenet_lab.train", "experiment=digits", f"hydra.run.dir={digits_run.folder}")
     ]
@@ -107,6 +112,39 @@ def test_a_job_of_a_sweep_tells_the_command_that_would_do_it_alone(tmp_path: Pat
     told = read_environment(tmp_path)
     assert told is not None
     assert shlex.split(told.command) == ["python", "-m", "lenet_lab.train", "optimizer.lr=0.1", "+note='a b'"]
+
+
+def test_what_is_not_committed_can_be_had_again(checkout: Path, tmp_path: Path) -> None:
+    (checkout / ".gitignore").write_text("ignored\n")
+    (checkout / "src" / "a.py").write_text("url = 'https://me:secret@host'\n")
+    (checkout / "new ü.py").write_text("print()\n")
+    (checkout / "binary").write_bytes(b"\0\1\2")
+    (checkout / "ignored").write_text("private")
+    (checkout / "data").write_bytes(bytes(200_000))
+    before = (checkout / ".git" / "index").read_bytes()
+    patch = read_changes(checkout / "src", 60)
+    assert (checkout / ".git" / "index").read_bytes() == before
+    assert patch.startswith(b"# left out, too large: data\n")
+    assert b"secret" not in patch
+    assert "https://me:…@host".encode() in patch
+    assert b"private" not in patch
+
+    (tmp_path / "changes.patch").write_bytes(patch)
+    git(tmp_path, "clone", "-q", str(checkout), "clone")
+    git(tmp_path / "clone", "apply", "../changes.patch")
+    for name in ("new ü.py", "binary", ".gitignore"):
+        assert (tmp_path / "clone" / name).read_bytes() == (checkout / name).read_bytes()
+
+
+def test_a_patch_that_would_be_too_large_is_cut_between_files(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lenet_lab.changes.MOST_BYTES", 300)
+    (checkout / "b.py").write_text("small\n")
+    (checkout / "src" / "a.py").write_text("large\n" * 100)
+    patch = read_changes(checkout, 60).decode()
+    assert patch.startswith("# left out, too large: a/src/a.py b/src/a.py\n")
+    assert "+small" in patch
+    assert "+large" not in patch
+    assert read_changes(checkout, 0) == b""  # no time
 
 
 def test_passwords_in_addresses_are_left_out() -> None:

@@ -9,8 +9,9 @@ import torch
 from pydantic import BaseModel
 from rich.text import Text
 
+from lenet_lab import changes
 from lenet_lab.checkpoint import read_checkpoint, trained_together
-from lenet_lab.environment import PATCH, read_environment
+from lenet_lab.environment import read_environment
 from lenet_lab.terminal import short
 from lenet_lab.whole_file import write_whole
 
@@ -101,9 +102,9 @@ def _causes(original: Path, repeated: Path) -> Iterator[tuple[str, tuple[str, st
         values = first.get(name, "not recorded"), second.get(name, "not recorded")
         if values[0] != values[1]:
             yield name, values
-    patches = [_content(folder / PATCH) for folder in (original, repeated)]
+    patches = [_content(folder / changes.FILE) for folder in (original, repeated)]
     if patches[0] != patches[1]:
-        yield "uncommitted changes", tuple(PATCH if patch else "none" for patch in patches)  # type: ignore[misc]
+        yield "uncommitted changes", tuple(changes.FILE if patch else "none" for patch in patches)  # type: ignore[misc]
     if _together(original) != _together(repeated):
         yield "trained together with others, which rounds differently", ("yes", "no")
 

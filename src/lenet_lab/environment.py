@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,17 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from lenet_lab import __version__
+from lenet_lab import __version__, changes
+from lenet_lab.changes import read_changes
+from lenet_lab.data.fingerprint import fingerprint
+from lenet_lab.data.image_set import ImageSet
 from lenet_lab.whole_file import write_whole
 
 if TYPE_CHECKING:
     import torch
 
 FILE = "environment.json"
-PATCH = "changes.patch"  # of the code since the commit
 TOLD = "LENET_LAB_COMMAND"
 """Variable that tells the processes of a run with several devices what the user typed."""
-PACKAGES = ("torchvision", "lightning", "hydra-core")  # beside torch and this one
+PACKAGES = (
+    *("numpy", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "pydantic", "pillow"),
+    *("tensorboard", "matplotlib", "optuna", "triton"),
+)
+"""Whose versions are told where they are installed, beside torch and this one."""
 SECONDS_FOR_GIT = 5.0  # a work tree on a slow disk must not keep a run waiting
 PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")  # in an address
 
@@ -62,6 +68,7 @@ class Environment(BaseModel):
         precision: Lightning's name for it; what `auto` became on this machine, as all of `speed`.
         speed: the settings of that group.
         git: state of the code.
+        data: SHA-256 of the decoded images, labels and class names (see `lenet_lab.data.fingerprint`).
     """
 
     started: datetime
@@ -77,20 +84,30 @@ class Environment(BaseModel):
     precision: str = ""
     speed: dict[str, str | bool | None] = {}
     git: Git
+    data: str = ""
 
 
-def note_environment(folder: Path, name: str, device: "torch.device", config: Mapping[str, Any]) -> None:
-    """Write `environment.json`; one that is there, of a run that now continues, stays as it is.
+def note_environment(
+    folder: Path, name: str, device: "torch.device", config: Mapping[str, Any], images: Sequence[ImageSet] = ()
+) -> None:
+    """Write `environment.json` and `changes.patch`; those of a run that now continues stay as they are.
 
     Args:
         folder: of the run.
         name: of the command.
         device: that this process computes on.
         config: of a training run, settled (see `lenet_lab.speed.settle`).
+        images: to train and to test on.
     """
     if not (folder / FILE).exists():
-        chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"]}
+        chosen = {
+            "precision": config["trainer"]["precision"],
+            "speed": config["speed"],
+            "data": fingerprint(images),
+        }
         environment = gather(folder, name, device).model_copy(update=chosen)
+        if environment.git.dirty and (patch := read_changes(Path(__file__).parent, SECONDS_FOR_GIT)):
+            (folder / changes.FILE).write_bytes(patch)
         write_whole(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
 
 
@@ -155,7 +172,7 @@ def _versions() -> dict[str, str]:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "unknown"
+            continue
     return {**found, "lenet_lab": __version__}
 
 

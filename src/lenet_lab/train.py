@@ -88,7 +88,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     trainer = build_trainer(config, data, callbacks, loggers)
     terminal.show_run("train", config, data, classifier, trainer)
     if trainer.is_global_zero:
-        note_environment(folder, "train", trainer.strategy.root_device, config)
+        note_environment(folder, "train", trainer.strategy.root_device, config, (data.train, data.test))
 
     log_hyperparameters(trainer.loggers, config)
     try:

@@ -1,6 +1,7 @@
 """Images with labels: what every data source gives and everything else consumes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -16,12 +17,14 @@ class ImageSet:
         labels: int64 (N,), values 0 to len(classes) - 1.
         classes: names, in the order of the labels.
         skipped: files that were left out because they could not be decoded.
+        store: the folder that they are mapped from, if they are.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     skipped: int = 0
+    store: Path | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

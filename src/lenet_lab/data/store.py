@@ -108,7 +108,7 @@ def _read(folder: Path) -> ImageSet:
     labels = np.array(labels)
     if labels.min() < 0 or labels.max() >= len(classes):
         raise ValueError("labels without a class")
-    return ImageSet(images, labels, tuple(classes), skipped)
+    return ImageSet(images, labels, tuple(classes), skipped, store=folder)
 
 
 def _make(folder: Path, make: Callable[[StoreWriter], None]) -> None:

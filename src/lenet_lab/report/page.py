@@ -231,6 +231,7 @@ def _environment_rows(environment: Environment | None) -> list[tuple[str, str]]:
         "computed on": environment.device,
         "GPUs": ", ".join(environment.gpus),
         "git": _git(environment.git),
+        "data": f"SHA-256 {environment.data[:16]}…" if environment.data else "",
     }
     return [(name, value) for name, value in rows.items() if value]
 

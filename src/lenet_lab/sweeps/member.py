@@ -98,7 +98,7 @@ class Member:
         with self.log():
             terminal.show_run("train", self.config, self.data, self.classifier, self.trainer)
             self._continue()
-            note_environment(self.folder, "train", self.device, self.config)
+            note_environment(self.folder, "train", self.device, self.config, (self.data.train, self.data.test))
             begin_curves(self.folder / "curves.csv", self.steps)
             if self.steps:
                 go_on(self.trainer.loggers, self.steps)
