@@ -22,7 +22,7 @@ from lenet_lab.interruption import SIGNALS, Interrupted
 
 EXIT_LEFT_ALONE = 3  # of a process of several that has lost another, which tells why
 EXIT_WAITED = 4  # of one that another has given no answer
-EXITS_AFTER_OTHERS = (EXIT_LEFT_ALONE, -signal.SIGTERM, 128 + signal.SIGTERM)  # the launcher ends those that are left
+EXITS_AFTER_OTHERS = (EXIT_LEFT_ALONE, -signal.SIGTERM)  # the launcher ends those that are left
 MINUTES_TO_WAIT = 10.0  # for another device: what one alone does meanwhile, such as pictures, takes seconds
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
 SECONDS_FOR_THE_CAUSE = 5.0  # that the one at fault may take to end after the others have lost it
@@ -186,14 +186,15 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
     except SignalException as error:  # sent on to the processes, which have ended
         raise Interrupted(error.sigval) from None
     except ChildFailedError as error:
-        number, failure = error.get_first_failure()
-        if failure.exitcode in INTERRUPTED:
-            raise Interrupted(failure.exitcode - 128) from None
         for failure in error.failures.values():
             if failure.exitcode == EXIT_USER_ERROR:
                 raise UserError(failure.message) from None
-        of_their_own = {n: each for n, each in error.failures.items() if each.exitcode not in EXITS_AFTER_OTHERS}
+        after_others = (*EXITS_AFTER_OTHERS, *INTERRUPTED)
+        of_their_own = {n: each for n, each in error.failures.items() if each.exitcode not in after_others}
         if not of_their_own:
+            for failure in error.failures.values():
+                if failure.exitcode in INTERRUPTED:
+                    raise Interrupted(failure.exitcode - 128) from None
             raise ProcessFailedError(error.get_first_failure()[1].message) from None
         number, failure = min(of_their_own.items(), key=lambda each: each[1].timestamp)
         if failure.exitcode > 0:
