@@ -1,6 +1,7 @@
 """Real runs: started, killed, continued, and compared with a twin that nothing happened to."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -97,6 +98,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Read TensorBoard's curves as TensorBoard does, by step."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of each point that a resumed run writes anew
     events = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
     tags = [tag for tag in events.Tags()["scalars"] if tag not in OF_TIME]
