@@ -129,12 +129,13 @@ def run_in_folder(
     name: str, config: Config, run: Callable[[Config], dict[str, Any]], resumes: bool = False
 ) -> dict[str, Any]:
     """Do a new run in its folder, which is there and free, and hold its lock meanwhile if it could be resumed."""
-    from lenet_lab.run_folder import LOCK, hold  # only now: `--cfg job` need not wait for it
+    from lenet_lab.explain import naming  # only now: `--cfg job` need not wait for it
+    from lenet_lab.run_folder import LOCK, hold
 
     folder = Path(config["folder"])
     _refuse_taken(folder)
     before = _names(folder)
-    with hold(folder) if resumes else nullcontext():
+    with hold(folder) if resumes else nullcontext(), naming(folder):
         file = _claim(config)
         try:
             return compute(name, config, run)

@@ -163,7 +163,9 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
     from lenet_lab.environment import TOLD, command_line
 
     # The processes report their own errors; the launcher would add a page to each.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in logging.root.manager.loggerDict:  # some of them have a level of their own
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     variables = without_ranks(os.environ) | {
         "OMP_NUM_THREADS": str(max(cores() // count, 1)),
         TOLD: command_line(),
