@@ -82,7 +82,8 @@ def run_command(
     def task(composed: DictConfig) -> Any:
         with user_errors():
             config = complete(to_plain(composed, HydraConfig.get().runtime, HydraConfig.get().runtime.output_dir))
-            _tell_what_is_undone(HydraConfig.get().overrides.task)
+            for line in given_twice(HydraConfig.get().overrides.task):
+                print(line, file=sys.stderr)  # noqa: T201
             metrics = run_in_folder(name, config, run, resumes) if leaves_files else run(config)
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
@@ -186,7 +187,6 @@ class CheckBeforeStart(Callback):
                     "Choose another folder with hydra.sweep.dir=DIR, or leave it out to get a new one."
                 )
             Command.folder = RunFolder(folder, "hydra.sweep.dir")
-            _tell_what_is_undone(config.hydra.overrides.task)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report; what goes wrong there must show, and Hydra would make a warning of it."""
@@ -261,11 +261,6 @@ def _give_back(config_file: Path, name: str) -> None:
 
 def _names(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-
-
-def _tell_what_is_undone(overrides: Sequence[str]) -> None:
-    for word in given_twice(overrides):
-        print(f"warning: {word} is not used: the same key comes again after it", file=sys.stderr)  # noqa: T201
 
 
 def read_config(folder: Path) -> Config:

@@ -66,7 +66,8 @@ def _refuse(word: str, several: bool) -> None:
 
 
 def given_twice(overrides: Sequence[str]) -> list[str]:
-    """Give the words that a later one undoes, in single runs and sweeps alike: the last value of a key counts."""
+    """Give a line on each word that a later one undoes, in single runs and sweeps alike: the last of a key counts."""
     keys = [word.partition("=")[0].lstrip("+") for word in overrides]
     last = {key: number for number, key in enumerate(keys)}
-    return [word for number, word in enumerate(overrides) if last[keys[number]] != number]
+    undone = [word for number, word in enumerate(overrides) if last[keys[number]] != number]
+    return [f"warning: {shown(word)} is not used: the same key comes again after it" for word in undone]

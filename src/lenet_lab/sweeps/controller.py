@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lenet_lab import terminal
 from lenet_lab.command import EXIT_INTERRUPTED, Command, check_sweep, inherited_settings
+from lenet_lab.command_line import given_twice
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build
 from lenet_lab.processes import device_count
@@ -111,6 +112,8 @@ class Controller:
         terminal.open_log(self.sweep.folder / "sweep.log")
         terminal.show(Text(f"lenet_lab sweep: {what}", style="bold"))
         terminal.show(Text.assemble(("  sweep folder", "cyan"), f"  {terminal.short(self.sweep.folder)}"))
+        for line in given_twice(self.config.hydra.overrides.task):
+            terminal.show(Text(f"  {line}"))
 
     def _run(self, plan: Plan, executor: Executor, jobs: int) -> None:
         self._jobs = jobs
