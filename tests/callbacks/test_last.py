@@ -182,7 +182,8 @@ def test_a_signal_saves_and_says_how_to_go_on(
     own = ("trainer.max_epochs=20", f"trainer.devices={devices}")
     words = (*[word for word in RUN if not word.startswith(("trainer.max_epochs", "callbacks.last"))], *own)
     calm = start(tmp_path, *words, "hydra.run.dir=calm")
-    assert calm.wait(timeout=250) == 0, calm.communicate()
+    calm.communicate(timeout=250)
+    assert calm.returncode == 0
     run = start(tmp_path, *words, "hydra.run.dir=cut")
     wait_for_steps(tmp_path / "cut")
     os.killpg(run.pid, number)
