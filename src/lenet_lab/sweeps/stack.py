@@ -99,7 +99,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _convolve(
-    input: Tensor,
+    input: Tensor,  # noqa: A002 - as PyTorch names it
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
