@@ -27,11 +27,23 @@ dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on 
 
 .PHONY: test
 test: $(VENV)/installed-dev ## run all tests
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest --numprocesses=2 --dist=loadfile
 
 .PHONY: test-fast
 test-fast: $(VENV)/installed-dev ## run the tests that take less than ten seconds each
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
+
+.PHONY: coverage
+coverage: ## run all tests, and list the lines and branches of src that none of them runs
+	rm -f .coverage .coverage.*
+	$(MAKE) test COVERAGE=1
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+.PHONY: mutants
+mutants: $(VENV)/installed-dev ## change metrics and data on purpose, and list the changes that no test notices: half an hour
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
 
 .PHONY: bench
 bench: $(VENV)/installed ## time this beside what one would use instead, under 10 minutes; images: make bench DATA=DIR
@@ -111,7 +123,7 @@ audit: $(VENV)/installed-dev ## ask for known vulnerabilities of what the lock f
 
 .PHONY: clean
 clean: ## remove the environment and what tools have left; runs and data stay
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist build mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -43,9 +43,10 @@ class Forks:
         """Do what `subprocess.run` does with `python -m MODULE WORDS`; stdin is empty, output is captured as text."""
         if self._process is None:
             self._ours, theirs = socket.socketpair()
-            command = [sys.executable, __file__, str(theirs.fileno())]
+            command = [sys.executable, "-m", "tests.forked", str(theirs.fileno())]
             self._process = subprocess.Popen(
                 command,
+                cwd=Path(__file__).parents[1],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -108,9 +108,9 @@ def test_training_images_are_augmented_and_others_are_not(tmp_path: Path) -> Non
             seen["train"].add(batch[0].max().item())
             return super().training_step(batch, batch_idx)
 
-        def _measure(self, batch: Any) -> None:
+        def _measure(self, batch: Any) -> torch.Tensor:
             seen["other"].add(batch[0].max().item())
-            super()._measure(batch)
+            return super()._measure(batch)
 
     data = digits(augment=[Black()])
     run = trainer(tmp_path, max_epochs=1)

@@ -335,8 +335,10 @@ class Own(nn.Module):
             "self.linear(x.flatten(1)) + torch.linalg.svdvals(x[:, 0]).sum(1, keepdim=True)",
             [],
             2,
-            "model Own cannot be exported: try format=torch. torch.onnx says of it, for N images:\n"
-            "DispatchError: No ONNX function found for .*_linalg_svd",
+            (
+                "model Own cannot be exported: try format=torch. torch.onnx says of it, for N images:\n"
+                "DispatchError: No ONNX function found for .*_linalg_svd"
+            ),
         ),
     ],
 )

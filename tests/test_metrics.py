@@ -49,3 +49,9 @@ def test_is_written_as_flat_json(tmp_path: Path) -> None:
     write_metrics(tmp_path, {"test/accuracy": 0.5, "test/count": 10})
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"test/accuracy": 0.5, "test/count": 10}
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_fractions_are_as_precise_as_python_has_them() -> None:
+    metrics = EvaluationMetrics(["a", "b", "c"])
+    metrics.update(logits(0, 1, 1), torch.tensor([0, 0, 0]), torch.tensor(1.0))
+    assert metrics.compute("val")["val/accuracy"] == 1 / 3

@@ -52,6 +52,19 @@ def test_a_shift_as_large_as_the_image_is_refused_before_training() -> None:
         build_test_time({"_target_": "lenet_lab.test_time.Views", "flip": False, "shift": 8}, (3, 8, 8))
 
 
+@pytest.mark.parametrize(("flip", "shift", "count"), [(False, 0, 1), (True, 0, 2), (False, 3, 5), (True, 1, 10)])
+def test_a_run_is_told_as_many_views_as_the_network_is_shown(flip: bool, shift: int, count: int) -> None:
+    shown: list[Tensor] = []
+
+    def network(batch: Tensor) -> Tensor:
+        shown.append(batch)
+        return torch.zeros(len(batch), 2)
+
+    views = Views(flip, shift)
+    views(network, torch.zeros(1, 1, 4, 4))
+    assert (len(shown), str(views)) == (count, f"{count} views of each image")
+
+
 def command(name: str, *words: str) -> None:
     done = subprocess.run([sys.executable, "-m", f"lenet_lab.{name}", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

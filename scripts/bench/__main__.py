@@ -188,7 +188,7 @@ def main() -> None:
     except NoImagesError as error:
         fail(str(error))
     decode(images)
-    out = options.out or PLACE / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    out = options.out or PLACE / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True)
     wanted = options.sections or (SECTIONS if options.full else SECTIONS.keys() - ONLY_FULL)
     names = [name for name in SECTIONS if name in wanted]

@@ -60,7 +60,7 @@ def describe() -> dict[str, Any]:
 def main() -> int:
     """Do the parts, and write what came out after each."""
     options = arguments()
-    out = options.out or ROOT / "build" / "soak" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    out = options.out or ROOT / "build" / "soak" / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True, exist_ok=True)
     machine, done = describe(), {}
     for name in options.parts or PARTS:

@@ -38,8 +38,10 @@ def markdown(machine: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
         f"{name} {versions[name]}" for name in ("python", "torch", "lightning", "numpy") if name in versions
     )
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {machine['system']}; {shown}; "
-        f"commit {str(machine['git']['commit'])[:12]}; load before {machine['load']:.1f}; {machine['started']}",
+        (
+            f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {machine['system']}; {shown}; "
+            f"commit {str(machine['git']['commit'])[:12]}; load before {machine['load']:.1f}; {machine['started']}"
+        ),
         "",
         "| put to the test | figures | failures |",
         "| --- | --- | ---: |",

@@ -57,11 +57,9 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 def differences(folder: Path, twin: Path) -> list[str]:
     """Say what differs between a finished run and its twin, but for times."""
-    found = []
     ours, theirs = (checkpoint(each / "checkpoints" / "last.ckpt") for each in (folder, twin))
-    for key in ("state_dict", "optimizer_states", "lr_schedulers"):
-        if not same(ours[key], theirs[key]):
-            found.append(f"{key} of last.ckpt differ")
+    parts = ("state_dict", "optimizer_states", "lr_schedulers")
+    found = [f"{key} of last.ckpt differ" for key in parts if not same(ours[key], theirs[key])]
     if metrics(folder) != metrics(twin):
         found.append("metrics.json differ")
     if (folder / "curves.csv").read_text() != (twin / "curves.csv").read_text():

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -98,8 +99,8 @@ class Classifier(LightningModule):
         else:
             super().__setattr__(name, value)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Float (B, C, H, W) to logits (B, classes)."""
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
+        """Give the logits of normalized images."""
         logits: Tensor = self.network(images)
         return logits
 
@@ -116,7 +117,7 @@ class Classifier(LightningModule):
             self._steps, self._images = resumed["steps"], resumed["images"]
             self._steps_seen = [tuple(part.to(self.device) for part in step) for step in resumed["steps_seen"]]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Mean loss of a batch; every `trainer.log_every_n_steps` steps, means since the last report are logged.
 
         With several devices, these are of this device's batches.
@@ -151,12 +152,12 @@ class Classifier(LightningModule):
             self._images += len(hits)
             self._steps_seen.clear()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Measure a batch; gives the logits (B, classes), for callbacks."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B classes"]:
+        """Measure a batch; gives the logits, for callbacks."""
         return self._measure(batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Measure a batch; gives the logits (B, classes), for callbacks."""
+    def test_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B classes"]:
+        """Measure a batch; gives the logits, for callbacks."""
         return self._measure(batch)
 
     def on_validation_epoch_end(self) -> None:
@@ -167,7 +168,7 @@ class Classifier(LightningModule):
         """Sum up as `test/…`."""
         self._sum_up("test")
 
-    def _measure(self, batch: Batch) -> Tensor:
+    def _measure(self, batch: Batch) -> Float[Tensor, "B classes"]:
         images, labels = batch
         logits = self.test_time(self.network, images)
         loss = F.cross_entropy(logits, labels) if len(labels) else logits.new_zeros(())

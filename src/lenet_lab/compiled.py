@@ -1,6 +1,7 @@
 """A network whose training step goes through torch.compile; the network itself stays as it is."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch._dynamo.exc import ShortenTraceback, TorchDynamoException
 
@@ -24,7 +25,7 @@ class Compiled:
         self._compiled = torch.compile(network.forward, mode=mode, dynamic=False)
         self._shape: torch.Size | None = None
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
         """As the network.
 
         Raises:

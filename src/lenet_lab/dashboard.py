@@ -8,8 +8,8 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassPrecisionRecallCurve
 
@@ -59,8 +59,13 @@ class Seen:
         """The first image, float (1, C, H, W), normalized."""
         self._mistakes: tuple[Tensor, ...] | None = None
 
-    def update(self, images: Tensor, labels: Tensor, logits: Tensor) -> None:
-        """Take in a batch: float (B, C, H, W), normalized, int64 (B,), float (B, classes)."""
+    def update(
+        self,
+        images: Float[Tensor, "B C H W"],
+        labels: Int64[Tensor, "B"],
+        logits: Float[Tensor, "B classes"],
+    ) -> None:
+        """Take in a batch of normalized images."""
         if not len(labels):
             return
         probabilities = logits.float().softmax(1)
@@ -227,8 +232,8 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def to_bytes(maps: Tensor) -> npt.NDArray[np.uint8]:
-    """Give each of float (N, C, H, W) its own scale, from its smallest value, 0, to its largest, 255."""
+def to_bytes(maps: Float[Tensor, "N C H W"]) -> UInt8[np.ndarray, "N C H W"]:
+    """Give each map its own scale, from its smallest value, 0, to its largest, 255."""
     flat = maps.float().nan_to_num().flatten(1)
     low, high = flat.amin(1)[:, None], flat.amax(1)[:, None]
     scaled = (flat - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny) * 255

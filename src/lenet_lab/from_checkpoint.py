@@ -11,6 +11,7 @@ from typing import Any
 import hydra
 import torch
 from hydra.errors import InstantiationException, MissingConfigException
+from jaxtyping import Float, UInt8
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -93,8 +94,8 @@ class TrainedNetwork:
     format: ImageFormat
     test_time: TestTime = once
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Uint8 (B, C, H, W), on the network's device, to logits (B, classes)."""
+    def __call__(self, images: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
+        """Give the logits of stored images on the network's device."""
         return self.test_time(self.network, self.normalize(images))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -26,8 +27,8 @@ class EvaluationMetrics(nn.Module):
         self.confusion = MulticlassConfusionMatrix(len(self.classes))  # int64 (true class, predicted class)
         self.loss_sum = SumMetric(nan_strategy="disable")  # a loss that is not a number must show
 
-    def update(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Take in a batch: float (B, classes), int64 (B,), its mean loss ()."""
+    def update(self, logits: Float[Tensor, "B classes"], labels: Int64[Tensor, "B"], loss: Float[Tensor, ""]) -> None:
+        """Take in a batch; `loss` is its mean."""
         self.confusion.update(logits, labels)
         self.loss_sum.update(loss * len(labels))
 

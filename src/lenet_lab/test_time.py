@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from lenet_lab.errors import UserError
@@ -13,7 +14,7 @@ TestTime = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """From a network and float images (B, C, H, W) to logits (B, classes)."""
 
 
-def once(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def once(network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
     """Show the network each image once, as it is."""
     return network(images)
 
@@ -34,20 +35,17 @@ class Views:
         count = (5 if self.shift else 1) * (2 if self.flip else 1)
         return f"{count} views of each image"
 
-    def __call__(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Give log probabilities (B, classes), which serve as logits.
-
-        Args:
-            network: float (B, C, H, W) to logits (B, classes).
-            images: float (B, C, H, W).
-        """
+    def __call__(
+        self, network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]
+    ) -> Float32[Tensor, "B classes"]:
+        """Give log probabilities, which serve as logits."""
         views = [images, *self._moved(images)]
         if self.flip:
             views += [view.flip(-1) for view in views]
         of_each = torch.stack([network(view).float().log_softmax(-1) for view in views])  # (views, B, classes)
         return of_each.logsumexp(0) - math.log(len(views))
 
-    def _moved(self, images: Tensor) -> list[Tensor]:
+    def _moved(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B C H W"]]:
         if not self.shift:
             return []
         by, (height, width) = self.shift, images.shape[-2:]

@@ -24,8 +24,10 @@ def usage(name: str, config_folder: Path, overrides: list[str], leaves_files: bo
         for key in ("hydra", "folder", "choices"):  # the program's own business
             del config[key]
     lines = [header, "", "Groups, chosen with GROUP=OPTION:"]
-    for group in sorted(path for path in config_folder.iterdir() if path.is_dir() and path.name in chosen):
-        lines.append(f"  {group.name:<10} {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}")
+    lines += [
+        f"  {group.name:<10} {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
+        for group in sorted(path for path in config_folder.iterdir() if path.is_dir() and path.name in chosen)
+    ]
     footer = f"{RUN_FOLDER}\n{FOOTER}" if leaves_files else FOOTER
     return "\n".join([*lines, "", "Keys, changed with KEY=VALUE:", OmegaConf.to_yaml(config), footer])
 

@@ -16,6 +16,7 @@ from tests.test_classifier import digits
 
 IMAGE = torch.arange(3 * 8 * 9, dtype=torch.uint8).reshape(3, 8, 9)
 COUNT = 5000
+ALL = [RandomFlip(), RandomShift(2), RandomCutout(4), RandomColour(0.2, 0.2, 0.2)]
 CHI_SQUARE = {1: 10.8, 9: 27.9, 24: 51.2, 71: 112.3}
 """What the sum of squares stays below in 999 of 1,000 draws, by degrees of freedom."""
 
@@ -162,3 +163,25 @@ def test_a_change_that_does_not_fit_the_images_is_refused_before_training(change
     data = digits(augment=[change])
     with pytest.raises(UserError, match=f"augment: .*{reason}.*\nGive it a value that fits, below augment"):
         data.setup()
+
+
+@pytest.mark.parametrize(
+    "change", [RandomFlip(), RandomShift(2), RandomCutout(4), RandomColour(0.2, 0.2, 0.2)], ids=str
+)
+def test_all_is_drawn_on_the_device_of_the_images(change: nn.Module) -> None:
+    for dtype in (torch.uint8, torch.float32):
+        changed = change(torch.zeros(5, 3, 8, 9, dtype=dtype, device="meta"))  # which refuses what is elsewhere
+        assert (changed.device.type, changed.dtype, changed.shape) == ("meta", dtype, (5, 3, 8, 9))
+
+
+@pytest.mark.parametrize(
+    "change", [RandomFlip(), RandomShift(2), RandomCutout(4), RandomColour(0.2, 0.2, 0.2)], ids=str
+)
+def test_floats_stay_as_precise_as_they_are(change: nn.Module) -> None:
+    assert change(torch.rand(5, 3, 8, 9, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_cutout_is_grey_unless_told_otherwise_and_no_part_of_a_checkpoint() -> None:
+    cutout = RandomCutout(30)
+    assert cutout(IMAGE[None])[0, :, 0, 0].tolist() == [128, 128, 128]
+    assert not cutout.state_dict()

@@ -1,6 +1,7 @@
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -9,6 +10,7 @@ from torch import Tensor
 from lenet_lab.data import resident
 from lenet_lab.data.augment import RandomShift
 from lenet_lab.data.datamodule import ImageDataModule
+from lenet_lab.data.image_set import ImageSet
 from tests.test_classifier import digits
 
 
@@ -51,3 +53,15 @@ def test_images_that_do_not_fit_stay_where_they_are(
     images, labels = next(iter(data.train_dataloader()))
     assert (len(images), images.dtype, len(labels)) == (200, torch.float32, 200)
     assert caplog.messages[-1].endswith("0.0 GB are free on cpu: they stay where they are.")
+
+
+@pytest.mark.parametrize(("free", "kept"), [(2 * 1000 * (3072 + 8), True), (2 * 1000 * (3072 + 8) - 2, False)])
+def test_half_of_what_is_free_may_be_taken_on_the_device_that_computes(
+    free: int, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "free_bytes", lambda device: free)
+    images = ImageSet(np.zeros((1000, 3, 32, 32), np.uint8), np.zeros(1000, np.int64), ("a", "b"))
+    copy = resident.make_resident(images, torch.device("meta"))
+    assert (copy is not None) == kept
+    if copy is not None:
+        assert (copy.images.device.type, copy.labels.device.type) == ("meta", "meta")

@@ -27,3 +27,8 @@ def test_leaves_something_on_both_sides_of_every_class(fraction: float) -> None:
 def test_refuses_a_class_with_one_image() -> None:
     with pytest.raises(UserError, match="Class number 1 has 1 image"):
         balanced_split(np.array([0, 0, 1]), 0.5, 0)
+
+
+def test_leaves_one_image_and_no_more_where_all_are_asked_for() -> None:
+    left, _ = balanced_split(LABELS, 0.9999, 0)
+    assert np.bincount(LABELS[left]).tolist() == [1, 1, 1]

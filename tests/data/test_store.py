@@ -109,3 +109,50 @@ def test_a_damaged_store_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "key-v1" / name).write_bytes(b"{}")
     with pytest.raises(UserError, match=r"key-v1 are damaged\. Remove this folder"):
         open_store(tmp_path, "key", fill)
+
+
+def test_keeps_chosen_rows_of_many(tmp_path: Path) -> None:
+    count = 9000  # more than are copied at once
+    rows = np.random.default_rng(0).permutation(count)[:5000]
+
+    def some(store: StoreWriter) -> None:
+        images = np.load(store.create(count, (1, 1, 2)), mmap_mode="r+")
+        images[:, 0, 0] = np.arange(count)[:, None] // (256, 1) % 256
+        images.flush()
+        store.keep(rows)
+        store.finish(rows, ("a", "b"))
+
+    found = open_store(tmp_path, "key", some)
+    assert (found.images[:, 0, 0] @ (256, 1) == rows).all()
+    assert (found.labels == rows).all()
+    assert found.skipped == 0
+
+
+def test_holds_bytes_and_whole_numbers_whatever_it_is_given(tmp_path: Path) -> None:
+    def floats(store: StoreWriter) -> None:
+        store.create(3, (1, 2, 2))
+        store.finish(np.zeros(3), ("a", "b"))
+
+    found = open_store(tmp_path, "key", floats)
+    assert (found.images.dtype, found.labels.dtype) == (np.uint8, np.int64)
+
+
+def test_what_a_killed_process_left_is_removed_and_what_belongs_to_another_store_is_not(tmp_path: Path) -> None:
+    def leave(store: StoreWriter) -> None:
+        (folder := tmp_path / ".key-v1-abc").mkdir()
+        store.create(3, (1, 2, 2)).rename(folder / "images.npy")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_store(tmp_path, "key", leave)
+    (tmp_path / ".other-v1-abc").mkdir()
+    unfinished: list[str] = []
+
+    def look(store: StoreWriter) -> None:
+        unfinished.extend(path.name for path in tmp_path.glob(".*"))
+        fill(store)
+
+    open_store(tmp_path, "key", look)
+    assert len(unfinished) == 2  # another store's, and this one's, beside its final name
+    assert all(name.startswith((".other-v1-abc", ".key-v1-")) for name in unfinished)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [".other-v1-abc", "key-v1"]

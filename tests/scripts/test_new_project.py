@@ -132,7 +132,7 @@ def test_all_else_is_as_it_was(template: Path, projects: Path) -> None:
     left = renamed - set(files_of(project))
     assert left == {
         *("scripts/new_project.py", "tests/scripts/test_new_project.py"),
-        *("docs/speed.md", "docs/scaling.md"),
+        *("docs/mutants.md", "docs/speed.md", "docs/scaling.md"),
         *(f"docs/images/scaling_{of}.svg" for of in ("batch", "data", "devices", "jobs")),
     }
     digits = "src/{}/data/digits.npz"

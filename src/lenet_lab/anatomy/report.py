@@ -141,9 +141,11 @@ def _sizes(layers: Sequence[Layer]) -> Table:
 def _notes(anatomy: Anatomy) -> str:
     unused = anatomy.parameters - sum(layer.parameters for layer in anatomy.layers)
     lines = [
-        "\nF/S/P: kernel, stride and padding in pixels, then dilation where there is one. MACs: multiply-accumulates "
-        "for one image in convolutions, matrix products and attention. "
-        "field: the receptive field, height x width in pixels of the image."
+        (
+            "\nF/S/P: kernel, stride and padding in pixels, then dilation where there is one. MACs: "
+            "multiply-accumulates for one image in convolutions, matrix products and attention. "
+            "field: the receptive field, height x width in pixels of the image."
+        )
     ]
     if any(layer.receptive_field is None for layer in anatomy.layers):
         lines.append("?: the receptive field is not known after an operation that mixes or moves places.")

@@ -7,16 +7,19 @@ waits for a GPU, and shapes do not depend on what is drawn, so they can be compi
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
+Images = UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"]
+"""Values 0 to 255, or 0.0 to 1.0; a change gives back the type that it is given."""
 GREY = (0.2989, 0.587, 0.114)  # shares of red, green and blue, as in torchvision
 
 
 class RandomFlip(nn.Module):
     """Mirrors each image left to right with probability one half."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W), any dtype, to the same."""
+    def forward(self, images: Images) -> Images:
+        """Give the images with some of them mirrored."""
         count = len(images)
         mirrored = torch.rand(count, device=images.device) < 0.5
         both = torch.cat([images, images.flip(-1)])  # whole images are copied from here: faster than to choose pixels
@@ -34,8 +37,8 @@ class RandomShift(nn.Module):
         super().__init__()
         self.pixels = pixels
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W), any dtype, to the same.
+    def forward(self, images: Images) -> Images:
+        """Give the images moved.
 
         Raises:
             ValueError: H or W is not larger than `pixels`.
@@ -44,8 +47,8 @@ class RandomShift(nn.Module):
         if min(height, width) <= self.pixels:
             raise ValueError(f"RandomShift({self.pixels}) needs larger images than {height}x{width}")
         down, right = torch.randint(0, 2 * self.pixels + 1, (2, count, 1), device=images.device) - self.pixels
-        rows = _reflected(down + torch.arange(height, device=images.device), height)  # (B, H)
-        columns = _reflected(right + torch.arange(width, device=images.device), width)  # (B, W)
+        rows = _reflected(down + torch.arange(height, device=images.device), height)
+        columns = _reflected(right + torch.arange(width, device=images.device), width)
         return images.flatten(2).gather(2, _places(rows, columns, images)).view_as(images)
 
 
@@ -66,8 +69,8 @@ class RandomCutout(nn.Module):
         self.side = side
         self.register_buffer("fill", torch.tensor(fill, dtype=torch.float32).reshape(-1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W), uint8 or float, to the same.
+    def forward(self, images: Images) -> Images:
+        """Give the images with a part hidden.
 
         Raises:
             ValueError: `fill` has neither one number nor C, or the square is larger than the images.
@@ -108,8 +111,8 @@ class RandomColour(nn.Module):
         self.contrast = contrast
         self.saturation = saturation
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) or (B, 1, H, W), uint8 or float, to the same.
+    def forward(self, images: Images) -> Images:
+        """Give the images in other colours.
 
         Raises:
             ValueError: the images are neither RGB nor grey.
@@ -121,17 +124,19 @@ class RandomColour(nn.Module):
         return change_colour(images, *factors)
 
 
-def change_colour(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+def change_colour(
+    images: Images,
+    brightness: Float32[Tensor, "B 1 1 1"],
+    contrast: Float32[Tensor, "B 1 1 1"],
+    saturation: Float32[Tensor, "B 1 1 1"],
+) -> Images:
     """Multiply by `brightness`, then the distance to the mean grey by `contrast`, to each pixel's grey by `saturation`.
 
     Args:
-        images: (B, 3, H, W) or (B, 1, H, W), uint8 or float.
-        brightness: float (B, 1, 1, 1); 1 changes nothing, as of all three.
+        images: RGB or grey.
+        brightness: 1 changes nothing, as of all three.
         contrast: likewise.
         saturation: likewise.
-
-    Returns:
-        As `images`.
 
     Raises:
         ValueError: the images are neither RGB nor grey.
@@ -153,13 +158,13 @@ def change_colour(images: Tensor, brightness: Tensor, contrast: Tensor, saturati
     return changed.to(torch.int16).to(images.dtype) if whole else changed  # at once, it takes twice as long
 
 
-def _reflected(places: Tensor, size: int) -> Tensor:
+def _reflected(places: Int64[Tensor, "B S"], size: int) -> Int64[Tensor, "B S"]:
     """Bring places up to size - 1 outside an edge back inside, mirrored at the middle of the edge's pixel."""
     return size - 1 - (size - 1 - places.abs()).abs()
 
 
-def _places(rows: Tensor, columns: Tensor, images: Tensor) -> Tensor:
-    """Number the pixels of an image where these rows and columns cross: int64 (B, R) and (B, S) to (B, C, R * S)."""
+def _places(rows: Int64[Tensor, "B R"], columns: Int64[Tensor, "B S"], images: Images) -> Int64[Tensor, "B C R*S"]:
+    """Number the pixels of an image where these rows and columns cross."""
     width = images.shape[-1]
     crossings = rows[:, :, None] * width + columns[:, None, :]
     return crossings.flatten(1)[:, None, :].expand(-1, images.shape[1], -1)

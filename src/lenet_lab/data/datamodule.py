@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int64, UInt8
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
@@ -16,7 +17,8 @@ from lenet_lab.data.resident import ResidentImages, make_resident
 from lenet_lab.data.split import Rows, balanced_split
 from lenet_lab.errors import UserError
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"], Int64[Tensor, "B"]]
+"""Images, as stored or normalized, and their labels."""
 
 
 class ImageDataModule(LightningDataModule):
@@ -137,8 +139,8 @@ class ImageDataModule(LightningDataModule):
             self._resident[id(images)] = make_resident(images, device)
         return self._resident[id(images)]
 
-    def prepare(self, images: Tensor, training: bool) -> Tensor:
-        """Augment (for training only) and normalize: uint8 to float32 (N, C, H, W), on the device of `images`."""
+    def prepare(self, images: UInt8[Tensor, "N C H W"], training: bool) -> Float32[Tensor, "N C H W"]:
+        """Augment (for training only) and normalize, on the device of `images`."""
         if self.normalize.scale.device != images.device:
             self.normalize.to(images.device)
             self.augment.to(images.device)

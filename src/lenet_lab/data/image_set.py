@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
+from jaxtyping import Int64, UInt8
 
 
 @dataclass(frozen=True)
@@ -13,15 +13,15 @@ class ImageSet:
     """N images of one shape, in memory or memory-mapped (then read-only).
 
     Attributes:
-        images: uint8 (N, C, H, W), values 0 to 255; C is 1 (grey) or 3 (RGB).
-        labels: int64 (N,), values 0 to len(classes) - 1.
+        images: values 0 to 255; C is 1 (grey) or 3 (RGB).
+        labels: values 0 to len(classes) - 1.
         classes: names, in the order of the labels.
         skipped: files that were left out because they could not be decoded.
         store: the folder that they are mapped from, if they are.
     """
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    images: UInt8[np.ndarray, "N C H W"]
+    labels: Int64[np.ndarray, "N"]
     classes: tuple[str, ...]
     skipped: int = 0
     store: Path | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 
@@ -23,12 +24,12 @@ class Normalize(nn.Module):
         self.register_buffer("scale", (1 / (255 * std_)).float(), persistent=False)
         self.register_buffer("shift", (-mean_ / std_).float(), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Uint8 (B, C, H, W) to float32 (B, C, H, W)."""
+    def forward(self, images: UInt8[Tensor, "B C H W"] | Float32[Tensor, "B C H W"]) -> Float32[Tensor, "B C H W"]:
+        """Normalize values of 0 to 255."""
         return images.float().mul_(self.scale).add_(self.shift)
 
-    def undo(self, images: Tensor) -> Tensor:
-        """Float (B, C, H, W), normalized, to uint8 (B, C, H, W)."""
+    def undo(self, images: Float[Tensor, "B C H W"]) -> UInt8[Tensor, "B C H W"]:
+        """Give the bytes that normalized images were."""
         return (
             images.float()
             .sub(self.shift.to(images.device))

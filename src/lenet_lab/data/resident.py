@@ -4,6 +4,7 @@ import logging
 
 import psutil
 import torch
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from lenet_lab.data.image_set import ImageSet
@@ -29,8 +30,8 @@ class ResidentImages:
         self.images = torch.tensor(images.images, device=device)
         self.labels = torch.tensor(images.labels, device=device)
 
-    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the images and labels of these rows, int64 (B,) on the device: (B, C, H, W) and (B,)."""
+    def take(self, rows: Int64[Tensor, "B"]) -> tuple[UInt8[Tensor, "B C H W"], Int64[Tensor, "B"]]:
+        """Give the images and labels of these rows, all on the device."""
         return self.images.index_select(0, rows), self.labels.index_select(0, rows)
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stderr
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -18,6 +19,7 @@ from lenet_lab.from_checkpoint import TrainedNetwork
 
 INPUT = "images"
 OUTPUTS = ("logits", "probabilities")
+Pixels = UInt8[Tensor, "N C H W"] | Float32[Tensor, "N C H W"]
 PIXELS: dict[str, tuple[torch.dtype, int]] = {"uint8": (torch.uint8, 255), "float": (torch.float32, 1)}
 """What a file may take: type of the pixels, and the largest value."""
 
@@ -37,14 +39,14 @@ class Deployed(nn.Module):
         self.image_shape = (trained.format.channels, trained.format.height, trained.format.width)
         self.requires_grad_(False).eval()
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(N, C, H, W) to `OUTPUTS`, float32 (N, classes) each."""
+    def forward(self, images: Pixels) -> dict[str, Float32[Tensor, "N classes"]]:
+        """Give `OUTPUTS` of images, as this takes them."""
         pixels = images if self.largest == 255 else images * 255
         logits = self.network(self.normalize(pixels))
         return dict(zip(OUTPUTS, (logits, logits.softmax(1)), strict=True))
 
-    def given(self, images: Tensor) -> Tensor:
-        """Uint8 images as this takes them."""
+    def given(self, images: UInt8[Tensor, "N C H W"]) -> Pixels:
+        """Give images as this takes them."""
         return images if self.dtype == torch.uint8 else images.to(self.dtype) / 255
 
 

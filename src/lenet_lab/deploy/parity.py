@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from lenet_lab.deploy.files import Run
@@ -62,8 +63,8 @@ def compare(trained: TrainedNetwork, deployed: Deployed, run: Run) -> Parity:
     return Parity(batches, difference.item(), TOLERANCE * largest.item())
 
 
-def sample(batch: int, image_shape: tuple[int, int, int]) -> Tensor:
-    """Uint8 (batch, C, H, W): a black, a white and a chequered image, then random ones, always the same."""
+def sample(batch: int, image_shape: tuple[int, int, int]) -> UInt8[Tensor, "batch C H W"]:
+    """Give a black, a white and a chequered image, then random ones, always the same."""
     images = torch.randint(256, (batch, *image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images[:1] = 0
     images[1:2] = 255

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 KERNEL = 5  # pixels, no padding: each convolution takes 4 off height and width
@@ -46,8 +47,8 @@ class LeNet(nn.Module):
         self.fc2 = nn.Linear(wide, narrow)
         self.fc3 = nn.Linear(narrow, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Float (B, in_channels, H, W) to logits (B, num_classes); the shapes noted are those of 3x32x32 images."""
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
+        """Give the logits of normalized images; the shapes noted are those of 3x32x32 images."""
         # ReLU after pooling gives the same values and gradients, bit for bit, and has a quarter of the work.
         x = F.relu(F.max_pool2d(self.conv1(x), POOL))  # (B, 6, 14, 14)
         x = F.relu(F.max_pool2d(self.conv2(x), POOL))  # (B, 16, 5, 5)

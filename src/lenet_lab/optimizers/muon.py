@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -100,12 +101,8 @@ class Muon(Optimizer):
         torch._foreach_addcdiv_(parameters, means, spread, [-rate / (1 - beta1**step) for step in steps])
 
 
-def orthogonalize(matrix: Tensor) -> Tensor:
-    """Bring the singular values of a matrix near one (0.7 to 1.2), and leave its singular vectors.
-
-    Args:
-        matrix: float (R, C).
-    """
+def orthogonalize(matrix: Float[Tensor, "R C"]) -> Float[Tensor, "R C"]:
+    """Bring the singular values of a matrix near one (0.7 to 1.2), and leave its singular vectors."""
     a, b, c = QUINTIC
     wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T  # the products below are of the shorter side
     wide = wide / (wide.norm() + 1e-7)

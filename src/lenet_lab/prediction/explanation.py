@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from captum.attr import LayerAttribution, LayerGradCam, Saliency
+from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
 from lenet_lab.errors import UserError
@@ -40,8 +41,8 @@ class Explainer:
         self._layer = found[1] if found else None
         self.description = f"Grad-CAM of {found[0]}" if found else "saliency"
 
-    def __call__(self, images: npt.NDArray[np.uint8], classes: list[int]) -> npt.NDArray[np.float32]:
-        """Uint8 (B, C, H, W), a class each, to float32 (B, H, W), 0 to 1; each image's largest is 1, or all are 0."""
+    def __call__(self, images: UInt8[np.ndarray, "B C H W"], classes: list[int]) -> Float32[np.ndarray, "B H W"]:
+        """Give the heat maps of images for a class each, 0 to 1; each image's largest is 1, or all are 0."""
         inputs = self._trained.normalize(torch.tensor(images, device=self._device)).requires_grad_()
         targets = torch.tensor(classes, device=self._device)
         if self._layer is None:

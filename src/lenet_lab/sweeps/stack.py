@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.overrides import TorchFunctionMode
@@ -42,22 +43,20 @@ class Stack:
         logits: Tensor = functional_call(self._one, (parameters, buffers), (images,))
         return logits
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Give each network its batch, in training mode: float (K, B, C, H, W) to (K, B, classes)."""
+    def logits(self, images: Float[Tensor, "K B C H W"]) -> Float[Tensor, "K B classes"]:
+        """Give each of K networks its batch, in training mode."""
         one_by_one = images.device.type == "cpu" and images.shape[1] >= BATCH_FOR_ONE_BY_ONE
         with _ConvolutionsOneByOne() if one_by_one else nullcontext():
             return self._forward(self._parameters, self._buffers, images)
 
-    def backward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(
+        self, images: Float[Tensor, "K B C H W"], labels: Int64[Tensor, "K B"]
+    ) -> tuple[Float[Tensor, "K"], Int64[Tensor, "K"]]:
         """Set `grad` of the parameters of every network, by its own mean loss.
 
-        Args:
-            images: float (K, B, C, H, W).
-            labels: int64 (K, B).
-
         Returns:
-            The losses (K,), without a graph; one that is not finite spoils its own network only. How many images each
-            network has taken for what they are, int64 (K,).
+            The losses, without a graph; one that is not finite spoils its own network only. How many images each
+            network has taken for what they are.
         """
         for stacked, _ in self._slices:
             stacked.grad = None
@@ -100,7 +99,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _convolve(
-    input: Tensor,
+    input: Tensor,  # noqa: A002 - as PyTorch names it
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,
@@ -122,12 +121,12 @@ class _ConvolutionsOneByOne(TorchFunctionMode):
         return (_convolve if func is torch.conv2d else func)(*args, **(kwargs or {}))
 
 
-def why_not_stacked(networks: Sequence[nn.Module], images: Tensor) -> str:
+def why_not_stacked(networks: Sequence[nn.Module], images: Float[Tensor, "B C H W"]) -> str:
     """Say in a line why these networks cannot be trained as one, or nothing: tried on copies of them.
 
     Args:
         networks: two or more, on one device.
-        images: float (B, C, H, W), on that device.
+        images: normalized, on that device.
     """
     alone, stacked = ([copy.deepcopy(network).train() for network in networks] for _ in range(2))
     try:
