@@ -27,13 +27,13 @@ def epoch_seed(seed: int, epoch: int, rank: int) -> int:
 def seed_all(seed: int) -> None:
     """Seed PyTorch's generators of all devices, and those of NumPy and Python, which code of the user's may use."""
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - it is this generator that code of others uses
+    np.random.seed(seed % 2**32)
     random.seed(seed)
 
 
 def random_state(device: torch.device) -> RandomState:
     """Tell where the generators are that `seed_all` seeds, of the CPU and of one other device."""
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002
+    name, keys, position, has_gauss, cached = np.random.get_state()
     state = {
         "torch": torch.get_rng_state(),
         "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, cached),
@@ -48,7 +48,7 @@ def set_random_state(state: RandomState, device: torch.device) -> None:
     """Put them there again."""
     torch.set_rng_state(state["torch"])
     name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     random.setstate(state["python"])
     if device.type != "cpu":
         torch.get_device_module(device).set_rng_state(state["device"], device)

@@ -182,6 +182,6 @@ def test_floats_stay_as_precise_as_they_are(change: nn.Module) -> None:
 
 
 def test_cutout_is_grey_unless_told_otherwise_and_no_part_of_a_checkpoint() -> None:
-    cutout = RandomCutout(30)
-    assert cutout(IMAGE[None])[0, :, 0, 0].tolist() == [128, 128, 128]
+    cutout = RandomCutout(1)
+    assert cutout(IMAGE[None, :, :1, :1]).flatten().tolist() == [128, 128, 128]
     assert not cutout.state_dict()
