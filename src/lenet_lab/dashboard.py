@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassPrecisionRecallCurve
 
 from lenet_lab.data.normalize import Normalize
+from lenet_lab.determinism import counting
 from lenet_lab.explain import one_line
 from lenet_lab.pictures import grid
 
@@ -70,7 +71,8 @@ class Seen:
             return
         probabilities = logits.float().softmax(1)
         if self.curves is not None:
-            self.curves.update(probabilities, labels)
+            with counting():
+                self.curves.update(probabilities, labels)
         if self.first is None:
             self.first = images[:1].clone()
         confidence, predicted = probabilities.max(1)

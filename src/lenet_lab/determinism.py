@@ -1,6 +1,7 @@
 """Whether the same command and seed are to give the same weights, bit for bit, on the same machine and versions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,3 +24,20 @@ def make_deterministic(config: Mapping[str, Any]) -> bool:
     # it would show where an operation reads what nobody has written, which is a fault with and without it
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return on_cpu(config["trainer"]) if wanted is None else bool(wanted)
+
+
+@contextmanager
+def counting() -> Iterator[None]:
+    """Let whole numbers be added up in any order: the sum is the same.
+
+    TorchMetrics would count in another way where only deterministic algorithms may be used, which takes gigabytes.
+    """
+    wanted, only_warns = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(wanted, warn_only=only_warns)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from lenet_lab.determinism import counting
 from lenet_lab.whole_file import write_whole
 
 
@@ -29,7 +30,8 @@ class EvaluationMetrics(nn.Module):
 
     def update(self, logits: Float[Tensor, "B classes"], labels: Int64[Tensor, "B"], loss: Float[Tensor, ""]) -> None:
         """Take in a batch; `loss` is its mean."""
-        self.confusion.update(logits, labels)
+        with counting():
+            self.confusion.update(logits, labels)
         self.loss_sum.update(loss * len(labels))
 
     def compute(self, stage: str) -> dict[str, float]:
