@@ -51,8 +51,9 @@ SECTIONS = {  # in the order of the table; seconds that each may take in the qui
     "together": 25,
     "export": 10,
     "dashboard": 60,
+    "safety": 240,
 }
-ONLY_FULL = {"ablation", "dashboard"}  # in the quick form by name only: what it measures takes whole runs
+ONLY_FULL = {"ablation", "dashboard", "safety"}  # in the quick form by name only: what it measures takes whole runs
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLACE = REPOSITORY / "build" / "bench"
 
