@@ -132,11 +132,12 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: $(VENV)/bin/python requirements-build.lock requirements.lock pyproject.toml
 	@echo "Installing into $(VENV): a few minutes the first time, mostly PyTorch."
-	$(LOCKED) requirements-build.lock
-	$(LOCKED) requirements.lock
-	$(PIP) --no-deps --no-build-isolation --editable .
+	@$(LOCKED) requirements-build.lock
+	@$(LOCKED) requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock
-	$(LOCKED) requirements-dev.lock
+	@echo "Installing what tests and checks need."
+	@$(LOCKED) requirements-dev.lock
 	@touch $@
