@@ -38,9 +38,16 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """To `torch.equal`, 0 and -0 are the same, and NaN is not itself."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(*(each.contiguous().flatten().view(torch.uint8) for each in (one, other)))
+
+
 def _differences(one: Any, other: Any, where: str = "") -> list[str]:
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return [] if torch.equal(one, other) else [where]
+        return [] if _same_bits(one, other) else [where]
     if isinstance(one, dict) and isinstance(other, dict):
         keys = [key for key in one.keys() | other.keys() if key not in OF_THE_CLOCK]
         return [found for key in keys for found in _differences(one.get(key), other.get(key), f"{where}/{key}")]

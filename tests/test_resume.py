@@ -317,3 +317,14 @@ def test_a_folder_that_is_worked_on_is_not_begun_in(command: CommandLine, tmp_pa
     assert result.status == 2
     assert "is being worked on by another process" in result.err
     assert [file.name for file in (tmp_path / "run").iterdir()] == [LOCK]
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").touch()
+    (folder / "newest").symlink_to(folder / "config.yaml")  # as W&B makes them
+    check_folder(folder, "resume")
+    (folder / "checkpoints").symlink_to(tmp_path)
+    with pytest.raises(UserError, match=r"run/checkpoints is a link that leads out of it\. Remove the link"):
+        check_folder(folder, "resume")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import runs
+import torch
 from part import Part
 
 CYCLES = 10
@@ -49,7 +50,7 @@ def run(folder: Path, options: argparse.Namespace) -> Part:
             if status and not (1 <= len(said) <= 2 and "No space left" in said[0]):
                 part.failures.append(f"cycle {cycle}: it said {said}")
             for file in where.glob("run/checkpoints/*.ckpt"):
-                runs.checkpoint(file)
+                torch.load(file, map_location="cpu", weights_only=True)
             (where / "filler").unlink()
             if status:
                 if (where / "run" / "config.yaml").exists():

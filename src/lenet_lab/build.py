@@ -131,6 +131,8 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the loaders share the images out themselves, without padding
     )
+    # signals are taken by `lenet_lab.interruption`; Lightning would talk to the other devices in the middle of anything
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     if config.get("lean_loop"):  # of no use to what only evaluates
         use_lean_loop(trainer)
     return trainer

@@ -8,6 +8,7 @@ import logging
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -131,15 +132,24 @@ def find_last(folder: Path) -> Path | None:
         read_checkpoint.cache_clear()  # a run writes the file anew
         try:
             read_checkpoint(path)
-        except UserError as error:
+        except (UserError, OSError) as error:
             if path == there[-1]:
                 raise UserError(
-                    f"{folder} cannot go on: {error}\nRemove {folder / 'checkpoints'} to begin anew."
+                    f"{folder} cannot go on: {str(error).splitlines()[0]}\n"
+                    f"To begin anew, remove {' and '.join(each.name for each in there)} from its checkpoints."
                 ) from error
             log.warning("%s The one before it is used.", str(error).splitlines()[0])
         else:
             return path
     return None
+
+
+def put_aside_damaged(last: Path) -> None:
+    """Give a damaged `last.ckpt` another name where `last` is the one before it, which it would replace."""
+    newer = last.parent / "last.ckpt"
+    if last != newer:
+        with suppress(FileNotFoundError):  # of several devices another was quicker
+            newer.replace(newer.with_name("last.damaged.ckpt"))
 
 
 def _refuse_instructions(value: Any, path: Path, left: Iterator[int], depth: int = 0) -> None:

@@ -1,6 +1,7 @@
 """How checkpoints reach the disk: whole, or not at all."""
 
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool
         keep_previous: what was at `path` stays, as `lenet_lab.checkpoint.previous(path)`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
+    for left_by_a_killed_process in path.parent.glob(f".{path.name}.*.part"):
+        left_by_a_killed_process.unlink(missing_ok=True)
+    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as stream:
             torch.save(checkpoint, stream)

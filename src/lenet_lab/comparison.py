@@ -1,17 +1,17 @@
 """Two runs side by side: whether they have come to the same, and what could explain it if not."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from rich.text import Text
 
 from lenet_lab import changes
 from lenet_lab.checkpoint import read_checkpoint, trained_together
 from lenet_lab.environment import read_environment
+from lenet_lab.errors import UserError
 from lenet_lab.terminal import short
 from lenet_lab.whole_file import write_whole
 
@@ -64,6 +64,24 @@ def compare(original: Path, repeated: Path) -> Comparison:
     )
 
 
+def refuse_unreadable(folder: Path) -> None:
+    """See to it, before hours of work, that there is something in a run folder to compare with.
+
+    Raises:
+        UserError: its results cannot be read.
+    """
+    _weights(folder)
+    _results(folder)
+
+
+def _results(folder: Path) -> dict[str, float | None]:
+    file = folder / "metrics.json"
+    try:
+        return TypeAdapter(dict[str, float | None]).validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{file} does not hold the metrics of a run, so there is nothing to compare with.") from error
+
+
 def _weights(folder: Path) -> dict[str, torch.Tensor] | None:
     file = folder / "checkpoints" / "best.ckpt"
     if not file.exists():
@@ -91,7 +109,7 @@ def _distances(
 
 
 def _metrics(original: Path, repeated: Path) -> dict[str, tuple[float | None, float | None]]:
-    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (original, repeated))
+    first, second = _results(original), _results(repeated)
     names = [name for name in {**first, **second} if name not in NO_RESULTS]
     return {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
 
@@ -106,7 +124,9 @@ def _causes(original: Path, repeated: Path) -> Iterator[tuple[str, tuple[str, st
     if patches[0] != patches[1]:
         yield "uncommitted changes", tuple(changes.FILE if patch else "none" for patch in patches)  # type: ignore[misc]
     if _together(original) != _together(repeated):
-        yield "trained together with others, which rounds differently", ("yes", "no")
+        alone = {True: "yes", False: "no"}
+        values = alone[_together(original)], alone[_together(repeated)]
+        yield "trained together with others, which rounds differently", values
 
 
 def _environment(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import os
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -12,14 +13,46 @@ NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class Interrupted(SystemExit):
-    """The run has been asked to end, and what it has trained is kept; ends the program as a shell expects it.
+    """The run has been asked to end; ends the program as a shell expects it.
 
     Args:
         number: of the signal.
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
+        self.status = 128 + number
+        super().__init__(self.status)
+
+
+def take(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Give the signals a handler, and return what they had; one that is ignored, as after `nohup`, stays so.
+
+    In a thread that is not the main one, where Python cannot, they are left as they are.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heeded}
+
+
+def give_back(handlers: dict[int, Any]) -> None:
+    """Let the signals do what they did before."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let a signal raise `Interrupted` wherever the program is, but where an `Interruption` listens."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = take(end)
+    try:
+        yield
+    finally:
+        give_back(before)
 
 
 class Interruption:
@@ -41,14 +74,13 @@ class Interruption:
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """Take the signals; in a thread that is not the main one, where Python cannot, leave them as they are."""
-        if threading.current_thread() is threading.main_thread() and not self._before:
-            self._before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        """Take the signals."""
+        if not self._before:
+            self._before = take(self._take)
 
     def leave(self) -> None:
         """Let the signals do what they did before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        give_back(self._before)
         self._before = {}
 
     def _take(self, number: int, frame: FrameType | None) -> None:

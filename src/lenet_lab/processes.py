@@ -18,7 +18,7 @@ from typing import Any
 from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
 from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
-from lenet_lab.interruption import SIGNALS, Interrupted
+from lenet_lab.interruption import SIGNALS, Interrupted, ended_by_signals
 
 EXIT_LEFT_ALONE = 3  # of a process of several that has lost another, which tells why
 EXIT_WAITED = 4  # of one that another has given no answer
@@ -289,7 +289,7 @@ def main() -> None:
     parent, module, folder = sys.argv[1:]
     die_with(int(parent))
     try:
-        with naming(Path(folder)):
+        with naming(Path(folder)), ended_by_signals():
             importlib.import_module(module).run(read_config(Path(folder)))
     except KeyboardInterrupt:  # before or after training, where nothing is to be kept
         raise Interrupted(signal.SIGINT) from None

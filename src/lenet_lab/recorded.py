@@ -139,6 +139,7 @@ def check_folder(folder: Path, key: str) -> None:
     if not folder.is_dir():
         raise UserError(f"{key}={folder} is a file. Give the folder of a run, which holds its config.yaml.")
     if (folder / "config.yaml").exists():
+        _refuse_links(folder, key)
         return
     if (folder / "sweep.log").exists() or any(folder.glob("*/job.json")):
         place = f", with hydra.sweep.dir={folder}, to go on with it" if key == "resume" else ""
@@ -147,6 +148,14 @@ def check_folder(folder: Path, key: str) -> None:
             f"Repeat the command that it was begun with{place}; for one job of it give the job's folder."
         )
     raise UserError(f"{key}={folder} holds no config.yaml, so it is not the folder of a run, or not whole.")
+
+
+def _refuse_links(folder: Path, key: str) -> None:
+    """Refuse a folder from which a link leads out: what the run writes would go there."""
+    inside = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise UserError(f"{key}={folder} is refused: {path} is a link that leads out of it. Remove the link.")
 
 
 def read_recorded(folder: Path, command: Command, allow: Sequence[str] | None = ()) -> Config:

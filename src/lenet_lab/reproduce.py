@@ -29,6 +29,10 @@ def reproduce(request: Request, command: Command, run: Callable[[Config], dict[s
             f"Go on with it first: resume={original}"
         )
     config = read_recorded(original, command, None if request.show else request.allow)
+    if not request.show:
+        from lenet_lab.comparison import refuse_unreadable
+
+        refuse_unreadable(original)
     config = in_folder(config, _new_folder(command.name, request.place))
     if request.show:
         show(config)

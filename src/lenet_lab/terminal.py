@@ -197,11 +197,8 @@ def show_accuracy(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]
 
 def show_how_to_go_on(folder: Path, steps: int) -> None:
     """Print what an interrupted run has kept, and the command that continues it."""
-    show(Text(f"interrupted after {_count(steps, 'step')}, all of them kept"))
-    if (folder / "job.json").exists():
-        show(Text("go on      with the command of the sweep, and hydra.sweep.dir=FOLDER"))
-    else:
-        show(Text(f"go on      {_script('python')} -m lenet_lab.train resume={shlex.quote(short(folder))}"))
+    show(Text(f"interrupted, {_count(steps, 'step') if steps else 'no step'} kept"))
+    show(Text(f"go on      {_script('python')} -m lenet_lab.train resume={shlex.quote(short(folder))}"))
 
 
 def show_results(folder: Path) -> None:

@@ -52,14 +52,16 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
 def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     """Do as `run`, but begin anew where the run has begun as one of several in a process."""
     from lightning.pytorch import seed_everything
+    from lightning.pytorch.callbacks import ModelCheckpoint
 
     from lenet_lab import terminal
     from lenet_lab.build import build_classifier, build_data, build_trainer
     from lenet_lab.callbacks.convolutions import OwnConvolutions
     from lenet_lab.callbacks.curves import Curves
     from lenet_lab.callbacks.epoch_seed import EpochSeed
+    from lenet_lab.callbacks.last import Last
     from lenet_lab.callbacks.progress import Progress
-    from lenet_lab.checkpoint import find_last, read_about, steps_of, trained_together
+    from lenet_lab.checkpoint import find_last, put_aside_damaged, read_about, steps_of, trained_together
     from lenet_lab.environment import note_environment
     from lenet_lab.instantiate import build_each
     from lenet_lab.interruption import Interrupted
@@ -80,11 +82,13 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     progress = Progress()
     callbacks = [EpochSeed(config["seed"]), *build_each(config["callbacks"], "callbacks"), progress]
     callbacks.append(Curves(folder, progress))
+    callbacks.sort(key=lambda each: isinstance(each, Last))  # the last one: it keeps what the others know
     if not config["speed"]["onednn"]:
         callbacks.append(OwnConvolutions())
     loggers = build_each(config["logger"], "logger")
     if last is not None:
         go_on(loggers, steps_of(last))
+        put_aside_damaged(last)
     trainer = build_trainer(config, data, callbacks, loggers)
     terminal.show_run("train", config, data, classifier, trainer)
     if trainer.is_global_zero:
@@ -93,12 +97,13 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     log_hyperparameters(trainer.loggers, config)
     try:
         trainer.fit(classifier, datamodule=data, ckpt_path=last, weights_only=True)
+        chooses = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+        best = chooses[0].best_model_path if chooses else ""
+        return conclude(config, data, classifier, trainer, best, progress.seconds, progress.steps)
     except Interrupted:
-        terminal.show_how_to_go_on(folder, trainer.global_step)
+        kept = find_last(folder)
+        terminal.show_how_to_go_on(folder, 0 if kept is None else steps_of(kept))
         raise
-
-    best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-    return conclude(config, data, classifier, trainer, best, progress.seconds, progress.steps)
 
 
 def conclude(

@@ -151,7 +151,8 @@ class _Review:
         if key[-1] == "_target_" or key == ("folder",):
             return
         if ADDRESS.search(text) or key[-1] in SERVERS:
-            if not any(text.startswith(entry) for entry in self.allowed) and text not in _own_texts():
+            below = [f"{entry.rstrip('/')}/" for entry in self.allowed]
+            if not f"{text.rstrip('/')}/".startswith(tuple(below)) and text not in _own_texts():
                 self.refuse(key, text, "it is an address, and data may be sent or fetched there", f"allow=[{text}]")
         elif key[0] != "data":  # which reads images wherever they are, and keeps decoded ones under names of its own
             self.judge_path(text, key)

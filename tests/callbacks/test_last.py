@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lenet_lab import train
 from lenet_lab.callbacks import last
 from lenet_lab.callbacks.progress import Progress
-from lenet_lab.checkpoint import find_last, read_checkpoint
+from lenet_lab.checkpoint import find_last, put_aside_damaged, read_checkpoint
 from lenet_lab.checkpoint_io import write_checkpoint
 from lenet_lab.compose import compose
 from lenet_lab.errors import UserError
@@ -105,6 +105,21 @@ def test_goes_on_in_the_middle_of_an_epoch(
     assert_same_run(tmp_path / "calm", tmp_path / "cut")
 
 
+def test_a_run_that_had_ended_early_is_not_trained_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = "{_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss, stopping_threshold: 100}"
+    config = settings(tmp_path / "run", "trainer.max_epochs=5", f"+callbacks.stop={stop}")
+    cuts = [1]
+
+    def cut(self: Progress, *rest: Any) -> None:
+        if cuts and cuts.pop():
+            raise PowerCutError
+
+    monkeypatch.setattr(Progress, "on_test_start", cut, raising=False)
+    with pytest.raises(PowerCutError):
+        train.run(config)
+    assert train.run(config)["train/steps"] == 86  # an epoch
+
+
 KILL = """
 import os, random, signal, sys, time
 from pathlib import Path
@@ -172,9 +187,9 @@ def wait_for_steps(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize(
-    ("devices", "number", "status", "name"),
-    [(1, signal.SIGINT, 130, "Ctrl-C"), (1, signal.SIGTERM, 143, "SIGTERM"), (2, signal.SIGINT, 130, "Ctrl-C")],
+    ("number", "status", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
 )
 def test_a_signal_saves_and_says_how_to_go_on(
     tmp_path: Path, devices: int, number: int, status: int, name: str
@@ -192,7 +207,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert err == f"\n{name}: the run is kept and ends; once more ends it at once.\n"
     assert out.splitlines()[-1].endswith("python -m lenet_lab.train resume=cut")
     steps = read_checkpoint(tmp_path / "cut" / "checkpoints" / "last.ckpt")["global_step"]
-    assert f"interrupted after {steps:,} steps, all of them kept" in out
+    assert f"interrupted, {steps:,} steps kept" in out
     again = start(tmp_path, "resume=cut")
     out, err = again.communicate(timeout=250)
     assert again.returncode == 0, err
@@ -234,9 +249,14 @@ def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(
     assert find_last(tmp_path) == file
     damage(file)
     assert find_last(tmp_path) == file.with_name("last.previous.ckpt")
-    assert [record.message.endswith("The one before it is used.") for record in caplog.records] in ([True], [])
+    told = [record.message.endswith("The one before it is used.") for record in caplog.records]
+    assert told == [True] * (damage is not Path.unlink)
+    put_aside_damaged(file.with_name("last.previous.ckpt"))
+    assert (file.with_name("last.damaged.ckpt").exists(), file.exists()) == (damage is not Path.unlink, False)
     turn_a_bit(file.with_name("last.previous.ckpt"))
-    with pytest.raises(UserError, match=r"cannot go on: .*last.previous.ckpt is damaged(.|\n)*to begin anew"):
+    with pytest.raises(
+        UserError, match=r"cannot go on: .*last.previous.ckpt is damaged.*\nTo begin anew, remove last.previous.ckpt"
+    ):
         find_last(tmp_path)
 
 

@@ -48,9 +48,13 @@ class Watch:
     def see(self, step: Step) -> list[Step]:
         """Give those steps of which a loss is not finite, once they are looked at."""
         self._held.append(step)
-        images = step.batch[0]
-        most = max(MOST_BYTES_HELD // images.nbytes, 1)
-        return self.look() if images.device.type == "cpu" or len(self._held) >= min(self.every, most) else []
+        full = len(self._held) >= self.every or self._bytes_held() > MOST_BYTES_HELD
+        return self.look() if step.loss.device.type == "cpu" or full else []
+
+    def _bytes_held(self) -> int:
+        """How much memory the batches keep from being freed: a batch may be cut from many, which all stay with it."""
+        stored = {each.data_ptr(): each.nbytes() for each in (step.batch[0].untyped_storage() for step in self._held)}
+        return sum(stored.values())
 
     def look(self) -> list[Step]:
         """Do as `see`, now."""

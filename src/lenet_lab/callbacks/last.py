@@ -12,14 +12,16 @@ from torch import distributed
 from lenet_lab.checkpoint_io import KEEP_PREVIOUS
 from lenet_lab.interruption import Interrupted, Interruption
 
+STOPPED = "should_stop"
+"""Key in checkpoints: training has ended before its last epoch."""
 SECONDS_BETWEEN_TALKS = 1.0  # of several devices, about whether to save or to end
 
 
 class Last(Checkpoint):
     """Saves after each epoch and, in long ones, every few minutes; on Ctrl-C and SIGTERM too, and ends the run then.
 
-    The checkpoint before stays beside it as `last.previous.ckpt`. It is a Checkpoint, so Lightning calls it after all
-    other callbacks: what they know of a step is saved.
+    The checkpoint before stays beside it as `last.previous.ckpt`. It is a Checkpoint, which Lightning calls after all
+    others, and `lenet_lab.train` has it be the last of those: what they know of a step is saved.
 
     Args:
         dirpath: folder of the checkpoints.
@@ -62,6 +64,8 @@ class Last(Checkpoint):
         self._save(trainer)
         if trainer.world_size == 1:
             self._asked = self._interruption.asked
+        else:
+            self._talk(trainer, at_once=True)  # a signal may have come in validation
         self._end_if_asked()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -72,8 +76,16 @@ class Last(Checkpoint):
         """Likewise."""
         self._interruption.leave()
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep that EarlyStopping, say, has ended training."""
+        checkpoint[STOPPED] = trainer.should_stop
+
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Tell Lightning's checkpoints where the folder is now: from another place they would forget the best score."""
+        """End training where it had ended, and tell Lightning's checkpoints where their folder is now.
+
+        From another place they would forget the best score.
+        """
+        trainer.should_stop = checkpoint.get(STOPPED, False)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ModelCheckpoint) and (state := checkpoint["callbacks"].get(callback.state_key)):
                 _move(state, state.get("dirpath"), callback.dirpath)
@@ -88,10 +100,10 @@ class Last(Checkpoint):
         if self._asked:
             raise Interrupted(self._asked)
 
-    def _talk(self, trainer: Trainer) -> None:
+    def _talk(self, trainer: Trainer, at_once: bool = False) -> None:
         """Agree with the other devices, about once a second: a signal may have come to any of them."""
         self._silent += 1
-        if self._silent < self._talks:
+        if self._silent < self._talks and not at_once:
             return
         now = time.monotonic()
         asked, due, steps = self._interruption.asked, 0, 0

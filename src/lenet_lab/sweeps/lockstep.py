@@ -14,7 +14,7 @@ from lenet_lab import terminal
 from lenet_lab.build import threads
 from lenet_lab.callbacks.finite import Step, Watch
 from lenet_lab.checkpoint import find_last, trained_together
-from lenet_lab.explain import explain
+from lenet_lab.explain import explain, one_line
 from lenet_lab.sweeps.member import Member
 from lenet_lab.sweeps.stack import Stack, why_not_stacked
 from lenet_lab.sweeps.together import JobsFailedError, expectation
@@ -27,10 +27,14 @@ def train_in_lockstep(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
     """See `lenet_lab.sweeps.together.train_together`."""
     begun_alone = [config for config in configs if _has_begun_alone(config)]
     together = [config for config in configs if config not in begun_alone]
-    results = _train(together) if together else []
-    results += _one_by_one(begun_alone, "it has begun by itself")
-    folders = [config["folder"] for config in (*together, *begun_alone)]
-    return [results[folders.index(config["folder"])] for config in configs]
+    results: dict[str, dict[str, Any]] = {}
+    reasons: dict[str, str] = {}
+    if together:
+        _train(together, results, reasons)
+    _one_by_one(begun_alone, "it has begun by itself", results, reasons)
+    if reasons:
+        raise JobsFailedError(reasons)
+    return [results[config["folder"]] for config in configs]
 
 
 def _has_begun_alone(config: dict[str, Any]) -> bool:
@@ -38,13 +42,15 @@ def _has_begun_alone(config: dict[str, Any]) -> bool:
     return last is not None and not trained_together(last)
 
 
-def _train(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _train(configs: Sequence[dict[str, Any]], results: dict[str, dict[str, Any]], reasons: dict[str, str]) -> None:
+    """Train these together; what came out, or why it failed, goes to `results` and `reasons`, by run folder."""
     terminal.open_log(Path(configs[0]["folder"]) / "train.log")
     members = [Member(configs[0])]
     members += [Member(config, like=members[0].data) for config in configs[1:]]
     first = members[0]
     if reason := _why_one_by_one(members):
-        return _one_by_one(configs, reason)
+        _one_by_one(configs, reason, results, reasons)
+        return
     torch.set_num_threads(first.config["threads"] or threads(first.data, len(members)))
     for member in members:
         member.start(len(members))
@@ -63,10 +69,8 @@ def _train(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         for member in behind:
             if not member.failure:
                 member.end_epoch()
-    results = [member.conclude() for member in alive]
-    if len(alive) < len(members):
-        raise JobsFailedError({str(member.folder): member.failure for member in members if member.failure})
-    return results
+    results |= {str(member.folder): member.conclude() for member in alive}
+    reasons |= {str(member.folder): member.failure for member in members if member.failure}
 
 
 def _train_an_epoch(members: Sequence[Member], stack: Stack) -> None:
@@ -136,19 +140,20 @@ def _why_one_by_one(members: Sequence[Member]) -> str:
     return why_not_stacked([member.network for member in members[:2]], images)
 
 
-def _one_by_one(configs: Sequence[dict[str, Any]], reason: str) -> list[dict[str, Any]]:
-    """Run the jobs as if each were the only one, what each says in its own log; one that fails stops no other."""
-    results, errors = [], []
+def _one_by_one(
+    configs: Sequence[dict[str, Any]], reason: str, results: dict[str, dict[str, Any]], reasons: dict[str, str]
+) -> None:
+    """Run the jobs as if each were the only one, what each says in its own log; one that fails stops no other.
+
+    As `_train`, what came out goes to `results` and `reasons`.
+    """
     for config in configs:
         log = Path(config["folder"]) / "train.log"
         with terminal.only_in(log):
             terminal.show(Text(f"This network is not trained together with others: {reason}."))
         with log.open("a") as stream, redirect_stdout(stream):
             try:
-                results.append(run_alone(config))
+                results[config["folder"]] = run_alone(config)
             except Exception as error:  # told once the others have run
                 terminal.show(Text(f"error: {explain(error) or traceback.format_exc()}"))
-                errors.append(error)
-    if errors:
-        raise errors[0]
-    return results
+                reasons[config["folder"]] = explain(error) or one_line(error)

@@ -17,7 +17,7 @@ from lenet_lab import terminal
 from lenet_lab.build import build_classifier, build_data, build_trainer, limited
 from lenet_lab.callbacks.dashboard import Dashboard
 from lenet_lab.callbacks.finite import Finite, Step, all_finite, leave, what_is_wrong
-from lenet_lab.checkpoint import KEY, TOGETHER, find_last, read_checkpoint
+from lenet_lab.checkpoint import KEY, TOGETHER, find_last, put_aside_damaged, read_checkpoint
 from lenet_lab.checkpoint_io import write_checkpoint
 from lenet_lab.curves import add_to_curves, begin_curves
 from lenet_lab.data.datamodule import Batch, ImageDataModule
@@ -268,6 +268,7 @@ class Member:
         last = find_last(self.folder)
         if last is None:
             return
+        put_aside_damaged(last)
         checkpoint = read_checkpoint(last)
         self.classifier.load_state_dict(checkpoint["state_dict"])
         self.optimizer.load_state_dict(checkpoint["optimizer_states"][0])

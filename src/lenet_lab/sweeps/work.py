@@ -15,6 +15,7 @@ from lenet_lab.processes import ProcessFailedError, device_count, leave_group, r
 from lenet_lab.run_folder import lock
 from lenet_lab.sweeps.job import State, read_record, write_record
 from lenet_lab.sweeps.together import JobsFailedError
+from lenet_lab.wording import printable
 
 SECONDS_FOR_NOTES = 5.0  # of the first process on a failure that all have met: srun ends it when another ends so
 NO_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "Cannot allocate memory")
@@ -78,10 +79,13 @@ def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, Sta
         with naming(folders[0] if len(folders) == 1 else folders[0].parent):
             _do(module, [read_config(folder) for folder in folders], launched)
     except ProcessFailedError as error:
+        if error.code != 1:  # else the process has printed why
+            print(printable(str(error.code)), file=sys.stderr)  # noqa: T201
         return 1, "killed" if error.killed else _failure(error.reason), error.reason
     except SystemExit as error:
-        stopped = isinstance(error, Interrupted) or type(error).__name__ == "SIGTERMException"  # Lightning's
-        return 1, "interrupted" if stopped else "failed", "" if stopped else str(error.code).removeprefix("error: ")
+        if isinstance(error, Interrupted):
+            return error.status, "interrupted", ""
+        return 1, "failed", str(error.code).removeprefix("error: ")
     except KeyboardInterrupt:
         return 1, "interrupted", ""
     except Exception as error:
@@ -91,7 +95,7 @@ def _run(module: str, folders: Sequence[Path], launched: bool) -> tuple[int, Sta
         if text is None:
             return 1, _failure(one_line(error)), one_line(error)
         if rank() == 0:
-            print(f"error: {text}", file=sys.stderr)  # noqa: T201
+            print(f"error: {printable(text, kept=chr(10))}", file=sys.stderr)  # noqa: T201
         reason = error.reasons if isinstance(error, JobsFailedError) else _in_a_line(text)
         return EXIT_USER_ERROR, _failure(one_line(error)), reason
     finally:

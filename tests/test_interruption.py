@@ -1,0 +1,55 @@
+"""Signals end a run as a shell expects it, wherever it is."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL, environment_in
+
+CUT = """
+import os, signal, sys
+from lightning.pytorch import Callback
+from lenet_lab.callbacks.progress import Progress
+from lenet_lab.command import run_command
+from lenet_lab import train
+
+Progress.on_test_start = lambda *_: os.kill(os.getpid(), {number})
+sys.argv[1:] = {words}
+run_command("train", train.complete, train.run)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_in_the_test_as_well(tmp_path: Path, number: int, status: int) -> None:
+    words = [*SMALL, "report=false", "hydra.run.dir=run"]
+    done = subprocess.run(
+        [sys.executable, "-c", CUT.format(number=int(number), words=words)],
+        cwd=tmp_path,
+        env=environment_in(tmp_path),
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    )
+    assert done.returncode == status, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-2] == "interrupted, 41 steps kept"
+    assert done.stdout.splitlines()[-1].endswith("train resume=run")
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_what_is_ignored_stays_so() -> None:
+    """As after `nohup`, or in the background of a script."""
+    code = "import os, signal; from lenet_lab.interruption import ended_by_signals\n"
+    code += "with ended_by_signals(): os.kill(os.getpid(), signal.SIGINT)\nprint('alive')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN) and None,
+    )
+    assert (done.stdout, done.stderr) == ("alive\n", "")
