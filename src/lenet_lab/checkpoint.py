@@ -120,8 +120,12 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def find_last(folder: Path) -> Path | None:
+def find_last(folder: Path, tell: bool = False) -> Path | None:
     """Give the checkpoint that the run in `folder` goes on from: the newest that is whole. None: it has none.
+
+    Args:
+        folder: of the run.
+        tell: warn where it is not the newest.
 
     Raises:
         UserError: it has some, and none can be used.
@@ -138,8 +142,11 @@ def find_last(folder: Path) -> Path | None:
                     f"{folder} cannot go on: {str(error).splitlines()[0]}\n"
                     f"To begin anew, remove {' and '.join(each.name for each in there)} from its checkpoints."
                 ) from error
-            log.warning("%s The one before it is used.", str(error).splitlines()[0])
+            if tell:
+                log.warning("%s The one before it is used.", str(error).splitlines()[0])
         else:
+            if tell and last not in there:
+                log.warning("%s is missing. The one before it is used.", last)
             return path
     return None
 

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lenet_lab.command_line import MULTIRUN, OF_THE_SWEEP, given_twice, in_order
 from lenet_lab.errors import IncompleteError, UserError
+from lenet_lab.interruption import Interrupted, ended_by_signals
 from lenet_lab.run_folder import RunFolder
 
 Config = dict[str, Any]
@@ -88,15 +89,17 @@ def run_command(
         return metrics.get("val/accuracy")  # for Hydra's sweepers
 
     Command.current = Command(name, complete)
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.WARNING)  # on its first start it tells of its cache
+    for library in ("matplotlib.font_manager", "torch"):  # they tell of their caches, at the first start and at the end
+        logging.getLogger(library).setLevel(logging.WARNING)
     words = sys.argv[1:]
     # Where Hydra would print its own report, a page long, this makes it raise instead.
-    with user_errors(), env_override({"HYDRA_FULL_ERROR": "1"}):
+    once = not {*MULTIRUN} & set(words)
+    with user_errors(), env_override({"HYDRA_FULL_ERROR": "1"}), ended_by_signals() if once else nullcontext():
         if "--help" in words or "-h" in words:
             from lenet_lab.usage import usage
 
             overrides = [word for word in words if "=" in word and not word.startswith("-")]
-            overrides = [word for word in overrides if not (resumes and word.startswith(OF_RECORDED))]
+            overrides = [word for word in overrides if not (resumes and _recorded(word))]
             print(usage(name, config_folder(), overrides, leaves_files))  # noqa: T201
             return
         words = in_order(words)
@@ -108,7 +111,9 @@ def run_command(
 
         stand_alone()
         let_threads_sleep()
-        if resumes and any(word.startswith(OF_RECORDED) for word in words):
+        if resumes and (odd := [word for word in words if word.lstrip("+~") != word and _recorded(word)]):
+            raise UserError(f"{odd[0]} is refused: write it as {odd[0].lstrip('+~')}")
+        if resumes and any(map(_recorded, words)):
             from lenet_lab.recorded import run_recorded
 
             run_recorded(words, Command.current, run)
@@ -124,6 +129,10 @@ def run_command(
             if Command.folder is not None:
                 Command.folder.take_back()
             raise
+
+
+def _recorded(word: str) -> bool:
+    return word.lstrip("+~").startswith(OF_RECORDED)
 
 
 def run_in_folder(
@@ -142,7 +151,7 @@ def run_in_folder(
             return compute(name, config, run)
         except IncompleteError:
             raise
-        except UserError:
+        except (UserError, Interrupted):
             if _names(folder) - before <= {file.name, f"{name}.log", LOCK}:
                 _give_back(file, name)
             raise
@@ -151,13 +160,12 @@ def run_in_folder(
 def compute(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
     """Call `run` on as many devices as `config`, which lies in the run folder, asks for."""
     from lenet_lab.explain import naming
-    from lenet_lab.interruption import ended_by_signals
     from lenet_lab.processes import device_count, refuse_several_nodes, run_on_devices
 
     trainer = config.get("trainer", ONE_DEVICE)
     refuse_several_nodes(trainer)
     count = device_count(trainer)
-    with inherited_settings(), naming(Path(config["folder"])), ended_by_signals() if count == 1 else nullcontext():
+    with inherited_settings(), naming(Path(config["folder"])):
         return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
 
 

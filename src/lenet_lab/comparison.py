@@ -64,13 +64,20 @@ def compare(original: Path, repeated: Path) -> Comparison:
     )
 
 
-def refuse_unreadable(folder: Path) -> None:
+def refuse_unreadable(folder: Path, weights: bool) -> None:
     """See to it, before hours of work, that there is something in a run folder to compare with.
+
+    Args:
+        folder: of the first run.
+        weights: it must hold `checkpoints/best.ckpt`.
 
     Raises:
         UserError: its results cannot be read.
     """
-    _weights(folder)
+    if _weights(folder) is None and weights:
+        raise UserError(
+            f"from={folder}: there is no checkpoints/best.ckpt to compare with. Bring it back, from a copy."
+        )
     _results(folder)
 
 
@@ -172,7 +179,7 @@ def describe(comparison: Comparison, folder: Path) -> list[Text]:
         lines += _some([f"  {name}: {old}, now {new}" for name, (old, new) in comparison.causes.items()])
     else:
         lines.append(
-            Text("nothing that is recorded differs: a part of the run is not deterministic (deterministic=true helps)")
+            Text("nothing that is recorded differs: a part of the run is not deterministic, or its folder was changed")
         )
     return [*lines, Text(f"comparison {file}")]
 

@@ -31,6 +31,8 @@ PACKAGES = (
     *("tensorboard", "matplotlib", "optuna", "triton"),
 )
 """Whose versions are told where they are installed, beside torch and this one."""
+SHOULD_STAY = {"versions", "git", "data"}
+"""What a run that goes on should find as it was."""
 SECONDS_FOR_GIT = 5.0  # a work tree on a slow disk must not keep a run waiting
 PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")  # in an address
 
@@ -92,6 +94,8 @@ def note_environment(
 ) -> None:
     """Write `environment.json` and `changes.patch`; those of a run that now continues stay as they are.
 
+    Where that run goes on with other code, versions or images, it is told, and `environment.N.json` says with what.
+
     Args:
         folder: of the run.
         name: of the command.
@@ -99,13 +103,17 @@ def note_environment(
         config: of a training run, settled (see `lenet_lab.speed.settle`).
         images: to train and to test on.
     """
-    if not (folder / FILE).exists():
-        chosen = {
-            "precision": config["trainer"]["precision"],
-            "speed": config["speed"],
-            "data": fingerprint(images),
-        }
-        environment = gather(folder, name, device).model_copy(update=chosen)
+    chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"], "data": fingerprint(images)}
+    environment = gather(folder, name, device).model_copy(update=chosen)
+    begun = read_environment(folder)
+    if begun is not None:
+        now, then = (each.model_dump(include=SHOULD_STAY) for each in (environment, begun))
+        if other := [key for key in now if now[key] != then[key]]:
+            number = len(list(folder.glob("environment.*.json"))) + 2
+            again = folder / f"environment.{number}.json"
+            write_whole(again, environment.model_dump_json(indent=1) + "\n", errors="replace")
+            log.warning("The run goes on with other %s than it began with: see %s.", ", ".join(other), again.name)
+    elif not (folder / FILE).exists():
         if environment.git.dirty and (patch := read_changes(Path(__file__).parent, SECONDS_FOR_GIT)):
             (folder / changes.FILE).write_bytes(patch)
         write_whole(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")

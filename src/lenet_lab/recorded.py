@@ -147,7 +147,9 @@ def check_folder(folder: Path, key: str) -> None:
             f"{key}={folder} is the folder of a sweep.\n"
             f"Repeat the command that it was begun with{place}; for one job of it give the job's folder."
         )
-    raise UserError(f"{key}={folder} holds no config.yaml, so it is not the folder of a run, or not whole.")
+    below = next(iter(sorted(folder.glob("*/config.yaml"))), None)
+    such_as = "" if below is None else f" Give that of a run, such as {below.parent}."
+    raise UserError(f"{key}={folder} holds no config.yaml, so it is not the folder of a run, or not whole.{such_as}")
 
 
 def _refuse_links(folder: Path, key: str) -> None:

@@ -32,7 +32,7 @@ def reproduce(request: Request, command: Command, run: Callable[[Config], dict[s
     if not request.show:
         from lenet_lab.comparison import refuse_unreadable
 
-        refuse_unreadable(original)
+        refuse_unreadable(original, weights=config["callbacks"].get("checkpoint") is not None)
     config = in_folder(config, _new_folder(command.name, request.place))
     if request.show:
         show(config)

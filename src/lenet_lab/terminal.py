@@ -195,6 +195,11 @@ def show_accuracy(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]
     show(table)
 
 
+def show_goes_on(checkpoint: Path, steps: int) -> None:
+    """Print where an interrupted run goes on."""
+    show(Text.assemble(("  goes on", "cyan"), f"     after {_count(steps, 'step')}, from {checkpoint.name}"))
+
+
 def show_how_to_go_on(folder: Path, steps: int) -> None:
     """Print what an interrupted run has kept, and the command that continues it."""
     show(Text(f"interrupted, {_count(steps, 'step') if steps else 'no step'} kept"))

@@ -71,7 +71,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     folder = Path(config["folder"])
     terminal.open_log(folder / "train.log")
     seed_everything(config["seed"], verbose=False)
-    last = find_last(folder)
+    last = find_last(folder, tell=True)
     if last is not None and trained_together(last):
         last = None
     config = settle(config, None if last is None else read_about(last).precision)
@@ -91,6 +91,8 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
         put_aside_damaged(last)
     trainer = build_trainer(config, data, callbacks, loggers)
     terminal.show_run("train", config, data, classifier, trainer)
+    if last is not None:
+        terminal.show_goes_on(last, steps_of(last))
     if trainer.is_global_zero:
         note_environment(folder, "train", trainer.strategy.root_device, config, (data.train, data.test))
 

@@ -265,7 +265,7 @@ class Member:
         write_checkpoint(checkpoint, self._path(name), keep_previous=name == "last")
 
     def _continue(self) -> None:
-        last = find_last(self.folder)
+        last = find_last(self.folder, tell=True)
         if last is None:
             return
         put_aside_damaged(last)

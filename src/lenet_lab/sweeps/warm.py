@@ -6,6 +6,7 @@ Python imports that one anew in each job, as its main module.
 
 import gc
 import importlib
+import signal
 
 from lenet_lab.imports import import_quickly
 
@@ -29,6 +30,7 @@ MODULES = (
     "lenet_lab.terminal",
 )
 
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep to answer, which then ends its jobs
 import_quickly("lightning.pytorch")
 for module in MODULES:
     importlib.import_module(module)
