@@ -75,9 +75,7 @@ def refuse_unreadable(folder: Path, weights: bool) -> None:
         UserError: its results cannot be read.
     """
     if _weights(folder) is None and weights:
-        raise UserError(
-            f"from={folder}: there is no checkpoints/best.ckpt to compare with. Bring it back, from a copy."
-        )
+        raise UserError(f"from={folder}: there is no checkpoints/best.ckpt to compare with. Bring back a copy.")
     _results(folder)
 
 

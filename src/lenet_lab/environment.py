@@ -1,5 +1,6 @@
 """What a run was done with: versions, machine, state of the code; `environment.json` in its folder."""
 
+import logging
 import os
 import platform
 import re
@@ -22,6 +23,8 @@ from lenet_lab.whole_file import write_whole
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 FILE = "environment.json"
 TOLD = "LENET_LAB_COMMAND"
