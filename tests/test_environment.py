@@ -100,6 +100,17 @@ def test_the_first_environment_of_a_run_stays(tmp_path: Path) -> None:
     assert (tmp_path / "environment.json").read_bytes() == first
 
 
+def test_a_run_that_goes_on_with_other_versions_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    note_environment(tmp_path, "train", CPU, SETTLED)
+    file = tmp_path / "environment.json"
+    before = json.loads(file.read_text())
+    file.write_text(json.dumps(before | {"versions": before["versions"] | {"torch": "1.0"}}))
+    note_environment(tmp_path, "train", CPU, SETTLED)
+    expected = "The run goes on with other versions than it began with: see environment.2.json."
+    assert [record.message for record in caplog.records] == [expected]
+    assert json.loads((tmp_path / "environment.2.json").read_text())["versions"] == before["versions"]
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"started": 1, "command": []}', b"\xff"])
 def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "environment.json").write_bytes(content)
