@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -155,7 +156,9 @@ def test_a_patch_that_would_be_too_large_is_cut_between_files(checkout: Path, mo
     assert patch.startswith("# left out, too large: a/src/a.py b/src/a.py\n")
     assert "+small" in patch
     assert "+large" not in patch
-    assert read_changes(checkout, 0) == b""  # no time
+    late = subprocess.TimeoutExpired("git", 60)
+    monkeypatch.setattr("lenet_lab.changes.subprocess.run", Mock(side_effect=late))
+    assert read_changes(checkout, 60) == b""
 
 
 def test_passwords_in_addresses_are_left_out() -> None:
