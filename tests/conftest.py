@@ -52,10 +52,15 @@ def environment_in(where: Path) -> dict[str, str]:
 
 
 def run_command(where: Path, module: str, *overrides: str, options: tuple[str, ...] = (), **environment: str) -> Result:
-    """Call `python -m lenet_lab.<module>` in the folder `where`; the run folder is `where/run` unless given."""
+    """Call `python -m lenet_lab.<module>` in the folder `where`; the run folder is `where/run` unless given.
+
+    What is in `SMALL` gives way to what comes after it.
+    """
     chosen = [word.split("=", 1)[1] for word in overrides if word.startswith(("hydra.run.dir=", "resume="))]
     folder = where / (chosen[0] if chosen else "run")
-    given = list(overrides) if chosen else [*overrides, f"hydra.run.dir={folder}"]
+    keys = [word.partition("=")[0] for word in overrides]
+    given = [word for place, word in enumerate(overrides) if word not in SMALL or keys[place] not in keys[place + 1 :]]
+    given += [] if chosen else [f"hydra.run.dir={folder}"]
     if options or environment or not hasattr(os, "fork"):
         done = subprocess.run(
             [sys.executable, *options, "-m", f"lenet_lab.{module}", *given],

@@ -17,10 +17,10 @@ def assert_same_run(one: Path, other: Path, tensorboard: bool = True) -> None:
         # callbacks keep paths, and times: the others' states are compared
         kept = [{"progress": each["callbacks"].pop("Progress")} for each in checkpoints]
         best = [next(iter(each.pop("callbacks").values()))["best_model_score"] for each in checkpoints]
-        differences = [*_differences(*checkpoints, name), *_differences(*kept, name), *_differences(*best, name)]
-        assert differences == [], differences
+        found = [*differences(*checkpoints, name), *differences(*kept, name), *differences(*best, name)]
+        assert found == [], found
     metrics = [json.loads((run / "metrics.json").read_text()) for run in (one, other)]
-    assert _differences(*metrics) == [], metrics
+    assert differences(*metrics) == [], metrics
     curves = [(run / "curves.csv").read_text() for run in (one, other)]
     assert curves[0] == curves[1], curves
     if tensorboard:
@@ -45,13 +45,14 @@ def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.equal(*(each.contiguous().flatten().view(torch.uint8) for each in (one, other)))
 
 
-def _differences(one: Any, other: Any, where: str = "") -> list[str]:
+def differences(one: Any, other: Any, where: str = "") -> list[str]:
+    """Where two checkpoints, or parts of them, differ, but for times."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return [] if _same_bits(one, other) else [where]
     if isinstance(one, dict) and isinstance(other, dict):
         keys = [key for key in one.keys() | other.keys() if key not in OF_THE_CLOCK]
-        return [found for key in keys for found in _differences(one.get(key), other.get(key), f"{where}/{key}")]
+        return [found for key in keys for found in differences(one.get(key), other.get(key), f"{where}/{key}")]
     if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         parts = enumerate(zip(one, other, strict=True))
-        return [found for number, pair in parts for found in _differences(*pair, f"{where}/{number}")]
+        return [found for number, pair in parts for found in differences(*pair, f"{where}/{number}")]
     return [] if one == other else [f"{where}: {one} {other}"]

@@ -32,6 +32,7 @@ def test_leaves_exactly_what_the_readme_lists(digits_run: Result) -> None:
         "checkpoints",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
+        "checkpoints/last.previous.ckpt",
         "config.yaml",
         "curves.csv",
         "environment.json",

@@ -46,8 +46,8 @@ def every_epoch(tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 
 def test_each_validation_has_pictures_when_asked(every_epoch: Result) -> None:
-    assert steps(every_epoch, "val/confusion") == [22, 44]
-    assert steps(every_epoch, "val/outputs of conv2") == [22, 44]
+    assert steps(every_epoch, "val/confusion") == [21, 43]
+    assert steps(every_epoch, "val/outputs of conv2") == [21, 43]
     assert steps(every_epoch, "test/outputs of conv2") == [44]
 
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_drawn_ends_no_run(command: Command) -> None:
     diverging = ["optimizer.lr=1e30", "callbacks.finite=null"]
     result = command("train", *QUICK, *diverging, "callbacks=histograms", "callbacks.dashboard.share=1")
     assert result.status == 0, result.err
-    assert steps(result, "val/confusion") == [22, 44]
+    assert steps(result, "val/confusion") == [21, 43]
 
 
 def test_without_tensorboard_nothing_is_drawn(command: Command) -> None:
@@ -92,7 +92,7 @@ def test_a_wrong_share_is_refused(command: Command) -> None:
 def test_several_devices_draw_once_what_all_have_seen(command: Command, every_epoch: Result) -> None:
     result = command("train", *QUICK, "trainer.devices=2", "callbacks.dashboard.share=1", "trainer.max_epochs=1")
     assert result.status == 0, result.err
-    assert steps(result, "val/confusion") == [11]
+    assert steps(result, "val/confusion") == [10]
     assert steps(result, "test/confusion") == [11]
     files = (result.folder / "tensorboard").glob("events*")
     assert len({path.name.split(".")[-2] for path in files}) == 1  # the process that has written them

@@ -154,6 +154,7 @@ def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     chance = os.environ.get("KILLS_SEED", "1")
     done = subprocess.run(
         [sys.executable, "-c", KILL, str(tmp_path / "killed"), "20", chance, *words],
+        cwd=Path(__file__).parents[2],
         env=environment_in(tmp_path),
         capture_output=True,
         text=True,

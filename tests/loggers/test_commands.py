@@ -203,7 +203,7 @@ def test_a_database_that_is_none_is_refused_and_left_alone(command: Command, tmp
 
 
 def test_what_fails_is_marked_as_failed(command: Command, tmp_path: Path) -> None:
-    result = command("train", *SMALL, "logger=[mlflow,wandb]", "callbacks.checkpoint.monitor=val/los")
+    result = command("train", *SMALL, "logger=[mlflow,wandb]", "optimizer.lr=1e39")
     assert result.status != 0
     ((_, kept),) = read_mlflow(tmp_path / "runs" / "mlflow.db").items()
     assert kept.info.status == "FAILED"

@@ -67,12 +67,12 @@ def test_a_run_that_was_interrupted_reports_all_epochs(tmp_path: Path, monkeypat
     config = job(tmp_path / "run", "trainer.max_epochs=3")
     original, written = checkpoint_io.write_checkpoint, 0
 
-    def stop_at_the_second(content: Any, path: Path) -> None:
+    def stop_at_the_second(content: Any, path: Path, **options: bool) -> None:
         nonlocal written
         written += path.name == "last.ckpt"
         if written == 2:
             raise KeyboardInterrupt
-        original(content, path)
+        original(content, path, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_io, "write_checkpoint", stop_at_the_second)
