@@ -236,7 +236,7 @@ def test_standard_input_is_an_image_or_paths(digits_run: Result, tmp_path: Path)
         (["images=nowhere.png"], "images=nowhere.png: there is no such file or folder"),
         (["images=empty"], "images=empty leads to no files"),
         (["images=[text.png,text.png]"], "text.png cannot be read: not an image"),
-        (["images=text.png,a.png"], "Ambiguous value for argument 'images=text.png,a.png'"),
+        (["images=text.png,a.png"], "images=text.png,a.png is refused: these are several values"),
         (["images="], "images= is refused: give a file, a folder"),
         ([], "images is missing: give it as images=VALUE"),
         (["images=text.png", "top_k=0"], "top_k=0 is refused: give a whole number, at least 1"),

@@ -296,7 +296,7 @@ def test_groups_hold_jobs_that_differ_in_seed_optimizer_and_schedule(tmp_path: P
         ("trainer.max_steps=10", "trainer.max_steps=10"),
         ("trainer.accumulate_grad_batches=2", "trainer.accumulate_grad_batches=2"),
         ("trainer.gradient_clip_val=1.0", "trainer.gradient_clip_val=1.0"),
-        ("+trainer.deterministic=true", "trainer.deterministic=True"),
+        ("+trainer.benchmark=false", "trainer.benchmark=False"),
         ("+callbacks.checkpoint.save_last=true", "callbacks.checkpoint.save_last=True"),
         ("+callbacks.checkpoint.save_top_k=3", "callbacks.checkpoint.save_top_k=3"),
         ("+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping", "callbacks.stop"),

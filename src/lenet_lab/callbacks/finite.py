@@ -48,7 +48,7 @@ class Watch:
     def see(self, step: Step) -> list[Step]:
         """Give those steps of which a loss is not finite, once they are looked at."""
         self._held.append(step)
-        full = len(self._held) >= self.every or self._bytes_held() > MOST_BYTES_HELD
+        full = len(self._held) >= self.every or self._bytes_held() >= MOST_BYTES_HELD
         return self.look() if step.loss.device.type == "cpu" or full else []
 
     def _bytes_held(self) -> int:
