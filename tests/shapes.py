@@ -17,7 +17,9 @@ class _Config(type(jaxtyping.config)):
 
     @property
     def jaxtyping_disable(self) -> bool:
-        torch = sys.modules["torch"]
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return False
         return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
     @jaxtyping_disable.setter

@@ -26,24 +26,25 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_runs_are_compared_in_all_that_they_leave(runs: ModuleType, digits_run: Result, tmp_path: Path) -> None:
-    other = tmp_path / "run"
-    shutil.copytree(digits_run.folder, other)
-    assert runs.differences(other, digits_run.folder) == []
-    last = other / "checkpoints" / "last.ckpt"
-    checkpoint = torch.load(last, weights_only=True)
-    checkpoint["state_dict"]["network.fc3.bias"][0] += 1e-6
-    torch.save(checkpoint, last)
-    metrics = json.loads((other / "metrics.json").read_text())
-    (other / "metrics.json").write_text(json.dumps({**metrics, "train/seconds": 1e9, "train/steps": 1}))
-    (other / "curves.csv").write_text("")
-    shutil.rmtree(other / "tensorboard")
-    (other / "tensorboard").mkdir()
-    assert runs.differences(other, digits_run.folder) == [
-        "state_dict of last.ckpt differ",
-        "metrics.json differ",
-        "curves.csv differ",
-        "curves of TensorBoard differ",
-    ]
+    def change_weights(run: Path) -> None:
+        checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        checkpoint["state_dict"]["network.fc3.bias"][0] += 1e-6
+        torch.save(checkpoint, run / "checkpoints" / "last.ckpt")
+
+    def change_metrics(run: Path) -> None:
+        metrics = json.loads((run / "metrics.json").read_text())
+        (run / "metrics.json").write_text(json.dumps({**metrics, "train/seconds": 1e9, "train/steps": 1}))
+
+    changes = {
+        "weights": change_weights,
+        "metrics": change_metrics,
+        "curves": lambda run: (run / "curves.csv").write_text(""),
+        "tensorboard": lambda run: [file.unlink() for file in (run / "tensorboard").glob("events*")],
+    }
+    for name, change in {"nothing": lambda run: None, **changes}.items():
+        shutil.copytree(digits_run.folder, tmp_path / name)
+        change(tmp_path / name)
+        assert bool(runs.differences(tmp_path / name, digits_run.folder)) == (name != "nothing"), name
 
 
 @pytest.mark.slow
