@@ -55,14 +55,15 @@ soak: $(VENV)/installed-dev ## kill runs at random for an hour, fill disks, load
 	@$(BIN)/python scripts/soak --minutes $(MINUTES)
 
 # begin: template
-# The second project takes the first one's environment, at the same path, instead of minutes to install another.
+# The second project takes the first one's environment, at the same path, instead of minutes to install another. The
+# slow tests are left out: they run here, and are the same but for a name.
 .PHONY: check-new-project
 check-new-project: $(VENV)/installed-dev ## make a project from this one, with and without the notes, and run its checks
 	@set -eu; \
 	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; trap 'exit 1' INT TERM; \
 	project=$$folder/my_first_project; \
 	$(BIN)/python scripts/new_project.py "$$project"; \
-	$(MAKE) -C "$$project" lint quickstart test; \
+	$(MAKE) -C "$$project" lint quickstart test-fast; \
 	mv "$$project/.venv" "$$folder"; rm -rf "$$project"; \
 	$(BIN)/python scripts/new_project.py "$$project" --without-notes; \
 	mv "$$folder/.venv" "$$project"; \

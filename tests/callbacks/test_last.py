@@ -148,6 +148,7 @@ print(killed, os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     words = ["trainer.max_epochs=40", "callbacks.last.every_n_minutes=0.0005"]
     train.run(settings(tmp_path / "calm", *words))
@@ -188,6 +189,7 @@ def wait_for_steps(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize(
     ("number", "status", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
