@@ -26,6 +26,8 @@ KEY = "lenet_lab"
 NOT_KEPT = {"mirrors", "md5", "cache"}  # of `data`: they concern a machine, and a stranger's file must not choose them
 PREFIX = "network."
 """Of weights in a checkpoint: the attribute of `Classifier` that holds the network."""
+LAST = Path("checkpoints", "last.ckpt")
+"""In a run folder."""
 TOGETHER = "together"
 """Key of what networks that train together need to go on (see `lenet_lab.sweeps.member`)."""
 DEEPEST = 20  # settings within settings
@@ -72,9 +74,10 @@ def _values(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key not in NOT_KEPT and not key.startswith("_")}
 
 
-@functools.cache
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint that a run of this program wrote; tensors come to the CPU.
+
+    A file that has not changed since is not read again: what is given is shared, and to be left as it is.
 
     Raises:
         UserError: there is no such file, it is no checkpoint of this program, or it holds more than tensors and
@@ -84,6 +87,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint={path} is a folder. Give a file in it, such as {path / 'checkpoints/best.ckpt'}.")
     if not path.is_file():
         raise UserError(f"checkpoint={path}: there is no such file. A run writes RUN_FOLDER/checkpoints/best.ckpt.")
+    facts = path.stat()
+    return _read(path, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=2)  # of two runs that are compared
+def _read(path: Path, *version: int) -> dict[str, Any]:
+    """Do as `read_checkpoint`; `version` changes whenever the file does."""
     try:
         refuse_packed(path)
         _refuse_damaged(path)
@@ -120,43 +130,47 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def find_last(folder: Path, tell: bool = False) -> Path | None:
+def find_last(folder: Path) -> Path | None:
     """Give the checkpoint that the run in `folder` goes on from: the newest that is whole. None: it has none.
-
-    Args:
-        folder: of the run.
-        tell: warn where it is not the newest.
 
     Raises:
         UserError: it has some, and none can be used.
     """
-    last = folder / "checkpoints" / "last.ckpt"
+    return _find_last(folder)[0]
+
+
+def take_up_last(folder: Path) -> Path | None:
+    """Do as `find_last` where the run goes on now: warn if it is not the newest, and put a damaged one aside.
+
+    Under its own name the damaged one would become the one before, in place of this one.
+    """
+    found, wrong = _find_last(folder)
+    if found is not None and wrong:
+        log.warning("%s The one before it is used.", wrong)
+        newest = folder / LAST
+        with suppress(FileNotFoundError):  # it is missing, or of several devices another was quicker
+            newest.replace(newest.with_name("last.damaged.ckpt"))
+    return found
+
+
+def _find_last(folder: Path) -> tuple[Path | None, str]:
+    """Give the checkpoint, and what is wrong with the one that should have been it, in a sentence."""
+    last = folder / LAST
     there = [path for path in (last, previous(last)) if path.exists()]
+    wrong = "" if last in there else f"{last} is missing."
     for path in there:
-        read_checkpoint.cache_clear()  # a run writes the file anew
         try:
             read_checkpoint(path)
         except (UserError, OSError) as error:
+            wrong = str(error).splitlines()[0]
             if path == there[-1]:
                 raise UserError(
-                    f"{folder} cannot go on: {str(error).splitlines()[0]}\n"
+                    f"{folder} cannot go on: {wrong}\n"
                     f"To begin anew, remove {' and '.join(each.name for each in there)} from its checkpoints."
                 ) from error
-            if tell:
-                log.warning("%s The one before it is used.", str(error).splitlines()[0])
         else:
-            if tell and last not in there:
-                log.warning("%s is missing. The one before it is used.", last)
-            return path
-    return None
-
-
-def put_aside_damaged(last: Path) -> None:
-    """Give a damaged `last.ckpt` another name where `last` is the one before it, which it would replace."""
-    newer = last.parent / "last.ckpt"
-    if last != newer:
-        with suppress(FileNotFoundError):  # of several devices another was quicker
-            newer.replace(newer.with_name("last.damaged.ckpt"))
+            return path, wrong
+    return None, ""
 
 
 def _refuse_instructions(value: Any, path: Path, left: Iterator[int], depth: int = 0) -> None:
@@ -188,7 +202,6 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         UserError: they are those of another network.
     """
-    read_checkpoint.cache_clear()  # a run writes the file anew
     weights = read_checkpoint(path)["state_dict"]
     own = {key: value for key, value in weights.items() if key.startswith(PREFIX)}  # a loss may have some, too
     try:
@@ -207,7 +220,6 @@ def steps_of(path: Path) -> int:
 
 def trained_together(path: Path) -> bool:
     """Tell whether a checkpoint is of a network that was trained together with others; raises as `read_checkpoint`."""
-    read_checkpoint.cache_clear()
     return TOGETHER in read_checkpoint(path)
 
 

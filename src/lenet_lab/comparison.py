@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from rich.text import Text
 
 from lenet_lab import changes
-from lenet_lab.checkpoint import read_checkpoint, trained_together
+from lenet_lab.checkpoint import LAST, read_checkpoint, trained_together
 from lenet_lab.environment import read_environment
 from lenet_lab.errors import UserError
 from lenet_lab.terminal import short
@@ -91,7 +91,6 @@ def _weights(folder: Path) -> dict[str, torch.Tensor] | None:
     file = folder / "checkpoints" / "best.ckpt"
     if not file.exists():
         return None
-    read_checkpoint.cache_clear()
     weights: dict[str, torch.Tensor] = read_checkpoint(file)["state_dict"]
     return weights
 
@@ -152,7 +151,7 @@ def _content(file: Path) -> bytes:
 
 
 def _together(folder: Path) -> bool:
-    last = folder / "checkpoints" / "last.ckpt"
+    last = folder / LAST
     return last.exists() and trained_together(last)
 
 

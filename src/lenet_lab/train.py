@@ -61,7 +61,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.callbacks.epoch_seed import EpochSeed
     from lenet_lab.callbacks.last import Last
     from lenet_lab.callbacks.progress import Progress
-    from lenet_lab.checkpoint import find_last, put_aside_damaged, read_about, steps_of, trained_together
+    from lenet_lab.checkpoint import find_last, read_about, steps_of, take_up_last, trained_together
     from lenet_lab.environment import note_environment
     from lenet_lab.instantiate import build_each
     from lenet_lab.interruption import Interrupted
@@ -71,7 +71,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     folder = Path(config["folder"])
     terminal.open_log(folder / "train.log")
     seed_everything(config["seed"], verbose=False)
-    last = find_last(folder, tell=True)
+    last = take_up_last(folder)
     if last is not None and trained_together(last):
         last = None
     config = settle(config, None if last is None else read_about(last).precision)
@@ -88,7 +88,6 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     loggers = build_each(config["logger"], "logger")
     if last is not None:
         go_on(loggers, steps_of(last))
-        put_aside_damaged(last)
     trainer = build_trainer(config, data, callbacks, loggers)
     terminal.show_run("train", config, data, classifier, trainer)
     if last is not None:

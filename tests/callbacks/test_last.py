@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lenet_lab import train
 from lenet_lab.callbacks import last
 from lenet_lab.callbacks.progress import Progress
-from lenet_lab.checkpoint import find_last, put_aside_damaged, read_checkpoint
+from lenet_lab.checkpoint import find_last, read_checkpoint, take_up_last
 from lenet_lab.checkpoint_io import write_checkpoint
 from lenet_lab.compose import compose
 from lenet_lab.errors import UserError
@@ -251,10 +251,11 @@ def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(
     file = checkpoints(tmp_path)
     assert find_last(tmp_path) == file
     damage(file)
-    assert find_last(tmp_path, tell=True) == file.with_name("last.previous.ckpt")
+    assert find_last(tmp_path) == file.with_name("last.previous.ckpt")
+    assert not caplog.records
+    assert take_up_last(tmp_path) == file.with_name("last.previous.ckpt")
     told = [record.message.endswith("The one before it is used.") for record in caplog.records]
     assert told == [True]
-    put_aside_damaged(file.with_name("last.previous.ckpt"))
     assert (file.with_name("last.damaged.ckpt").exists(), file.exists()) == (damage is not Path.unlink, False)
     turn_a_bit(file.with_name("last.previous.ckpt"))
     with pytest.raises(

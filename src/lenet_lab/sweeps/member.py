@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from lenet_lab import terminal
 from lenet_lab.build import build_classifier, build_data, build_trainer, limited
 from lenet_lab.callbacks.dashboard import Dashboard
 from lenet_lab.callbacks.finite import Finite, Step, all_finite, leave, what_is_wrong
-from lenet_lab.checkpoint import KEY, TOGETHER, find_last, put_aside_damaged, read_checkpoint
+from lenet_lab.checkpoint import KEY, TOGETHER, read_checkpoint, take_up_last
 from lenet_lab.checkpoint_io import write_checkpoint
 from lenet_lab.curves import add_to_curves, begin_curves
 from lenet_lab.data.datamodule import Batch, ImageDataModule
@@ -265,15 +266,15 @@ class Member:
         write_checkpoint(checkpoint, self._path(name), keep_previous=name == "last")
 
     def _continue(self) -> None:
-        last = find_last(self.folder, tell=True)
+        last = take_up_last(self.folder)
         if last is None:
             return
-        put_aside_damaged(last)
         checkpoint = read_checkpoint(last)
         self.classifier.load_state_dict(checkpoint["state_dict"])
-        self.optimizer.load_state_dict(checkpoint["optimizer_states"][0])
+        # copied: both go on with the very tensors and lists that they are given
+        self.optimizer.load_state_dict(deepcopy(checkpoint["optimizer_states"][0]))
         if self.scheduler is not None:
-            self.scheduler.load_state_dict(checkpoint["lr_schedulers"][0])
+            self.scheduler.load_state_dict(deepcopy(checkpoint["lr_schedulers"][0]))
         state = checkpoint[TOGETHER]
         self.epochs, self.steps, self.seconds = state["epochs"], state["steps"], state["seconds"]
         self.train_loss, self._best = state["train_loss"], state["best"]
