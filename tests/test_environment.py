@@ -157,7 +157,7 @@ def test_a_patch_that_would_be_too_large_is_cut_between_files(checkout: Path, mo
     assert "+small" in patch
     assert "+large" not in patch
     late = subprocess.TimeoutExpired("git", 60)
-    monkeypatch.setattr("lenet_lab.changes.subprocess.run", Mock(side_effect=late))
+    monkeypatch.setattr("lenet_lab.git.subprocess.run", Mock(side_effect=late))
     assert read_changes(checkout, 60) == b""
 
 

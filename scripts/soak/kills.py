@@ -31,21 +31,22 @@ def run(folder: Path, options: argparse.Namespace) -> Part:
         way = list(WAYS)[number % len(WAYS)]
         if way not in twins:
             began = time.monotonic()
-            twin = _begin(folder, f"twin-{len(twins)}", WAYS[way])
-            if status := runs.finish(twin[1]):
-                part.failures.append(f"{way}: the twin ended with status {status}: {_said(twin[0])}")
+            where = folder / f"twin-{len(twins)}"
+            if status := runs.finish(_start(where, WAYS[way])):
+                part.failures.append(f"{way}: the twin ended with status {status}: {_said(where)}")
                 return part
-            twins[way] = twin[0] / "run", time.monotonic() - began
+            twins[way] = where / "run", time.monotonic() - began
         twin_folder, seconds = twins[way]
-        where, process = _begin(folder, str(number), WAYS[way])
+        where = folder / str(number)
+        process = _start(where, WAYS[way])
         for _ in range(chance.randint(1, KILLS_A_RUN)):
             if not _outlives(process, chance.uniform(0, 1.1 * seconds)):
                 break
             runs.kill(process)
             process.wait()
             killed += 1
-            process, more = _continue(where)
-            continued += more
+            continued += _has_begun(where)
+            process = _start(where, WAYS[way])
         if status := runs.finish(process):
             part.failures.append(f"{way}, run {number}: status {status}: {_said(where)}")
         else:
@@ -58,18 +59,15 @@ def run(folder: Path, options: argparse.Namespace) -> Part:
     return part
 
 
-def _begin(folder: Path, name: str, words: list[str]) -> tuple[Path, "runs.subprocess.Popen[str]"]:
-    where = folder / name
-    where.mkdir()
-    return where, runs.start(where, *WORDS, OFTEN, *words, "hydra.run.dir=run")
+def _start(where: Path, words: list[str]) -> "runs.subprocess.Popen[str]":
+    """Begin a run, or go on with one that was killed after it had its folder."""
+    where.mkdir(exist_ok=True)
+    begin = (*WORDS, OFTEN, *words, "hydra.run.dir=run")
+    return runs.start(where, *(["resume=run"] if _has_begun(where) else begin))
 
 
-def _continue(where: Path) -> tuple["runs.subprocess.Popen[str]", int]:
-    """Go on; what was killed before its folder was there is begun anew."""
-    if (where / "run" / "config.yaml").exists():
-        return runs.start(where, "resume=run"), 1
-    number = int(where.name)
-    return runs.start(where, *WORDS, OFTEN, *WAYS[list(WAYS)[number % len(WAYS)]], "hydra.run.dir=run"), 0
+def _has_begun(where: Path) -> bool:
+    return (where / "run" / "config.yaml").exists()
 
 
 def _outlives(process: "runs.subprocess.Popen[str]", seconds: float) -> bool:

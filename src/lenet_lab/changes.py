@@ -9,11 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from lenet_lab.git import git
+
 FILE = "changes.patch"
 MOST_BYTES = 1_000_000  # of the patch; whole files are left out beyond
 LARGEST_NEW_FILE = 100_000  # bytes; code is smaller, and data does not belong here
-PASSWORD = re.compile(rb"(://[^\s/:@]*):[^\s/@]+@")  # in an address
-PASSWORD_PLACE = "\\1:…@".encode()
+CREDENTIALS = r"(://[^\s/:@]*):[^\s/@]+@"  # in an address
+IN_ITS_PLACE = r"\1:…@"
 
 
 def read_changes(folder: Path, seconds: float) -> bytes:
@@ -47,21 +49,12 @@ def read_changes(folder: Path, seconds: float) -> bytes:
             patch = _git(top, until, "diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", **own)
     except (OSError, subprocess.SubprocessError):
         return b""
-    return PASSWORD.sub(PASSWORD_PLACE, _bounded(patch, large))
+    return re.sub(CREDENTIALS.encode(), IN_ITS_PLACE.encode(), _bounded(patch, large))
 
 
 def _git(folder: Path, until: float, *words: str, **variables: str) -> bytes:
-    # Inside a hook, git names its own repository in variables, which go before the folder.
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    done = subprocess.run(  # noqa: S603 - git where PATH has it, as the user calls it
-        ("git", "--no-optional-locks", "--literal-pathspecs", *words),  # noqa: S607
-        cwd=folder,
-        env=inherited | variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=max(until - time.monotonic(), 0.01),
-        check=True,
-    )
+    done = git(folder, *words, seconds=max(until - time.monotonic(), 0.01), **variables)
+    done.check_returncode()
     return done.stdout
 
 

@@ -7,6 +7,7 @@ whatever the command line was.
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from lenet_lab.command_line import MULTIRUN, OF_THE_SWEEP, given_twice, in_order
 from lenet_lab.errors import IncompleteError, UserError
 from lenet_lab.interruption import Interrupted, ended_by_signals
-from lenet_lab.run_folder import RunFolder
+from lenet_lab.run_folder import LOCK, RunFolder, hold, names
 
 Config = dict[str, Any]
 
@@ -33,7 +34,6 @@ ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 """In place of `trainer`, for commands that have none."""
 OF_RECORDED = ("resume=", "from=", "allow=")
 """How the words begin that concern a run whose configuration lies in its folder (see `lenet_lab.recorded`)."""
-EXIT_INTERRUPTED = 130  # as a shell has it for a program that Ctrl-C has ended
 EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
 
 
@@ -103,9 +103,9 @@ def run_command(
             print(usage(name, config_folder(), overrides, leaves_files))  # noqa: T201
             return
         words = in_order(words)
-        if not leaves_files and {*MULTIRUN} & set(words):
+        if not leaves_files and not once:
             raise UserError(f"-m is refused: {name} shows one thing at a time and leaves no files. Call it for each.")
-        if not sweeps and {*MULTIRUN} & set(words):
+        if not sweeps and not once:
             raise UserError(f"-m is refused: {name} does one thing at a time. Call it for each.")
         from lenet_lab.processes import let_threads_sleep, stand_alone
 
@@ -140,20 +140,18 @@ def run_in_folder(
 ) -> dict[str, Any]:
     """Do a new run in its folder, which is there and free, and hold its lock meanwhile if it could be resumed."""
     from lenet_lab.explain import naming  # only now: `--cfg job` need not wait for it
-    from lenet_lab.run_folder import LOCK, hold
 
     folder = Path(config["folder"])
     _refuse_taken(folder)
-    before = _names(folder)
+    before = names(folder) - {LOCK}
     with hold(folder) if resumes else nullcontext(), naming(folder):
-        file = _claim(config)
+        _claim(config)
         try:
             return compute(name, config, run)
         except IncompleteError:
             raise
         except (UserError, Interrupted):
-            if _names(folder) - before <= {file.name, f"{name}.log", LOCK}:
-                _give_back(file, name)
+            _give_back(folder, names(folder) - before, name)
             raise
 
 
@@ -237,8 +235,8 @@ def inherited_settings() -> Iterator[None]:
         yield
 
 
-def _claim(config: Config) -> Path:
-    """Write `config.yaml`, which no run of this program ever overwrites, and give its path."""
+def _claim(config: Config) -> None:
+    """Write `config.yaml`, which no other run ever overwrites."""
     file = Path(config["folder"]) / "config.yaml"
     try:
         with file.open("x") as stream:
@@ -246,7 +244,6 @@ def _claim(config: Config) -> Path:
     except FileExistsError:  # another process was quicker
         _refuse_taken(file.parent)
         raise
-    return file
 
 
 def _refuse_taken(folder: Path) -> None:
@@ -257,19 +254,13 @@ def _refuse_taken(folder: Path) -> None:
         )
 
 
-def _give_back(config_file: Path, name: str) -> None:
-    """Take back what a run that never began has left in its folder: the same command may then be given again."""
-    from lenet_lab.run_folder import LOCK
-
-    config_file.unlink()
-    for other in (f"{name}.log", LOCK):
-        config_file.with_name(other).unlink(missing_ok=True)
-    with suppress(OSError):  # other files are not ours
-        config_file.parent.rmdir()
-
-
-def _names(folder: Path) -> set[str]:
-    return {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+def _give_back(folder: Path, left: set[str], name: str) -> None:
+    """Take back what a run has `left` in its folder if it never began: the same command may then be given again."""
+    if left <= {"config.yaml", f"{name}.log", LOCK}:
+        for file in left:
+            (folder / file).unlink(missing_ok=True)
+        with suppress(OSError):  # other files are not ours
+            folder.rmdir()
 
 
 def read_config(folder: Path) -> Config:
@@ -284,7 +275,7 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        raise Interrupted(signal.SIGINT) from None
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

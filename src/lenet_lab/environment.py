@@ -19,6 +19,7 @@ from lenet_lab import __version__, changes
 from lenet_lab.changes import read_changes
 from lenet_lab.data.fingerprint import fingerprint
 from lenet_lab.data.image_set import ImageSet
+from lenet_lab.git import git
 from lenet_lab.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ PACKAGES = (
 SHOULD_STAY = {"versions", "git", "data"}
 """What a run that goes on should find as it was."""
 SECONDS_FOR_GIT = 5.0  # a work tree on a slow disk must not keep a run waiting
-PASSWORD = re.compile(r"(://[^\s/:@]*):[^\s/@]+@")  # in an address
 
 
 class Git(BaseModel):
@@ -168,7 +168,7 @@ def _of_job(folder: Path, name: str) -> str:
 
 def without_passwords(text: str) -> str:
     """Put … in their place: a report is made to be shown around."""
-    return PASSWORD.sub(r"\1:…@", text)
+    return re.sub(changes.CREDENTIALS, changes.IN_ITS_PLACE, text)
 
 
 def _printable(text: str) -> str:
@@ -207,14 +207,9 @@ def git_state(folder: Path) -> Git:
     """Ask git about the checkout that `folder`, that of the code, is in; a run never fails for it."""
     if (folder / "conf").is_dir():  # as in `lenet_lab.command.config_folder`; a checkout around it is another project's
         return Git(reason="the package is installed, and not from a checkout")
-    # Inside a hook, git names its own repository in variables, which go before the folder.
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    # no locks: jobs of a sweep ask at once
-    words = ("git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=normal")
+    words = ("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
     try:
-        done = subprocess.run(  # noqa: S603 - git where PATH has it, as the user calls it
-            words, cwd=folder, env=variables, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS_FOR_GIT
-        )
+        done = git(folder, *words, seconds=SECONDS_FOR_GIT)
     except FileNotFoundError:
         return Git(reason="git is not installed")
     except subprocess.TimeoutExpired:

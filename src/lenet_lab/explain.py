@@ -3,7 +3,6 @@
 import errno
 import re
 import sys
-import textwrap
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from omegaconf.errors import (
 
 from lenet_lab.command_line import SET_BY_THE_PROGRAM
 from lenet_lab.errors import UserError
-from lenet_lab.wording import meant, shown
+from lenet_lab.wording import meant, shortened, shown
 
 MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
@@ -31,8 +30,11 @@ SEVERAL = re.compile(r"Ambiguous value for argument '(.*)'")
 NO_SUCH_FOLDER = re.compile(r"Additional config directory '(.*)' not found")
 COMPOSES = ("hydra._internal.defaults_list", "hydra._internal.config_", "hydra.core.override_parser")
 """Modules of Hydra that see nothing but the user's words and files; what they stumble over is not always caught."""
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Unable to allocate")
-LONGEST = 240  # characters of a line of somebody else's
+NO_MEMORY = (
+    *("can't allocate memory", "Cannot allocate memory", "not enough memory", "out of memory"),
+    "Unable to allocate",
+)
+"""What PyTorch, CUDA, NumPy and the system say where there is none left."""
 SMALLER = "Make data.batch_size, the images or the network smaller."
 
 
@@ -75,7 +77,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return "\n".join(textwrap.shorten(shown(line), LONGEST, placeholder="…") for line in lines[:2])
+        return "\n".join(shortened(shown(line)) for line in lines[:2])
     if isinstance(error, RuntimeError) and (operation := NOT_DETERMINISTIC.match(str(error))):
         return f"{operation[1]} has no deterministic form, and only such are allowed: add deterministic=false"
     if (of_disk := disk_error(error)) is not None:
@@ -157,7 +159,7 @@ def _no_yaml(error: yaml.YAMLError) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return textwrap.shorten(shown(next(iter(str(error).splitlines()), "")), LONGEST, placeholder="…")
+    return shortened(shown(next(iter(str(error).splitlines()), "")))
 
 
 def _no_such_key(error: OmegaConfBaseException) -> str:

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from lenet_lab.errors import UserError
-from lenet_lab.wording import printable
+from lenet_lab.wording import shortened
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from lenet_lab.test_time import TestTime
 
 Config = dict[str, Any]
-
-LONGEST = 240  # characters of somebody else's reason
 
 
 def build(node: Config, key: str, **arguments: Any) -> Any:
@@ -53,8 +50,7 @@ def _reason(cause: BaseException) -> str:
     """Say in a line why: what Hydra was told by Python where a target cannot be imported, else the first line."""
     while str(cause).startswith(("Error locating", "Error loading")) and cause.__cause__:
         cause = cause.__cause__
-    text = next(iter(str(cause).splitlines()), "")
-    text = textwrap.shorten(printable(text), LONGEST, placeholder="…")
+    text = shortened(next(iter(str(cause).splitlines()), ""))
     own = type(cause).__name__ == "MisconfigurationException"
     named = own or isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException)
     return text if named and text else f"{type(cause).__name__}: {text}"

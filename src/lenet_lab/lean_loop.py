@@ -21,8 +21,6 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
-from lenet_lab.callbacks.last import Last
-
 STEP_HOOKS = (
     "on_train_batch_start",
     "on_before_zero_grad",
@@ -68,7 +66,8 @@ class LeanLoop(_TrainingEpochLoop):
     """Does the plain step itself; all others, and the first one after a checkpoint, it leaves to Lightning's loop.
 
     A step is plain with one device or DDP, float32 or bfloat16, an optimizer step for each batch, no clipping and no
-    profiler. Callbacks, `self.log`, schedules, limits and validation are as with Lightning's.
+    profiler. Callbacks, `self.log`, schedules, limits and validation are as with Lightning's; signals, of which devices
+    tell each other in each step there, are left to `lenet_lab.interruption`.
     """
 
     _plain = False
@@ -101,10 +100,6 @@ class LeanLoop(_TrainingEpochLoop):
                 self._hooks[name].append(getattr(module, name))
         self._transfer = [getattr(selector.get_instance(name), name) for name in TRANSFER_HOOKS]
         self._with_index = "batch_idx" in self._build_kwargs({}, None, 0)  # type: ignore[arg-type]
-        # `Last` listens to signals itself, and the devices talk about once a second; here it would be at each step
-        self._broadcasts_sigterm = trainer.world_size > 1 and not any(
-            isinstance(each, Last) for each in trainer.callbacks
-        )
         self._always_due = trainer.val_check_batch not in (float("inf"), trainer.num_training_batches) or any(
             each.reduce_on_plateau for each in trainer.lr_scheduler_configs
         )
@@ -116,8 +111,6 @@ class LeanLoop(_TrainingEpochLoop):
             super().advance(data_fetcher)
             return
         trainer, progress, connector = self.trainer, self.batch_progress, self.trainer._logger_connector
-        if self._broadcasts_sigterm:
-            self._broadcast_sigterm_tensor()
         batch, _, _ = next(data_fetcher)
         index = self.batch_idx + 1
         progress.is_last_batch = data_fetcher.done

@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lenet_lab.command import OF_RECORDED, Command, read_config
+from lenet_lab.command_line import MULTIRUN
 from lenet_lab.errors import UserError
 
 Config = dict[str, Any]
 
 MOST_BYTES = 200_000  # of a config.yaml; those of runs have a few thousand
-DEEPEST = 50  # parts within parts
 EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other takes a time that is the square of the depth
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError)
 BESIDE = {"resume": "a run goes on as it began", "from": "a run is repeated as it was"}
@@ -88,7 +88,7 @@ def parse(words: Sequence[str]) -> Request:
     show, others = _without_show(others)
     place = tuple(word for word in others if key == "from" and word.startswith("hydra.run.dir="))
     for word in others:
-        if word in ("-m", "--multirun"):
+        if word in MULTIRUN:
             raise UserError(f"{word} is refused beside {key}=, which is for one run.")
         if word not in place:
             taken = "allow=" if key == "resume" else "hydra.run.dir= and allow="
@@ -205,6 +205,8 @@ def _reason(error: Exception) -> str:
 
 def _refuse_bombs(file: Path) -> None:
     """Refuse what no run has written: a few lines of YAML can stand for more values than memory holds."""
+    from lenet_lab.trust import DEEPEST
+
     if file.stat().st_size > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
     depth = 0

@@ -31,7 +31,7 @@ class RunFolder:
     def __init__(self, path: Path, key: str) -> None:
         self.path = path.absolute()
         self._made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        self._before = {file.name for file in self.path.iterdir()} if self.path.is_dir() else set()
+        self._before = names(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -42,14 +42,18 @@ class RunFolder:
 
     def take_back(self) -> None:
         """Remove what this command has made, unless there is something in it by now."""
-        new = [file for file in self.path.iterdir() if file.name not in self._before] if self.path.is_dir() else []
-        if {file.name for file in new} <= {*LEFT_BY_HYDRA}:
-            for file in new:
-                file.unlink()
+        if (new := names(self.path) - self._before) <= {*LEFT_BY_HYDRA}:
+            for name in new:
+                (self.path / name).unlink()
         with suppress(OSError):  # another command may have begun to use it
             for folder in self._made:
                 if folder.exists():
                     folder.rmdir()
+
+
+def names(folder: Path) -> set[str]:
+    """Tell what is in a folder; nothing where there is none."""
+    return {file.name for file in folder.iterdir()} if folder.is_dir() else set()
 
 
 def lock(folder: Path) -> "FileLock":

@@ -51,6 +51,11 @@ def is_loss(metric: str) -> bool:
     return metric.rpartition("/")[2].endswith("loss")
 
 
+def is_worst(metric: str, most: bool) -> bool:
+    """Tell whether to look for much of a metric, or for little, is to look for the worst, by its name."""
+    return is_loss(metric) if most else metric.startswith("val/accuracy")
+
+
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Images = Annotated[str, PlainValidator(_absolute_images)]  # pydantic's own takes no names that are not UTF-8
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -372,8 +377,7 @@ class TrainConfig(RunConfig):
         for key, watcher in {**watchers, "scheduler": self.scheduler}.items():
             if watcher is not None and watcher.monitor is not None:
                 self._refuse_to_watch(f"{key}.monitor={watcher.monitor}", watcher.monitor)
-                worst = {"max": is_loss(watcher.monitor), "min": watcher.monitor.startswith("val/accuracy")}
-                if watcher.mode and worst[watcher.mode]:
+                if watcher.mode and is_worst(watcher.monitor, most=watcher.mode == "max"):
                     raise PydanticCustomError(
                         CONTRADICTION,
                         "{key}.monitor={metric} cannot go with {key}.mode={mode}: the worst would count as the best",
@@ -466,8 +470,7 @@ class Sweeper(Closed):
 
     @model_validator(mode="after")
     def _refuse_to_look_for_the_worst(self) -> Self:
-        worst = {"maximize": is_loss(self.metric), "minimize": self.metric.startswith("val/accuracy")}
-        if worst[self.direction]:
+        if is_worst(self.metric, most=self.direction == "maximize"):
             raise PydanticCustomError(
                 CONTRADICTION,
                 "sweeper.metric={metric} cannot go with sweeper.direction={direction}: the worst would count as the "

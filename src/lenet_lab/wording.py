@@ -1,10 +1,11 @@
 """Pieces of messages: values as a line can hold them, and what was perhaps meant."""
 
-import difflib
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
 LONGEST = 200  # characters of a value in a message
+LONGEST_LINE = 240  # characters of a line of somebody else's
 
 
 def shown(value: Any) -> str:
@@ -27,6 +28,11 @@ def printable(text: str, kept: str = "") -> str:
     return "".join(each if each.isprintable() or each in kept else _escaped(each) for each in text)
 
 
+def shortened(text: str, most: int = LONGEST_LINE) -> str:
+    """Write somebody else's words on one line, as `printable`; what is too long is cut at the end of a word."""
+    return textwrap.shorten(printable(text), most, placeholder="…")
+
+
 def encodable(name: str) -> str:
     r"""Give a name of a file as UTF-8 can hold it: bytes that are no text are written as in `caf\xe9`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -40,5 +46,7 @@ def _escaped(character: str) -> str:
 
 def meant(name: str, options: Iterable[str]) -> str:
     """Ask whether a similar one of `options` was meant, in words to be appended, or say nothing."""
+    import difflib  # only now: a correct start need not pay for it
+
     close = difflib.get_close_matches(name, list(options), n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,17 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from lenet_lab import train
+from lenet_lab import terminal, train
 from lenet_lab.callbacks import last
 from lenet_lab.callbacks.progress import Progress
 from lenet_lab.checkpoint import find_last, read_checkpoint, take_up_last
 from lenet_lab.checkpoint_io import write_checkpoint
 from lenet_lab.compose import compose
 from lenet_lab.errors import UserError
+from lenet_lab.run_folder import in_folder
 from tests.conftest import environment_in
 from tests.resumed import assert_same_run
+from tests.sweeps.conftest import wait_until
 
 # Steps of 16 images, 86 an epoch, each gather of the loader 64 of them; a checkpoint whenever there may be one.
 RUN = (
@@ -54,20 +55,14 @@ class Dropped(nn.Module):
 
 def settings(folder: Path, *words: str, model: dict[str, Any] | None = None) -> dict[str, Any]:
     """A checked configuration for a run in `folder`."""
-
-    def put(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: put(value) for key, value in node.items()}
-        return node.replace(config["folder"], str(folder)) if isinstance(node, str) else node
-
-    config = compose(*RUN, *words)
     folder.mkdir(exist_ok=True)
-    return put(config) | ({"model": model} if model else {})
+    return in_folder(compose(*RUN, *words), folder) | ({"model": model} if model else {})
 
 
 @pytest.fixture(autouse=True)
 def _logging() -> Iterator[None]:
     yield
+    terminal.close_log()
     logging.captureWarnings(False)
 
 
@@ -179,13 +174,9 @@ def start(where: Path, *words: str) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for_steps(folder: Path) -> None:
-    """Wait until a run has reported its first loss."""
-    for _ in range(2000):
-        if (folder / "train.log").exists() and "loss" in (folder / "train.log").read_text():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"no step in {folder}")
+def has_stepped(folder: Path) -> bool:
+    """Whether a run has reported its first loss."""
+    return (folder / "train.log").exists() and "loss" in (folder / "train.log").read_text()
 
 
 @pytest.mark.slow
@@ -203,7 +194,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     calm.communicate(timeout=250)
     assert calm.returncode == 0
     run = start(tmp_path, *words, "hydra.run.dir=cut")
-    wait_for_steps(tmp_path / "cut")
+    wait_until(lambda: has_stepped(tmp_path / "cut"), seconds=100)
     os.killpg(run.pid, number)
     out, err = run.communicate(timeout=60)
     assert run.returncode == status, err

@@ -44,21 +44,22 @@ class Watch:
     def __init__(self, every: int) -> None:
         self.every = every
         self._held: list[Step] = []
+        self._bytes: dict[int, int] = {}  # that their batches keep from being freed, by address
 
     def see(self, step: Step) -> list[Step]:
         """Give those steps of which a loss is not finite, once they are looked at."""
         self._held.append(step)
-        full = len(self._held) >= self.every or self._bytes_held() >= MOST_BYTES_HELD
-        return self.look() if step.loss.device.type == "cpu" or full else []
-
-    def _bytes_held(self) -> int:
-        """How much memory the batches keep from being freed: a batch may be cut from many, which all stay with it."""
-        stored = {each.data_ptr(): each.nbytes() for each in (step.batch[0].untyped_storage() for step in self._held)}
-        return sum(stored.values())
+        if step.loss.device.type == "cpu":
+            return self.look()
+        storage = step.batch[0].untyped_storage()  # a batch may be cut from many, which all stay with it
+        self._bytes[storage.data_ptr()] = storage.nbytes()
+        full = len(self._held) >= self.every or sum(self._bytes.values()) >= MOST_BYTES_HELD
+        return self.look() if full else []
 
     def look(self) -> list[Step]:
         """Do as `see`, now."""
         held, self._held = self._held, []
+        self._bytes.clear()
         if not held:
             return []
         finite = torch.stack([step.loss.isfinite().all() for step in held]).tolist()

@@ -50,10 +50,7 @@ class Last(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save if it is time, or if the run was asked to end."""
-        if trainer.world_size == 1:
-            self._asked, self._due = self._interruption.asked, time.monotonic() - self._saved >= self.seconds
-        else:
-            self._talk(trainer)
+        self._look(trainer)
         if (self._asked or self._due) and _can_be_cut(trainer, batch_idx):
             self._save(trainer)
             self._end_if_asked()
@@ -62,10 +59,7 @@ class Last(Checkpoint):
         """Save."""
         _follow_plateaus(trainer)
         self._save(trainer)
-        if trainer.world_size == 1:
-            self._asked = self._interruption.asked
-        else:
-            self._talk(trainer, at_once=True)  # a signal may have come in validation
+        self._look(trainer, at_once=True)  # a signal may have come in validation
         self._end_if_asked()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,11 +94,17 @@ class Last(Checkpoint):
         if self._asked:
             raise Interrupted(self._asked)
 
-    def _talk(self, trainer: Trainer, at_once: bool = False) -> None:
-        """Agree with the other devices, about once a second: a signal may have come to any of them."""
-        self._silent += 1
-        if self._silent < self._talks and not at_once:
+    def _look(self, trainer: Trainer, at_once: bool = False) -> None:
+        """See whether to save or to end; several devices agree on it, about once a second or `at_once`."""
+        if trainer.world_size == 1:
+            self._asked, self._due = self._interruption.asked, time.monotonic() - self._saved >= self.seconds
             return
+        self._silent += 1
+        if self._silent >= self._talks or at_once:
+            self._talk(trainer)
+
+    def _talk(self, trainer: Trainer) -> None:
+        """Agree with the other devices: a signal may have come to any of them."""
         now = time.monotonic()
         asked, due, steps = self._interruption.asked, 0, 0
         if trainer.is_global_zero:

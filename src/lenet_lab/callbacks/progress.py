@@ -30,8 +30,7 @@ class Progress(Callback):
         self._epoch = ""
         self._epoch_steps = 0
         self._epoch_seconds = 0.0
-        self._started = 0.0
-        self._clock_stopped = True
+        self._started: float | None = None  # None while the clock is stopped
         self._next_update = 0.0
         self._reported = 0
         self.loss = float("nan")
@@ -39,12 +38,11 @@ class Progress(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a run that continues goes on from."""
-        running = self._epoch_steps > 0 and not self._clock_stopped
         return {
             "seconds": self.seconds,
             "steps": self.steps,
             "epoch_steps": self._epoch_steps,
-            "epoch_seconds": self._epoch_seconds + (time.perf_counter() - self._started if running else 0.0),
+            "epoch_seconds": self._clock(),
             "reported": self._reported,
             "loss": self.loss,
         }
@@ -80,7 +78,6 @@ class Progress(Callback):
                 dynamic_ncols=True,
             )
         self._started = time.perf_counter()
-        self._clock_stopped = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -101,14 +98,16 @@ class Progress(Callback):
 
     def _images_per_second(self, trainer: Trainer) -> float:
         """Of all devices, since the epoch began; validation left out."""
-        seconds = self._epoch_seconds + time.perf_counter() - self._started
         images = self._epoch_steps * trainer.datamodule.batch_size * trainer.world_size  # type: ignore[attr-defined]
-        return float(images / seconds)
+        return float(images / self._clock())
+
+    def _clock(self) -> float:
+        """Seconds of the epoch so far, validation left out."""
+        return self._epoch_seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
-        self._epoch_seconds += time.perf_counter() - self._started
-        self._clock_stopped = True
+        self._epoch_seconds, self._started = self._clock(), None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep what was measured, and start the clock again."""
@@ -117,11 +116,10 @@ class Progress(Callback):
             accuracy, loss = float(metrics["val/accuracy"]), float(metrics["val/loss"])
             self._validation = f"  val loss {loss:.3f}, accuracy {accuracy:.2%}"
         self._started = time.perf_counter()
-        self._clock_stopped = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the bar away and sum the epoch up in a line."""
-        self._epoch_seconds += time.perf_counter() - self._started
+        self._epoch_seconds = self._clock()
         self.seconds += self._epoch_seconds
         self.steps += self._epoch_steps
         if self._bar is not None:
@@ -131,7 +129,7 @@ class Progress(Callback):
         took = f"  {self._epoch_steps:,} steps, {self._epoch_seconds:.1f} s, {step:.2f} ms each"
         self._say(f"{self._epoch}  train loss {self.loss:.3f}{self._validation}{took}")
         self._validation = ""
-        self._epoch_steps, self._epoch_seconds, self._clock_stopped = 0, 0.0, True
+        self._epoch_steps, self._epoch_seconds, self._started = 0, 0.0, None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave the terminal tidy."""

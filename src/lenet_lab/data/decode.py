@@ -5,7 +5,6 @@ import logging
 import signal
 import stat
 import sys
-import textwrap
 import time
 import warnings
 from collections import deque
@@ -27,7 +26,7 @@ from tqdm import tqdm
 from lenet_lab.data.store import GUARD
 from lenet_lab.errors import UserError
 from lenet_lab.processes import cores
-from lenet_lab.wording import printable
+from lenet_lab.wording import shortened
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +120,7 @@ def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | st
             return f"not an image of a format that is read here: {', '.join(FORMATS)}"
         except Exception as error:
             why = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
-            return textwrap.shorten(printable(why.replace("\n", " ")), LONGEST_REASON, placeholder="…")
+            return shortened(why.replace("\n", " "), LONGEST_REASON)
 
 
 def decode_batches(

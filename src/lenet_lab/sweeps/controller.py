@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -14,10 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from rich.text import Text
 
 from lenet_lab import terminal
-from lenet_lab.command import EXIT_INTERRUPTED, Command, check_sweep, inherited_settings
+from lenet_lab.command import Command, check_sweep, inherited_settings
 from lenet_lab.command_line import given_twice
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build
+from lenet_lab.interruption import Interrupted
 from lenet_lab.processes import device_count
 from lenet_lab.sweeps.grid import Grid, has_ended
 from lenet_lab.sweeps.job import ENDED, Job, State, read_metric, read_record, state_now, state_of
@@ -124,7 +126,7 @@ class Controller:
             executor.close()
             with suppress(SystemExit):
                 finish(self.config)
-            raise SystemExit(EXIT_INTERRUPTED) from None
+            raise Interrupted(signal.SIGINT) from None
         finally:
             executor.close()
 

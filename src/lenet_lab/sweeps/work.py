@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, Config, read_config
-from lenet_lab.explain import explain, naming, one_line
+from lenet_lab.explain import NO_MEMORY, explain, naming, one_line
 from lenet_lab.interruption import Interrupted
 from lenet_lab.processes import ProcessFailedError, device_count, leave_group, rank, run_on_devices
 from lenet_lab.run_folder import lock
@@ -18,7 +18,6 @@ from lenet_lab.sweeps.together import JobsFailedError
 from lenet_lab.wording import printable
 
 SECONDS_FOR_NOTES = 5.0  # of the first process on a failure that all have met: srun ends it when another ends so
-NO_MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory", "Cannot allocate memory")
 
 
 def work(module: str, folders: Sequence[Path], launched: bool = False) -> int:
