@@ -284,7 +284,7 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_no_half_table(digits_run: Result, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_half_table_and_frees_the_folder(digits_run: Result, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.effect_noise((3000, 3000), 90).save(tmp_path / "images" / "0.png")
     for number in range(1, 200):
@@ -298,7 +298,7 @@ def test_ctrl_c_leaves_no_half_table(digits_run: Result, tmp_path: Path) -> None
     started.send_signal(signal.SIGINT)
     assert started.wait(60) == 130
     started.stdout.close()
-    assert files(tmp_path / "run") == ["config.yaml", "predict.log"]
+    assert not (tmp_path / "run").exists()  # the same command may be given again
 
 
 def test_real_photographs(digits_run: Result, command: Command, real_images: Path) -> None:
