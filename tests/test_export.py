@@ -28,7 +28,6 @@ from lenet_lab.deploy.parity import compare
 from lenet_lab.errors import UserError
 from lenet_lab.from_checkpoint import TrainedNetwork, load_trained
 from lenet_lab.models.lenet import LeNet
-from lenet_lab.whole_file import new_file
 from tests.conftest import Command, Result, environment_in, run_command
 
 LENET = {"_target_": "lenet_lab.models.lenet.LeNet"}
@@ -406,16 +405,3 @@ def test_without_onnxruntime_the_extra_is_named(digits_run: Result, tmp_path: Pa
     assert done.stderr.splitlines() == ["error: format=onnx needs the package onnxruntime: pip install -e '.[export]'"]
     assert list(tmp_path.iterdir()) == []
     assert call("format=torch").returncode == 0
-
-
-def test_what_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
-    file = tmp_path / "model.onnx"
-
-    def write() -> None:
-        with new_file(file) as unfinished:
-            unfinished.write_text("new")
-            file.write_text("mine")
-
-    with pytest.raises(FileExistsError):
-        write()
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

@@ -15,7 +15,7 @@ from alternate import alternate
 from command import train
 from section import Aim, Section, Setup
 
-STEPS = 6000
+STEPS = 3000
 REPETITIONS = 7
 AS_IT_IS = "as it is"
 WITHOUT = {

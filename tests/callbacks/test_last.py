@@ -11,17 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from lenet_lab import terminal, train
 from lenet_lab.callbacks import last
 from lenet_lab.callbacks.progress import Progress
-from lenet_lab.checkpoint import find_last, read_checkpoint, take_up_last
-from lenet_lab.checkpoint_io import write_checkpoint
+from lenet_lab.checkpoint import read_checkpoint
 from lenet_lab.compose import compose
-from lenet_lab.errors import UserError
 from lenet_lab.run_folder import in_folder
 from tests.conftest import environment_in
 from tests.resumed import assert_same_run
@@ -206,61 +203,3 @@ def test_a_signal_saves_and_says_how_to_go_on(
     out, err = again.communicate(timeout=250)
     assert again.returncode == 0, err
     assert_same_run(tmp_path / "calm", tmp_path / "cut")
-
-
-def checkpoints(folder: Path) -> Path:
-    """Two checkpoints as a run leaves them; gives the newer."""
-    last = folder / "checkpoints" / "last.ckpt"
-    about = {
-        "model": {"option": "lenet", "values": {}},
-        "data": {"option": "digits", "values": {}},
-        "classes": ["a", "b"],
-        "image_shape": [1, 8, 8],
-        "precision": "32-true",
-    }
-    for step in (1, 2):
-        weights = {"network.weight": torch.arange(1000.0)}
-        write_checkpoint({"state_dict": weights, "global_step": step, "lenet_lab": about}, last, keep_previous=True)
-    return last
-
-
-def cut_in_half(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def turn_a_bit(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    place = content.index(torch.arange(1000.0)[500:510].numpy().tobytes())
-    content[place] ^= 1
-    file.write_bytes(content)
-
-
-@pytest.mark.parametrize("damage", [cut_in_half, turn_a_bit, lambda file: file.write_bytes(b""), Path.unlink])
-def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Any
-) -> None:
-    file = checkpoints(tmp_path)
-    assert find_last(tmp_path) == file
-    damage(file)
-    assert find_last(tmp_path) == file.with_name("last.previous.ckpt")
-    assert not caplog.records
-    assert take_up_last(tmp_path) == file.with_name("last.previous.ckpt")
-    told = [record.message.endswith("The one before it is used.") for record in caplog.records]
-    assert told == [True]
-    assert (file.with_name("last.damaged.ckpt").exists(), file.exists()) == (damage is not Path.unlink, False)
-    turn_a_bit(file.with_name("last.previous.ckpt"))
-    with pytest.raises(
-        UserError, match=r"cannot go on: .*last.previous.ckpt is damaged.*\nTo begin anew, remove last.previous.ckpt"
-    ):
-        find_last(tmp_path)
-
-
-def test_a_checkpoint_that_cannot_be_written_leaves_the_two_before(tmp_path: Path) -> None:
-    file = checkpoints(tmp_path)
-    with pytest.raises(Exception, match="pickle"):
-        write_checkpoint({"state_dict": lambda: None}, file, keep_previous=True)
-    assert [read_checkpoint(tmp_path / "checkpoints" / name)["global_step"] for name in _names(file)] == [2, 1]
-
-
-def _names(file: Path) -> list[str]:
-    return sorted(each.name for each in file.parent.iterdir())

@@ -1,8 +1,16 @@
+from itertools import islice
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from lenet_lab.data import loader
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.loader import BatchLoader
+from lenet_lab.errors import UserError
+from lenet_lab.seeding import seed_all
 
 
 def numbered(count: int) -> ImageSet:
@@ -62,3 +70,71 @@ def test_one_device_makes_full_batches_and_one_rest() -> None:
     sizes = [len(batch) for batch in seen(BatchLoader(numbered(5000), np.arange(5000), 4, shuffle_seed=0))]
     assert sizes == [4] * 1250
     assert [len(batch) for batch in seen(BatchLoader(numbered(11), np.arange(11), 4))] == [4, 4, 3]
+
+
+def add_noise(images: Tensor) -> Tensor:
+    """An augmentation; what a batch gets depends on how much was drawn before."""
+    return images + torch.rand(len(images), 1, 1, 1)
+
+
+def noisy(epoch: int = 0, **how: Any) -> BatchLoader:
+    """43 batches of three images and one of one, of which eight are gathered at once."""
+    return BatchLoader(numbered(130), np.arange(130), 3, shuffle_seed=4, prepare=add_noise, epoch=lambda: epoch, **how)
+
+
+def network_draws() -> float:
+    """As dropout does in each step."""
+    return float(torch.rand(()))
+
+
+def steps(given: Any) -> list[tuple[list[float], list[int], float]]:
+    """What a run sees of batches, and draws in between."""
+    return [(images[:, 0, 0, 0].tolist(), labels.tolist(), network_draws()) for images, labels in given]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, 8, 9, 16, 43, 44])
+def test_goes_on_with_the_same_images_and_random_numbers(monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
+    monkeypatch.setattr(loader, "IMAGES_A_GATHER", 24)
+    seed_all(1)
+    calm = steps(noisy())
+    after = network_draws()
+    seed_all(1)
+    cut_off = noisy()
+    steps(islice(iter(cut_off), cut))
+    state = cut_off.state_dict()
+    seed_all(2)
+    again = noisy()
+    again.load_state_dict(state)
+    assert steps(again) == calm[cut:]
+    assert network_draws() == after
+    assert len(steps(again)) == 44  # the next pass is a whole one
+
+
+def test_a_state_of_another_epoch_changes_nothing() -> None:
+    seed_all(1)
+    before = noisy(epoch=0)
+    steps(before)
+    expected = steps(noisy(epoch=1))
+    seed_all(1)
+    first = noisy(epoch=0)
+    steps(first)
+    after = noisy(epoch=1)
+    after.load_state_dict(first.state_dict())
+    assert steps(after) == expected
+
+
+def test_tells_where_it_is() -> None:
+    given = noisy(epoch=3)
+    assert given.state_dict()["batches"] == 0
+    steps(islice(iter(given), 5))
+    state = given.state_dict()
+    assert (state["epoch"], state["batches"], len(state["random"])) == (3, 5, 1)
+
+
+def test_the_middle_of_an_epoch_on_other_devices_is_refused() -> None:
+    given = noisy(rank=0, world_size=2)
+    alone = noisy()
+    steps(islice(iter(alone), 5))
+    given.load_state_dict(alone.state_dict())
+    with pytest.raises(UserError, match=r"on 1 devices, and here are 2: .*\nGo on with trainer.devices=1\."):
+        next(iter(given))

@@ -1,0 +1,234 @@
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lenet_lab.checkpoint import (
+    About,
+    check_images,
+    describe,
+    find_last,
+    load_weights,
+    previous,
+    read_about,
+    read_checkpoint,
+    steps_of,
+    take_up_last,
+    trained_together,
+)
+from lenet_lab.checkpoint_io import write_checkpoint
+from lenet_lab.data.image_set import ImageSet
+from lenet_lab.errors import UserError
+
+ABOUT = {
+    "model": {"option": "lenet", "values": {}},
+    "data": {"option": "digits", "values": {}},
+    "classes": ["a", "b"],
+    "image_shape": [1, 8, 8],
+    "precision": "32-true",
+}
+WEIGHT = torch.arange(1000.0)
+
+
+def images(classes: tuple[str, ...] = ("a", "b"), shape: tuple[int, ...] = (1, 8, 8)) -> ImageSet:
+    return ImageSet(np.zeros((2, *shape), np.uint8), np.array([0, 1]), classes)
+
+
+def write(folder: Path, step: int = 1, about: Any = ABOUT, **more: Any) -> Path:
+    """Write what a run would, as far as it is looked at here."""
+    file = folder / "checkpoints" / "last.ckpt"
+    content = {"state_dict": {"network.weight": WEIGHT}, "global_step": step, "lenet_lab": about, **more}
+    write_checkpoint(content, file, keep_previous=True)
+    return file
+
+
+def two(folder: Path) -> Path:
+    """Two checkpoints as a run leaves them; gives the newer."""
+    write(folder, 1)
+    return write(folder, 2)
+
+
+def cut_in_half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def turn_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    place = content.index(WEIGHT[500:510].numpy().tobytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_run_says_of_itself_what_its_network_and_images_are() -> None:
+    config = {
+        "choices": {"model": "lenet", "data": "cifar10"},
+        "model": {"_target_": "lenet_lab.models.lenet.LeNet", "hidden": [3, 4]},
+        "data": {"_target_": "x", "val_share": 0.1, "mirrors": ["http://x"], "md5": "0", "cache": "/here"},
+        "trainer": {"precision": "bf16-mixed"},
+    }
+    assert describe(config, images(shape=(3, 4, 5))) == {
+        "model": {"option": "lenet", "values": {"hidden": [3, 4]}},
+        "data": {"option": "cifar10", "values": {"val_share": 0.1}},
+        "test_time": {"option": "none", "values": {}},
+        "classes": ["a", "b"],
+        "image_shape": [3, 4, 5],
+        "precision": "bf16-mixed",
+    }
+    views = {"choices": {**config["choices"], "test_time": "views"}, "test_time": {"_target_": "x", "flip": True}}
+    assert describe({**config, **views}, images())["test_time"] == {"option": "views", "values": {"flip": True}}
+
+
+def test_what_it_says_is_read_back(tmp_path: Path) -> None:
+    file = write(tmp_path, 7)
+    assert read_about(file) == About(**ABOUT)
+    assert read_about(file).test_time.option == "none"
+    assert steps_of(file) == 7
+    assert not trained_together(file)
+    assert trained_together(write(tmp_path, together={}))
+    assert read_checkpoint(file)["state_dict"]["network.weight"].equal(WEIGHT)
+
+
+def test_a_file_is_read_once_for_each_version_of_it(tmp_path: Path) -> None:
+    file = write(tmp_path, 1)
+    first = read_checkpoint(file)
+    assert read_checkpoint(file) is first
+    write(tmp_path, 2)
+    assert read_checkpoint(file)["global_step"] == 2
+    content = file.read_bytes()
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    file.write_bytes(content)
+    os.utime(file, ns=times)  # as `cp -p` does: the time of its last change is another
+    assert read_checkpoint(file) is not first
+
+
+def test_weights_are_put_into_the_network(tmp_path: Path) -> None:
+    network = nn.ParameterDict({"weight": torch.zeros(1000)})
+    file = write(tmp_path, state_dict={"network.weight": WEIGHT, "loss.weight": WEIGHT})
+    load_weights(network, file)
+    assert network["weight"].equal(WEIGHT)
+    with pytest.raises(UserError, match=r"checkpoint=.*last.ckpt does not fit this network: .*\nGive the model="):
+        load_weights(nn.Linear(2, 2), file)
+
+
+def test_images_must_be_those_it_was_trained_on(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    check_images(file, images())
+    with pytest.raises(UserError, match=r"on other images.\nIts classes: a, b; of these images: a, c\."):
+        check_images(file, images(("a", "c")))
+    with pytest.raises(UserError, match=r"Its image shape: 1, 8, 8; of these images: 3, 8, 8\."):
+        check_images(file, images(shape=(3, 8, 8)))
+
+
+def nested(levels: int) -> Any:
+    """A list in a list, and so on."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def values(**given: Any) -> dict[str, Any]:
+    return ABOUT | {"model": {"option": "lenet", "values": given}}
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        (values(_target_="os.system"), r"names code to run \(_target_=os.system\), and was not used\."),
+        (values(hidden=[{"_partial_": True}]), r"names code to run \(_partial_=True\)"),
+        (values(hidden={1: 2}), r"names code to run \(1=2\)"),
+        (values(hidden="${oc.env:HOME}"), r"holds an interpolation \(\$\{oc.env:HOME\}\), and was not used\."),
+        (values(hidden=torch.ones(())), "holds a Tensor among its settings, and was not used"),
+        (values(hidden=nested(20)), "holds more settings than a network can have, and was not used"),
+        (values(hidden=[0] * 100_000), "holds more settings than a network can have"),
+        (ABOUT | {"data": {"option": "digits", "values": {"_x": 1}}}, "names code to run"),
+        (ABOUT | {"test_time": {"option": "views", "values": {"_x": 1}}}, "names code to run"),
+        (ABOUT | {"model": {"option": "a/b", "values": {}}}, "is not a checkpoint of this program"),
+        (ABOUT | {"image_shape": [1, 8]}, "is not a checkpoint of this program"),
+        (ABOUT | {"image_shape": [1, 0, 8]}, "is not a checkpoint of this program"),
+        (ABOUT | {"image_shape": [1, 16385, 8]}, "is not a checkpoint of this program"),
+        (ABOUT | {"classes": "ab"}, "is not a checkpoint of this program"),
+        (None, "is not a checkpoint of this program"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_what_is_not_plain_data_is_refused(tmp_path: Path, about: Any, message: str) -> None:
+    file = write(tmp_path, about=about)
+    with pytest.raises(UserError, match=message) as caught:
+        read_checkpoint(file)
+    assert str(caught.value).startswith(f"checkpoint={file} ")
+    assert str(caught.value).count("\n") <= 1
+
+
+def test_settings_may_be_deep_and_many(tmp_path: Path) -> None:
+    given = {"hidden": nested(19), "more": [0] * 90_000, "text": "${", "none": None, "share": 0.5, "on": True}
+    with pytest.raises(UserError, match="interpolation"):
+        read_checkpoint(write(tmp_path, about=values(**given)))
+    given["text"] = "$HOME"
+    assert read_about(write(tmp_path, about=values(**given))).model.values == given
+
+
+def test_a_shape_may_be_as_large_as_any_image(tmp_path: Path) -> None:
+    assert read_about(write(tmp_path, about=ABOUT | {"image_shape": [1, 1, 16384]})).image_shape == [1, 1, 16384]
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"checkpoint={tmp_path} is a folder\. .* {tmp_path}/checkpoints/best.ckpt\."):
+        read_checkpoint(tmp_path)
+    with pytest.raises(UserError, match=r"checkpoint=.*nowhere.ckpt: there is no such file"):
+        read_checkpoint(tmp_path / "nowhere.ckpt")
+    (tmp_path / "text.ckpt").write_text("text")
+    with pytest.raises(UserError, match=r"checkpoint=.*text.ckpt is not a checkpoint of this program, or holds more"):
+        read_checkpoint(tmp_path / "text.ckpt")
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, turn_a_bit, lambda file: file.write_bytes(b""), Path.unlink])
+def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], Any]
+) -> None:
+    file = two(tmp_path)
+    assert find_last(tmp_path) == take_up_last(tmp_path) == file
+    damage(file)
+    assert find_last(tmp_path) == file.with_name("last.previous.ckpt")
+    assert not caplog.records
+    assert take_up_last(tmp_path) == file.with_name("last.previous.ckpt")
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert str(file) in record.message
+    assert record.message.endswith("The one before it is used.")
+    assert (file.with_name("last.damaged.ckpt").exists(), file.exists()) == (damage is not Path.unlink, False)
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, turn_a_bit])
+def test_where_none_is_whole_nothing_is_moved(tmp_path: Path, damage: Callable[[Path], Any]) -> None:
+    file = two(tmp_path)
+    for each in (file, previous(file)):
+        damage(each)
+    for find in (find_last, take_up_last):
+        with pytest.raises(
+            UserError, match=r"cannot go on: .*\nTo begin anew, remove last.ckpt and last.previous.ckpt "
+        ):
+            find(tmp_path)
+    assert sorted(path.name for path in file.parent.iterdir()) == ["last.ckpt", "last.previous.ckpt"]
+    file.unlink()
+    with pytest.raises(UserError, match=r"cannot go on: .*\nTo begin anew, remove last.previous.ckpt from its check"):
+        find_last(tmp_path)
+
+
+def test_a_first_checkpoint_that_is_damaged_is_told(tmp_path: Path) -> None:
+    turn_a_bit(write(tmp_path))
+    with pytest.raises(
+        UserError, match=r"cannot go on: .*last.ckpt is damaged: .*not used.\nTo begin anew, remove last.ckpt from"
+    ):
+        find_last(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_begins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert find_last(tmp_path) is take_up_last(tmp_path) is None
+    assert not caplog.records
