@@ -26,19 +26,15 @@ dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on 
 	echo "$$run"; exec $(BIN)/python -m tensorboard.main --logdir "$$run"
 
 .PHONY: test
-test: $(VENV)/installed-dev ## run all tests
+test: $(VENV)/installed-dev ## run all tests; COVERAGE=1 lists what of src none of them runs, too
+	$(if $(COVERAGE),rm -f .coverage .coverage.*)
 	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest --numprocesses=2 --dist=loadfile
+	$(if $(COVERAGE),$(BIN)/python -m coverage combine --quiet)
+	$(if $(COVERAGE),$(BIN)/python -m coverage report)
 
 .PHONY: test-fast
 test-fast: $(VENV)/installed-dev ## run the tests that take less than ten seconds each
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
-
-.PHONY: coverage
-coverage: ## run all tests, and list the lines and branches of src that none of them runs
-	rm -f .coverage .coverage.*
-	$(MAKE) test COVERAGE=1
-	$(BIN)/python -m coverage combine --quiet
-	$(BIN)/python -m coverage report
 
 .PHONY: mutants
 mutants: $(VENV)/installed-dev ## change metrics and data on purpose, and list the changes that no test notices: half an hour

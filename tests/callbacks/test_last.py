@@ -74,7 +74,7 @@ def _logging() -> Iterator[None]:
     ],
     ids=["one cycle", "Lightning's loop", "accumulated", "plateau", "random numbers of the network"],
 )
-def test_goes_on_in_the_middle_of_an_epoch(
+def test_goes_on_in_the_middle_of_an_epoch_wherever_the_folder_is_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], model: dict[str, Any] | None
 ) -> None:
     train.run(settings(tmp_path / "calm", *words, model=model))
@@ -90,11 +90,13 @@ def test_goes_on_in_the_middle_of_an_epoch(
         last, "_can_be_cut", lambda trainer, *rest: trainer.global_step % 3 == 2 and can_be_cut(trainer, *rest)
     )
     monkeypatch.setattr(Progress, "on_train_batch_start", cut, raising=False)
+    folder = tmp_path / "cut"
     while cuts:
         with pytest.raises(PowerCutError):
-            train.run(settings(tmp_path / "cut", *words, model=model))
-    train.run(settings(tmp_path / "cut", *words, model=model))
-    assert_same_run(tmp_path / "calm", tmp_path / "cut")
+            train.run(settings(folder, *words, model=model))
+        folder = folder.rename(tmp_path / f"moved-{len(cuts)}")
+    train.run(settings(folder, *words, model=model))
+    assert_same_run(tmp_path / "calm", folder)
 
 
 def test_a_run_that_had_ended_early_is_not_trained_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

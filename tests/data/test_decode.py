@@ -1,6 +1,7 @@
 """Batches of decoded files: in order, on all cores, with a reason for each that cannot be read."""
 
 import os
+from multiprocessing import parent_process
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 from PIL import Image
 
 from lenet_lab.data import decode as module
-from lenet_lab.data.decode import ImageFormat, decode, decode_batches, read_image
+from lenet_lab.data.decode import ImageFormat, decode, decode_batches, decode_files, read_image
+from lenet_lab.errors import UserError
 
 WANTED = ImageFormat(3, 8, 8)
 
@@ -51,3 +53,37 @@ def test_says_why_a_file_cannot_be_read(tmp_path: Path) -> None:
     assert "truncated" in str(reasons[2])
     assert reasons[3:] == ["not an ordinary file"] * 2
     assert np.array_equal(decode(whole, WANTED), read_image(image, WANTED))
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_each_file_has_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, cores: int
+) -> None:
+    monkeypatch.setattr(module, "cores", lambda: cores)
+    monkeypatch.setattr(module, "FILES_WORTH_A_POOL", 0)
+    monkeypatch.setattr(module, "FILES_A_BLOCK", 7)
+    caplog.set_level("INFO")
+    files = write(tmp_path, 30)
+    for row in (0, 13, 29):
+        Path(files[row]).write_bytes(b"")
+    target = tmp_path / "images.npy"
+    np.save(target, np.full((30, *WANTED.shape), 200, np.uint8))
+    failed = list(decode_files(files, target, WANTED))
+    assert failed == [(row, "the file is empty") for row in (0, 13, 29)]
+    rows = np.load(target)[:, 0, 0, 0].tolist()
+    assert rows == [200 if row in (0, 13, 29) else row for row in range(30)]
+    assert "Decoding 30 images, once" in caplog.text
+
+
+def test_a_worker_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "cores", lambda: 2)
+    monkeypatch.setattr(module, "SECONDS_WORTH_A_POOL", 0.0)
+    monkeypatch.setattr(module, "_decode_each", _die)
+    with pytest.raises(UserError, match="have died"):
+        list(decode_batches(list[str | bytes](write(tmp_path, 60)), WANTED, 10))
+
+
+def _die(files: list[str], wanted: ImageFormat) -> list[str]:
+    if parent_process() is not None:
+        os._exit(1)
+    return [""] * len(files)
