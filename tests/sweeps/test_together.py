@@ -1,6 +1,7 @@
 """Jobs trained together end as they do alone, and leave the same files."""
 
 import json
+import random
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -215,6 +217,25 @@ def test_networks_that_draw_random_numbers_are_trained_one_by_one(tmp_path: Path
         assert "random numbers as it trains (dropout)" in log(config)
         assert log(config).count("overall") == 1
         assert without_seconds(found) == without_seconds(train.run(other))
+
+
+class Noise(nn.Module):
+    """An augmentation that draws from the generators of NumPy and Python, as one of a user's may."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        noise = np.random.normal(size=images.shape) + random.random()  # noqa: NPY002 - of the kind that is meant
+        return images + 0.1 * torch.from_numpy(noise).float()
+
+
+def test_augmentation_with_numbers_of_numpy_and_python_is_that_of_training_alone(tmp_path: Path) -> None:
+    noise = {"augment": {"noise": {"_target_": "tests.sweeps.test_together.Noise"}}}
+    configs, others = (
+        [config | noise for config in jobs(tmp_path / where, "data.batch_size=16")[:2]] for where in ("group", "alone")
+    )
+    train_together(configs)
+    for config in others:
+        train.run(config)
+    assert_same(configs, others)
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, configs: list[Config], save: int) -> None:

@@ -26,7 +26,7 @@ from lenet_lab.environment import note_environment
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_each
 from lenet_lab.loggers.summary import go_on, log_hyperparameters
-from lenet_lab.seeding import epoch_seed
+from lenet_lab.seeding import RandomState, epoch_seed, random_state, seed_all, set_random_state
 from lenet_lab.sweeps.together import LAST
 from lenet_lab.train import conclude
 
@@ -79,7 +79,7 @@ class Member:
         kept = [each for each in config["callbacks"].values() if each is not None]
         self._kept = {each["filename"]: each for each in kept if "filename" in each}
         self._keeps_last = any(each["_target_"] == LAST for each in kept)
-        self._random: Tensor
+        self._random: RandomState
 
     def start(self, members: int = 1) -> None:
         """Move to the device, say what will run, and go on from the last checkpoint if there is one.
@@ -118,8 +118,10 @@ class Member:
         """Give the training batches of the epoch that begins: float (B, C, H, W), int64 (B,), on the device."""
         loader = self.data.train_dataloader()
         loader.epoch = lambda: self.epochs
-        seed = epoch_seed(self.config["seed"], self.epochs, rank=0)
-        self._random = torch.Generator(self.device).manual_seed(seed).get_state()
+        of_others = random_state(self.device)
+        seed_all(epoch_seed(self.config["seed"], self.epochs, rank=0))
+        self._random = random_state(self.device)
+        set_random_state(of_others, self.device)
         on_cpu = self.device.type == "cpu"
         if on_cpu:  # as in `ImageDataModule`: many small batches at once
             loader.prepare = self._prepare
@@ -133,15 +135,13 @@ class Member:
     @contextmanager
     def _own_numbers(self) -> Iterator[None]:
         """Draw from this job's random numbers, as if no other were drawing."""
-        on_cpu = self.device.type == "cpu"
-        generator = torch.default_generator if on_cpu else torch.cuda.default_generators[self.device.index or 0]
-        of_others = generator.get_state()
-        generator.set_state(self._random)
+        of_others = random_state(self.device)
+        set_random_state(self._random, self.device)
         try:
             yield
         finally:
-            self._random = generator.get_state()
-            generator.set_state(of_others)
+            self._random = random_state(self.device)
+            set_random_state(of_others, self.device)
 
     def step(self) -> None:
         """Move the weights by the gradients that they have."""
