@@ -9,7 +9,7 @@ import torch
 from lenet_lab.build import build_data, build_trainer
 from lenet_lab.compose import compose
 from lenet_lab.dashboard import Seen
-from lenet_lab.determinism import make_deterministic
+from lenet_lab.determinism import is_deterministic
 from lenet_lab.errors import UserError
 from lenet_lab.metrics import EvaluationMetrics
 from tests.conftest import SMALL, Command
@@ -32,8 +32,8 @@ def test_the_trainer_is_told(word: str, expected: bool, tmp_path: Path) -> None:
 
 def test_a_gpu_is_left_its_own_algorithms_unless_asked() -> None:
     config = compose("data=digits", "trainer.accelerator=gpu")
-    assert not make_deterministic(config)
-    assert make_deterministic({**config, "deterministic": True})
+    assert not is_deterministic(config)
+    assert is_deterministic({**config, "deterministic": True})
 
 
 def test_benchmark_contradicts_it() -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from tests.resumed import assert_same_run
@@ -58,5 +59,5 @@ def differences(folder: Path, twin: Path) -> list[str]:
     try:
         assert_same_run(folder, twin)
     except AssertionError as error:
-        return [str(error)]
+        return [textwrap.shorten(str(error), 300, placeholder=" …")]
     return []

@@ -20,7 +20,7 @@ from lenet_lab.checkpoint import describe
 from lenet_lab.checkpoint_io import WholeCheckpointIO
 from lenet_lab.classifier import Classifier, Schedule
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.determinism import make_deterministic
+from lenet_lab.determinism import is_deterministic
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build, build_each, build_network, build_test_time
 from lenet_lab.lean_loop import use_lean_loop
@@ -112,6 +112,8 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
     precision = config.get("speed", {}).get("matmul_precision", "highest")
     torch.set_float32_matmul_precision(precision)
     torch.backends.cudnn.allow_tf32 = precision != "highest"  # by default PyTorch convolves in it
+    # it would show where an operation reads what nobody has written, which is a fault with and without it
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     strategy = settings["strategy"]
     if processes > 1 and strategy in ("auto", "ddp"):  # Lightning's own waits for half an hour
         strategy = DDPStrategy(timeout=timedelta(minutes=MINUTES_TO_WAIT))
@@ -121,7 +123,7 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
         "trainer",
         strategy=strategy,
         callbacks=callbacks,
-        deterministic=make_deterministic(config),
+        deterministic=is_deterministic(config),
         logger=loggers or False,
         plugins=[WholeCheckpointIO(), _cluster()],
         default_root_dir=config["folder"],

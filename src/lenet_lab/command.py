@@ -113,17 +113,17 @@ def run_command(
         let_threads_sleep()
         if resumes and (odd := [word for word in words if word.lstrip("+~") != word and _recorded(word)]):
             raise UserError(f"{odd[0]} is refused: write it as {odd[0].lstrip('+~')}")
-        if resumes and any(map(_recorded, words)):
-            from lenet_lab.recorded import run_recorded
-
-            run_recorded(words, Command.current, run)
-            return
-        sys.argv[1:] = words
-        if paths:
-            from lenet_lab.quoting import quote_paths
-
-            sys.argv[1:] = quote_paths(words, paths)
         try:
+            if resumes and any(map(_recorded, words)):
+                from lenet_lab.recorded import run_recorded
+
+                run_recorded(words, Command.current, run)
+                return
+            sys.argv[1:] = words
+            if paths:
+                from lenet_lab.quoting import quote_paths
+
+                sys.argv[1:] = quote_paths(words, paths)
             hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
         except (Exception, SystemExit):
             if Command.folder is not None:

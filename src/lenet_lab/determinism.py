@@ -9,8 +9,8 @@ import torch
 from lenet_lab.speed import on_cpu
 
 
-def make_deterministic(config: Mapping[str, Any]) -> bool:
-    """Decide whether PyTorch may use deterministic algorithms only; the Trainer, which gets the answer, tells it so.
+def is_deterministic(config: Mapping[str, Any]) -> bool:
+    """Tell whether PyTorch is to use deterministic algorithms only; the Trainer, which gets the answer, tells it so.
 
     On a GPU that also sets the workspace of cuBLAS and keeps cuDNN from choosing algorithms by their times.
 
@@ -21,8 +21,6 @@ def make_deterministic(config: Mapping[str, Any]) -> bool:
         config: checked.
     """
     wanted = config.get("deterministic")
-    # it would show where an operation reads what nobody has written, which is a fault with and without it
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return on_cpu(config["trainer"]) if wanted is None else bool(wanted)
 
 

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from lenet_lab.command import Command, config_folder, run_in_folder
 from lenet_lab.errors import UserError
 from lenet_lab.recorded import Request, check_folder, read_recorded, show
-from lenet_lab.run_folder import in_folder
+from lenet_lab.run_folder import RunFolder, in_folder
 
 Config = dict[str, Any]
 
@@ -38,7 +38,7 @@ def reproduce(request: Request, command: Command, run: Callable[[Config], dict[s
         show(config)
         return
     folder = Path(config["folder"])
-    folder.mkdir(parents=True, exist_ok=True)
+    Command.folder = RunFolder(folder, "hydra.run.dir")
     run_in_folder(command.name, config, run, resumes=True)
 
     from lenet_lab import terminal

@@ -65,7 +65,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.environment import note_environment
     from lenet_lab.instantiate import build_each
     from lenet_lab.interruption import Interrupted
-    from lenet_lab.loggers.summary import go_on, log_hyperparameters
+    from lenet_lab.loggers.summary import begin_at, log_hyperparameters
     from lenet_lab.speed import settle
 
     folder = Path(config["folder"])
@@ -86,8 +86,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     if not config["speed"]["onednn"]:
         callbacks.append(OwnConvolutions())
     loggers = build_each(config["logger"], "logger")
-    if last is not None:
-        go_on(loggers, steps_of(last))
+    begin_at(loggers, 0 if last is None else steps_of(last))
     trainer = build_trainer(config, data, callbacks, loggers)
     terminal.show_run("train", config, data, classifier, trainer)
     if last is not None:

@@ -99,6 +99,26 @@ def test_goes_on_in_the_middle_of_an_epoch_wherever_the_folder_is_now(
     assert_same_run(tmp_path / "calm", folder)
 
 
+def test_a_run_that_was_cut_off_before_its_first_checkpoint_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("callbacks.last.every_n_minutes=null", "logger=[tensorboard,csv]")
+    train.run(settings(tmp_path / "calm", *words))
+    cuts = [30, 60]
+
+    def cut(self: Progress, trainer: Trainer, *rest: Any) -> None:
+        if cuts and trainer.global_step == cuts[0]:
+            cuts.pop(0)
+            raise PowerCutError
+
+    monkeypatch.setattr(Progress, "on_train_batch_start", cut, raising=False)
+    while cuts:
+        with pytest.raises(PowerCutError):
+            train.run(settings(tmp_path / "cut", *words))
+    train.run(settings(tmp_path / "cut", *words))
+    assert_same_run(tmp_path / "calm", tmp_path / "cut")
+
+
 def test_a_run_that_had_ended_early_is_not_trained_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = "{_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss, stopping_threshold: 100}"
     config = settings(tmp_path / "run", "trainer.max_epochs=5", f"+callbacks.stop={stop}")

@@ -16,13 +16,16 @@ def log_hyperparameters(loggers: Sequence[Logger], config: Mapping[str, Any]) ->
         logger.log_hyperparams(values)
 
 
-def go_on(loggers: Sequence[Logger], step: int) -> None:
-    """Tell loggers, before they begin, that the run goes on after so many optimizer steps."""
+def begin_at(loggers: Sequence[Logger], step: int) -> None:
+    """Tell loggers, before they begin, after how many optimizer steps: what they have of later ones comes again.
+
+    Of a run that begins anew, too: it may have been cut off before there was a checkpoint.
+    """
     from lenet_lab.loggers.tensorboard import TensorBoard  # the others find out by themselves
 
     for logger in loggers:
         if isinstance(logger, TensorBoard):
-            logger.go_on(step)
+            logger.begin_at(step)
 
 
 def log_results(loggers: Sequence[Logger], metrics: Mapping[str, float], chosen: bool, step: int) -> None:

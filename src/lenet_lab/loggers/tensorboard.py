@@ -25,7 +25,7 @@ class TensorBoard(TensorBoardLogger):
         _, start, _ = hparams(self.hparams, {})  # type: ignore[no-untyped-call]
         self._add(start)
 
-    def go_on(self, step: int) -> None:
+    def begin_at(self, step: int) -> None:
         """Have readers pass over what an interrupted run has written of this step and later ones: it comes again."""
         self._kwargs["purge_step"] = step
 

@@ -25,7 +25,7 @@ from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.environment import note_environment
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_each
-from lenet_lab.loggers.summary import go_on, log_hyperparameters
+from lenet_lab.loggers.summary import begin_at, log_hyperparameters
 from lenet_lab.seeding import RandomState, epoch_seed, random_state, seed_all, set_random_state
 from lenet_lab.sweeps.together import LAST
 from lenet_lab.train import conclude
@@ -101,8 +101,7 @@ class Member:
             self._continue()
             note_environment(self.folder, "train", self.device, self.config, (self.data.train, self.data.test))
             begin_curves(self.folder / "curves.csv", self.steps)
-            if self.steps:
-                go_on(self.trainer.loggers, self.steps)
+            begin_at(self.trainer.loggers, self.steps)
             log_hyperparameters(self.trainer.loggers, self.config)
             for dashboard in self._dashboards:
                 if dashboard.share < 1:
