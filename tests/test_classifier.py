@@ -133,3 +133,9 @@ def test_a_schedule_is_told_the_length_of_the_run(tmp_path: Path, interval: Any,
     classifier = Classifier(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD, schedule)
     trainer(tmp_path).fit(classifier, datamodule=digits())
     assert told == [length]  # 1,294 train images at batch 64 are 21 steps an epoch
+
+
+def test_one_that_only_evaluates_cannot_be_trained() -> None:
+    network = LeNet(in_channels=1, image_size=(32, 32), num_classes=10)
+    with pytest.raises(RuntimeError, match="a Classifier without optimizer cannot be trained"):
+        Classifier(network, ["a", "b"]).configure_optimizers()

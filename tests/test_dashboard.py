@@ -204,3 +204,21 @@ def test_confusion_shows_counts_and_names() -> None:
     assert [text.get_text() for text in axes.get_yticklabels()] == ["ant", "bee"]
     assert axes.images[0].get_array().tolist() == [[1.0, 0.0], [0.75, 0.25]]
     assert list(confusion_figure(torch.eye(200, dtype=torch.int64), ["x"] * 200).axes[0].texts) == []
+
+
+def test_filters_of_any_number_of_channels_are_drawn(tmp_path: Path) -> None:
+    class Widened(nn.Sequential):
+        """Adds channels before the first convolution, as one that is told of places does."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(torch.cat([x, x[:, :2]], 1))
+
+    result, *_ = seen(20, 20)
+    with SummaryWriter(str(tmp_path)) as writer:
+        network = Widened(nn.Conv2d(5, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        pictures = Pictures(writer, CLASSES, Normalize(0.5, 0.5))
+        pictures.begin(None, torch.zeros(1, 3, 32, 32))  # of a network that cannot be looked into
+        pictures.draw("val", result, torch.eye(4).long(), None, network, step=1)
+    tags = EventAccumulator(str(tmp_path)).Reload().Tags()
+    assert any("filters" in tag for tag in tags["images"])
+    assert not tags["graph"]

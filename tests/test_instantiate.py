@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lenet_lab.errors import UserError
-from lenet_lab.instantiate import build
+from lenet_lab.instantiate import build, build_network
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,8 @@ def test_the_reason_is_told_in_a_line(
         build({"_target_": target}, "model")
     assert str(refused.value).startswith(f"model ({target}): {reason}")
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_what_is_no_network_is_named() -> None:
+    with pytest.raises(UserError, match=r"^model \(builtins.dict\) makes a dict: give a torch.nn.Module\.$"):
+        build_network({"_target_": "builtins.dict"}, (3, 32, 32), 10)

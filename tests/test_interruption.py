@@ -4,10 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lenet_lab.interruption import Interrupted, Interruption, take
 from tests.conftest import SMALL, environment_in
 
 CUT = """
@@ -53,3 +56,33 @@ def test_what_is_ignored_stays_so() -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN) and None,
     )
     assert (done.stdout, done.stderr) == ("alive\n", "")
+
+
+@pytest.mark.parametrize("one_of_several", [False, True])
+def test_a_second_signal_ends_a_run_that_is_alone(capfd: pytest.CaptureFixture[str], one_of_several: bool) -> None:
+    interruption = Interruption(one_of_several=one_of_several)
+    before = signal.getsignal(signal.SIGTERM)
+    interruption.listen()
+    interruption.listen()  # once is enough
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.asked == signal.SIGTERM
+        if one_of_several:
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            with pytest.raises(Interrupted) as ended:
+                os.kill(os.getpid(), signal.SIGINT)
+            assert ended.value.status == 130
+        assert interruption.asked == signal.SIGTERM
+    finally:
+        interruption.leave()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert capfd.readouterr().err == "\nSIGTERM: the run is kept and ends; once more ends it at once.\n"
+
+
+def test_a_thread_leaves_the_signals_alone() -> None:
+    taken = list[dict[int, Any]]()
+    thread = threading.Thread(target=lambda: taken.append(take(lambda *_: None)))
+    thread.start()
+    thread.join()
+    assert taken == [{}]

@@ -1,8 +1,11 @@
 """Images with captions: each stands where it should, whole, and its caption says something."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
+from lenet_lab import pictures
 from lenet_lab.pictures import GAP, GREEN, RED, grid
 
 
@@ -37,3 +40,13 @@ def test_a_long_caption_is_cut_and_colours_show() -> None:
 
 def test_no_images_give_an_empty_picture() -> None:
     assert grid([], []).size > (0, 0)
+
+
+def test_without_the_font_of_matplotlib_there_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    pictures._font.cache_clear()
+    try:
+        picture = np.asarray(grid([np.full((3, 16, 16), 255, np.uint8)], ["a caption"], side=64))
+    finally:
+        pictures._font.cache_clear()
+    assert (picture[GAP + 64 :] < 128).any()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lenet_lab.errors import UserError
-from lenet_lab.processes import let_threads_sleep, stand_alone
+from lenet_lab.processes import device_count, let_threads_sleep, stand_alone
 from tests.conftest import SMALL, Command, Result, run_command
 from tests.resumed import differences
 
@@ -164,3 +164,21 @@ def test_threads_wait_as_the_user_says_or_not_for_long(
         monkeypatch.setenv(name, value)
     let_threads_sleep()
     assert os.environ.get("GOMP_SPINCOUNT") == left
+
+
+@pytest.mark.parametrize(
+    ("devices", "accelerator", "gpus", "expected"),
+    [
+        (3, "auto", None, 3),
+        ("2", "cpu", None, 2),
+        ([0, 2], "gpu", None, 2),
+        ("auto", "cpu", None, 1),
+        ("auto", "auto", 0, 1),
+        ("auto", "gpu", 4, 4),
+        ("auto", "auto", None, max(torch.cuda.device_count(), 1)),
+    ],
+)
+def test_devices_are_counted_as_lightning_does(
+    devices: int | str | list[int], accelerator: str, gpus: int | None, expected: int
+) -> None:
+    assert device_count({"devices": devices, "accelerator": accelerator}, gpus) == expected

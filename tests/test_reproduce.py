@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lenet_lab.command import read_config
-from lenet_lab.comparison import compare, describe
+from lenet_lab.comparison import compare, describe, refuse_unreadable
+from lenet_lab.errors import UserError
 from lenet_lab.reproduce import _new_folder
 from lenet_lab.run_folder import in_folder
 from tests.conftest import SMALL, Command, Result
@@ -97,3 +98,37 @@ def test_a_repetition_gets_a_folder_as_a_new_run_does(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert _new_folder("train", ()).parent == tmp_path / "runs" / "train"
     assert _new_folder("train", ("hydra.run.dir=a/${hydra.job.name}",)) == tmp_path / "a" / "train"
+
+
+def test_what_gives_nothing_to_compare_with_is_refused(command: Command, digits_run: Result, tmp_path: Path) -> None:
+    run = tmp_path / "first"
+    shutil.copytree(digits_run.folder, run)
+    shown = command("train", f"from={run}", "--cfg", "job", "hydra.run.dir=there")
+    assert shown.status == 0, shown.err
+    assert f"folder: {tmp_path}/there" in shown.out
+    assert not (tmp_path / "there").exists()
+
+    (run / "metrics.json").write_text("[]")
+    refused = command("train", f"from={run}", "hydra.run.dir=there")
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert f"{run}/metrics.json does not hold the metrics of a run" in refused.err
+    (run / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(UserError, match=r"there is no checkpoints/best.ckpt to compare with\. Bring back a copy\."):
+        refuse_unreadable(run, weights=True)
+    (run / "metrics.json").unlink()
+    refused = command("train", f"from={run}", "hydra.run.dir=there")
+    assert f"from={run} is a run that is not done" in refused.err
+    assert refused.err.endswith(f"resume={run}\n")
+    assert not (tmp_path / "there").exists()
+
+
+def test_that_a_job_was_trained_with_others_may_explain_a_difference(digits_run: Result, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(digits_run.folder, other)
+    checkpoint = torch.load(other / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["state_dict"]["network.conv1.bias"] = torch.zeros(7)
+    torch.save(checkpoint | {"together": {}}, other / "checkpoints" / "best.ckpt")
+    torch.save(checkpoint | {"together": {}}, other / "checkpoints" / "last.ckpt")
+    comparison = compare(digits_run.folder, other)
+    assert comparison.different == ["network.conv1.bias"]
+    assert comparison.causes["trained together with others, which rounds differently"] == ("no", "yes")

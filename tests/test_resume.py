@@ -328,3 +328,8 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (folder / "checkpoints").symlink_to(tmp_path)
     with pytest.raises(UserError, match=r"run/checkpoints is a link that leads out of it\. Remove the link"):
         check_folder(folder, "resume")
+
+
+def test_signs_of_hydra_before_it_are_refused(command: CommandLine) -> None:
+    result = command("train", "+resume=run")
+    assert (result.status, result.err) == (2, "error: +resume=run is refused: write it as resume=run\n")

@@ -195,3 +195,19 @@ def test_leaves_the_network_as_it_is() -> None:
 def test_a_network_that_does_not_fit_the_images_is_explained() -> None:
     with pytest.raises(UserError, match=r"Sequential cannot be followed by torch.export: .*\nDoes it take images"):
         analyze(nn.Sequential(nn.Conv2d(1, 1, 3)), (3, 8, 8))
+
+
+def test_a_tensor_that_is_no_part_of_the_network_and_odd_padding_are_no_obstacle() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(3, 4, 3, padding="valid")
+            self.pool = nn.AdaptiveAvgPool2d(4)
+            self.offset = [torch.ones(4, 4)]  # in a list: no buffer
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.pool(self.convolution(x)) + self.offset[0]
+
+    first, second, *_ = analyze(Padded(), (3, 12, 12))
+    assert (first.output, first.receptive_field) == ((4, 10, 10), (3, 3))
+    assert (second.output, second.receptive_field) == ((4, 4, 4), None)  # 10 is no multiple of 4

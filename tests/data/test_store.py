@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import subprocess
@@ -156,3 +157,23 @@ def test_what_a_killed_process_left_is_removed_and_what_belongs_to_another_store
     assert len(unfinished) == 2  # another store's, and this one's, beside its final name
     assert all(name.startswith((".other-v1-abc", ".key-v1-")) for name in unfinished)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [".other-v1-abc", "key-v1"]
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSPC, None])
+def test_a_disk_that_cannot_promise_room_is_used_and_a_full_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int | None
+) -> None:
+    def refuse(*_: int) -> None:
+        assert error is not None
+        raise OSError(error, os.strerror(error))
+
+    if error is None:
+        monkeypatch.delattr(os, "posix_fallocate")
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+    if error == errno.ENOSPC:
+        with pytest.raises(UserError, match=r"cannot be kept in .*: No space left on device.\nFree some space there"):
+            open_store(tmp_path, "key", fill)
+        assert not (tmp_path / "key-v1").exists()
+    else:
+        assert open_store(tmp_path, "key", fill).images[:, 0, 0, 0].tolist() == [0, 1, 2]

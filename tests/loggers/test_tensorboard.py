@@ -1,12 +1,13 @@
 """The tab HPARAMS: what it is made of."""
 
+import threading
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from lenet_lab.loggers.tensorboard import TensorBoard
+from lenet_lab.loggers.tensorboard import TensorBoard, _print_unless_passed_on
 from tests.conftest import Result
 
 
@@ -42,3 +43,19 @@ def test_a_run_has_its_results_beside_its_hyperparameters(digits_run: Result) ->
         assert point.value == pytest.approx(digits_run.metrics[tag.removeprefix("best/")])
     assert not {"hp_metric", "epoch"} & set(events.Tags()["scalars"])
     assert len(events.Scalars("val/accuracy")) == 30  # the chosen checkpoint's is no point of the curve
+
+
+def test_what_ends_another_thread_is_still_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That of the writer is not: it comes to whoever writes next."""
+    monkeypatch.setattr(threading, "excepthook", _print_unless_passed_on)
+
+    class _AsyncWriterThread(threading.Thread): ...
+
+    for kind in (_AsyncWriterThread, threading.Thread):
+        thread = kind(target=lambda: 1 // 0)
+        thread.start()
+        thread.join()
+        said = capsys.readouterr().err
+        assert ("ZeroDivisionError" in said) == (kind is threading.Thread)

@@ -1,6 +1,8 @@
 """Which files are meant, and how their names are written."""
 
+import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,37 @@ def test_names_are_written_so_that_nothing_obeys_them(photos: Path) -> None:
     assert shown(os.fsdecode(b"/x/caf\xe9.png")) == r"/x/caf\xe9.png"
     assert shown("a\x1b[31m\nb") == r"a\x1b[31m\nb"
     assert shown(b"content") == "standard input"
+
+
+class Piped(io.TextIOWrapper):
+    """Standard input with something in it."""
+
+    def __init__(self, content: bytes, terminal: bool = False) -> None:
+        super().__init__(io.BytesIO(content))
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+@pytest.mark.parametrize(
+    ("piped", "message"),
+    [
+        (None, "reads standard input, and nothing is piped there"),
+        (Piped(b"", terminal=True), "reads standard input, and nothing is piped there"),
+        (Piped(b" \n"), "standard input is empty"),
+        (Piped(b"neither\x1b[2J\nnor\n"), r"holds neither an image .*\nIt begins with: neither\\x1b"),
+    ],
+    ids=["closed", "terminal", "empty", "text"],
+)
+def test_standard_input_that_holds_nothing_is_named(
+    piped: Piped | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", piped)
+    with pytest.raises(UserError, match=message):
+        find_images("-")
+
+
+def test_standard_input_may_hold_paths(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Piped(b"my [photos]/b.png\0my [photos]/a.jpg\0"))
+    assert found(photos, "-") == ["b.png", "a.jpg"]

@@ -11,6 +11,9 @@ import psutil
 import pytest
 import yaml
 
+from lenet_lab.sweeps import local
+from lenet_lab.sweeps.job import Job, Record, read_record, write_record
+from lenet_lab.sweeps.local import Local
 from tests.sweeps.conftest import TINY, Sweep, run_sweep, sweep_command, wait_until
 
 TROUBLE = "+callbacks.trouble._target_=tests.sweeps.trouble.Trouble"
@@ -197,3 +200,76 @@ def test_a_job_that_cannot_run_here_is_refused_before_any_starts(sweep: Callable
     assert done.status == 2
     assert done.err.startswith("error: trainer.num_nodes=2 needs SLURM")
     assert not list(done.folder.rglob("config.yaml"))
+
+
+TRAINER = {"devices": 1, "num_nodes": 1, "accelerator": "auto"}
+
+
+class Process:
+    """Stands in for that of a job, which never ends."""
+
+    pid = None
+    exitcode = None
+
+
+@pytest.mark.parametrize(
+    ("trainer", "slots", "chosen"),
+    [
+        ({}, 3, [["0"], ["1"], ["2"]]),
+        ({"devices": 2}, 1, [["0", "1"]]),
+        ({"devices": [0, 2]}, 1, [["0", "2"]]),  # all jobs would name the same ones
+        ({"devices": [1, 5]}, 1, [["1"]]),
+        ({"accelerator": "cpu"}, 2, [[], []]),
+    ],
+)
+def test_each_job_gets_gpus_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trainer: dict[str, object], slots: int, chosen: list[list[str]]
+) -> None:
+    """As far as a machine without any can tell: three are made up."""
+    variables = list[dict[str, str]]()
+
+    def spawn(self: Local, target: object, *arguments: object) -> Process:
+        variables.append(arguments[-1])  # type: ignore[arg-type]
+        return Process()
+
+    monkeypatch.setattr(local, "cores", lambda: 2)
+    launcher = Local(slots=None, memory_gb=None, timeout_minutes=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "_visible", lambda count: ["0", "1", "2"])
+        launcher._divide(TRAINER | trainer)
+    assert launcher.slots == slots
+    monkeypatch.setattr(Local, "_spawn", spawn)
+    for number in range(slots):
+        config = {"folder": str(tmp_path / str(number)), "trainer": TRAINER | trainer}
+        launcher.start((Job(number, (), "lenet_lab.train", config),))
+    assert [running.gpus for running in launcher._running] == chosen
+    own = "devices" not in trainer or isinstance(trainer["devices"], int)
+    assert [each.get(local.SHARED_GPU, "") for each in variables] == [
+        ",".join(gpus) if own else os.environ.get(local.SHARED_GPU, "") for gpus in chosen
+    ]
+    assert launcher.places == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "ooms", "state", "reason"),
+    [
+        (-signal.SIGKILL, 0, "killed", "it was killed by SIGKILL"),
+        (-signal.SIGKILL, -1, "out of memory", "the kernel killed it for want of memory"),
+        (-50, 0, "killed", "it was killed by signal 50"),
+        (7, 0, "failed", "its process ended with status 7"),
+    ],
+)
+def test_an_end_that_a_process_could_not_note_is_noted_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, ooms: int, state: str, reason: str
+) -> None:
+    monkeypatch.setattr(local, "_kernel_ooms", lambda: 0)
+    job = Job(0, (), "lenet_lab.train", {"folder": str(tmp_path), "trainer": TRAINER})
+    process = Process()
+    process.exitcode = status  # type: ignore[assignment]
+    write_record(tmp_path, Record(0, [], "running"))
+    local._note_death(job, local._Running((job,), process, [], 0.0, ooms))  # type: ignore[arg-type]
+    record = read_record(tmp_path)
+    assert record is not None
+    assert (record.state, record.reason) == (state, reason)
+    local._note_death(job, local._Running((job,), Process(), [], 0.0, 0))  # type: ignore[arg-type]
+    assert read_record(tmp_path) == record  # what is noted stands

@@ -231,6 +231,7 @@ def test_what_cannot_be_is_refused(begun: Path, changed: dict[str, Any], words: 
         (["sweeper.trials=0"], "sweeper.trials=0 is refused: give a whole number, at least 1"),
         (["sweeper.storage=study.db"], "sweeper.storage=study.db is refused: give the address of a database"),
         (["+sweeper.trial=3"], "sweeper.trial=3 is refused: there is no such key"),
+        (["launcher=slurm"], "launcher=slurm with a search needs launcher.slots=NUMBER, jobs at once"),
     ],
 )
 def test_wrong_settings_are_refused(overrides: list[str], message: str) -> None:

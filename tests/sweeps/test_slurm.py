@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from lenet_lab.errors import UserError
+from lenet_lab.sweeps import slurm
 from lenet_lab.sweeps.job import Attempt, Job, Record, read_record, write_record
 from lenet_lab.sweeps.slurm import ENDINGS, Slurm
 from tests.conftest import SMALL, Command, Result, environment_in
@@ -49,11 +50,11 @@ class Notes:
         file = self.folder / name
         return file.read_text().splitlines() if file.exists() else []
 
-    def job(self, **trainer: Any) -> Job:
-        folder = self.folder / "0"
+    def job(self, number: int = 0, **trainer: Any) -> Job:
+        folder = self.folder / str(number)
         folder.mkdir(exist_ok=True)
-        write_record(folder, Record(0, ["seed=1"]))
-        return Job(0, ("seed=1",), "lenet_lab.train", {"folder": str(folder), "trainer": TRAINER | trainer})
+        write_record(folder, Record(number, ["seed=1"]))
+        return Job(number, ("seed=1",), "lenet_lab.train", {"folder": str(folder), "trainer": TRAINER | trainer})
 
 
 @pytest.fixture
@@ -199,6 +200,64 @@ def test_slots_limit_what_is_in_the_queue_and_looks_are_rare(notes: Notes) -> No
     for _ in range(5):
         assert launcher.wait(0.01) == []
     assert len(notes.read("looks")) == 2  # one for what was there before, one since
+
+
+LIMIT = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
+
+
+def test_what_is_refused_while_others_run_is_tried_again(notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
+    launcher = Slurm(slots=3, seconds_between_looks=0.01)
+    first, second, third = ((notes.job(number),) for number in range(3))
+    launcher.start(first)
+    notes.queue("7|PENDING|QOSGrpNodeLimit|folder")
+    notes.command("sbatch", f'echo "{LIMIT}" >&2; exit 1')
+    launcher.start(second)
+    launcher.start(third)
+    assert launcher.places == 0
+    assert launcher.wait(0.1) == []
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 3  # each once
+    assert said[0].startswith(f"Job 1: {LIMIT}\nIt was asked for --job-name")
+    assert said[2] == "SLURM lets job 7 wait: QOSGrpNodeLimit"
+    launcher.stop(third, "pruned", "others do better")
+    assert launcher.wait(1) == [third]
+    record = read_record(third[0].folder)
+    assert record is not None
+    assert (record.state, record.reason) == ("pruned", "others do better")
+    notes.command("sbatch", "cat >script; echo 8")
+    notes.queue("7|RUNNING|None|folder", "8|RUNNING|None|folder")
+    assert launcher.wait(0.1) == []
+    assert notes.read("script")[-1].endswith("/1")
+    notes.queue("7|RUNNING|None|folder", "8|COMPLETED|None|folder")
+    assert launcher.wait(1) == [second]
+
+
+def test_what_is_refused_when_nothing_runs_ends_the_sweep(notes: Notes) -> None:
+    notes.command("sbatch", f'echo "{LIMIT}" >&2; exit 1')
+    with pytest.raises(UserError, match=f"^Job 0: {LIMIT}\nIt was asked for --job-name"):
+        Slurm().start((notes.job(),))
+
+
+def test_a_job_that_slurm_does_not_cancel_runs_on(notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
+    launcher, batch = Slurm(seconds_between_looks=0.01), (notes.job(),)
+    launcher.start(batch)
+    notes.queue("7|RUNNING|None|folder")
+    notes.command("scancel", 'echo "scancel: error: no connection" >&2; exit 1')
+    launcher.stop(batch, "pruned", "others do better")
+    assert launcher.wait(0.05) == []
+    launcher.close()
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["scancel: error: no connection", "1 SLURM job is cancelled."]
+    notes.queue("7|COMPLETED|None|folder")
+    assert launcher.wait(1) == [batch]
+    launcher.close()  # nothing is left to cancel
+
+
+def test_a_command_of_slurm_that_hangs_is_given_up(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "SECONDS_TO_ANSWER", 0.2)
+    notes.command("squeue", "exec sleep 60")
+    with pytest.raises(UserError, match=r"^squeue does not answer within 0\.2 s\.$"):
+        Slurm().start((notes.job(),))
 
 
 # --- a real one ---

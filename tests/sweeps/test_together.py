@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from lenet_lab import checkpoint_io, terminal, train
 from lenet_lab.compose import compose
 from lenet_lab.curves import read_curves
+from lenet_lab.errors import UserError
 from lenet_lab.sweeps import member
 from lenet_lab.sweeps.together import JobsFailedError, expectation, groups, train_together, why_alone
 from tests.conftest import run_command
@@ -361,3 +362,30 @@ def test_says_what_it_expects_to_gain() -> None:
     assert re.match(r"16 networks together: on a CPU about 2\.\d times as fast", expectation(16, 4))
     assert "measured with 4 networks at batch 32" in expectation(15, 5)
     assert "measured with 4 networks at batch 128" in expectation(2, 1000)
+
+
+def test_only_jobs_of_the_plain_kind_are_put_together() -> None:
+    config = compose(*COMMON, folder="/f/1")
+    assert why_alone({key: value for key, value in config.items() if key != "optimizer"}) == (
+        "only training can be done together"
+    )
+    assert why_alone(config | {"speed": config["speed"] | {"onednn": False}}) == "speed.onednn=False is not supported"
+    twice = config["callbacks"] | {"another": config["callbacks"]["checkpoint"]}
+    assert why_alone(config | {"callbacks": twice}) == "callbacks has the same checkpoint twice"
+
+
+def test_what_a_job_does_not_want_is_left_out(tmp_path: Path) -> None:
+    words = ["callbacks.checkpoint=null", "callbacks.last=null", "trainer.check_val_every_n_epoch=2"]
+    configs = jobs(tmp_path / "group", *words, "callbacks.dashboard.share=1", "scheduler=constant")[:2]
+    others = jobs(tmp_path / "alone", *words, "callbacks.dashboard.share=1", "scheduler=constant")[:2]
+    train_together(configs)
+    for config, other in zip(configs, others, strict=True):
+        train.run(other)
+        assert without_seconds(metrics(config)) == pytest.approx(without_seconds(metrics(other)), rel=1e-3)
+        assert [row["epoch"] for row in read_curves(Path(config["folder"], "curves.csv"))] == [2]
+        assert not list(Path(config["folder"]).rglob("*.ckpt"))
+
+
+def test_no_batch_is_no_training(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"trainer.limit_train_batches=0.0001 leaves no batch of an epoch to train on"):
+        train_together(jobs(tmp_path, "trainer.limit_train_batches=0.0001"))
