@@ -1,5 +1,6 @@
 """Batches of decoded files: in order, on all cores, with a reason for each that cannot be read."""
 
+import io
 import os
 from multiprocessing import parent_process
 from pathlib import Path
@@ -87,3 +88,17 @@ def _die(files: list[str], wanted: ImageFormat) -> list[str]:
     if parent_process() is not None:
         os._exit(1)
     return [""] * len(files)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0, 0), (256, 0), (257, 1), (65534, 254), (65535, 255), (-1, None), (65536, None)]
+)
+def test_sixteen_bits_become_eight_and_more_are_refused(value: int, expected: int | None) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((8, 8), value, np.int32)).save(stream, "TIFF")
+    decoded = decode(stream.getvalue(), ImageFormat(1, 8, 8))
+    if expected is None:
+        assert decoded == "its pixels are whole numbers beyond 16 bits; convert it to 8 or 16 bits"
+    else:
+        assert not isinstance(decoded, str)
+        assert decoded.tolist() == [[[expected] * 8] * 8]

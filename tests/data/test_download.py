@@ -181,6 +181,7 @@ def test_refused_download_says_why_where_and_what_else(serve, file):
         ({"cut_after": 5000, "announce": False}, "its file has another MD5"),
         ({"status": 429}, "HTTP 429"),
         ({"drip": 0.05}, "less than 10,000 bytes a second for 0.4 seconds"),
+        ({"status": 500}, "HTTP 500 Internal Server Error"),
         ({"redirect": ""}, "redirect error that would lead to an infinite loop"),
         ({"redirect": "file:///etc/hostname"}, "HTTP 302"),
     ],
@@ -307,3 +308,27 @@ def test_progress_is_for_terminals(serve, file, monkeypatch, terminal):
     fetch(file, urls=[serve(BODY).url])
     assert ("100%" in stderr.getvalue()) == terminal
     assert terminal or stderr.getvalue() == ""
+
+
+def test_what_a_continued_download_has_is_counted_from_its_beginning(serve, file):
+    mirror = serve(BODY, cut_after=5000)
+    failure(file, mirror)
+    assert f"broke off after 10000 of {len(BODY)} bytes" in failure(file, mirror)
+    assert part_of(file).read_bytes() == BODY[:10_000]
+    mirror.cut_after, mirror.ranges = None, False
+    mirror.cut_after = 7000  # of all, now
+    assert f"broke off after 7000 of {len(BODY)} bytes" in failure(file, mirror)
+    assert part_of(file).read_bytes() == BODY[:7000]
+
+
+def test_a_slow_server_that_keeps_on_is_fast_enough(serve, file, monkeypatch):
+    """60 bytes in at least 0.6 s: several looks at how fast it is."""
+    monkeypatch.setattr("lenet_lab.data.download.SLOWEST", 20)
+    body = BODY[:60]
+    md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    download(file, urls=[serve(body, drip=0.01).url], md5=md5, stall_seconds=0.15)
+    assert file.read_bytes() == body
+
+
+def test_a_server_that_nobody_is_behind_is_named(serve, file):
+    assert "Connection refused" in failure(file, refusing(serve))

@@ -1,9 +1,11 @@
 import errno
+import json
 import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ def test_is_made_once_and_then_mapped(tmp_path: Path) -> None:
     assert images.images[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert images.labels.tolist() == [0, 1, 1]
     assert (images.classes, images.skipped) == (("a", "b"), 1)
+    assert images.store == tmp_path / "new" / "cache" / "key-v1"
 
 
 def test_a_failure_leaves_no_store(tmp_path: Path) -> None:
@@ -177,3 +180,34 @@ def test_a_disk_that_cannot_promise_room_is_used_and_a_full_one_is_told(
         assert not (tmp_path / "key-v1").exists()
     else:
         assert open_store(tmp_path, "key", fill).images[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
+IMAGES, LABELS = np.zeros((3, 1, 2, 2), np.uint8), np.array([0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        *(("facts.json", facts) for facts in ({"classes": "ab", "skipped": 0}, {"classes": [1, 2], "skipped": 0})),
+        *(("facts.json", facts) for facts in ({"classes": ["a", "b"], "skipped": "0"}, {"classes": ["a", "b"]}, [])),
+        ("images.npy", IMAGES.astype(np.int8)),
+        ("images.npy", IMAGES[0]),
+        ("images.npy", np.zeros((3, 2, 2, 2), np.uint8)),
+        ("images.npy", IMAGES[:, :, :, :0]),
+        ("images.npy", IMAGES[:2]),
+        ("labels.npy", LABELS.astype(np.int32)),
+        ("labels.npy", LABELS[:, None]),
+        ("labels.npy", LABELS - 1),
+        ("labels.npy", LABELS + 1),
+        ("labels.npy", np.array([0, 1, {}], dtype=object)),
+    ],
+)
+def test_a_store_that_holds_something_else_is_named(tmp_path: Path, file: str, content: Any) -> None:
+    open_store(tmp_path, "key", fill)
+    place = tmp_path / "key-v1" / file
+    if file.endswith(".npy"):
+        np.save(place, content, allow_pickle=True)
+    else:
+        place.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"in .*key-v1 are damaged\. Remove this folder and run again\.$"):
+        open_store(tmp_path, "key", fill)
