@@ -7,18 +7,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from lenet_lab import terminal, train
 from lenet_lab.callbacks import last
+from lenet_lab.callbacks.last import Last
 from lenet_lab.callbacks.progress import Progress
 from lenet_lab.checkpoint import read_checkpoint
 from lenet_lab.compose import compose
+from lenet_lab.interruption import Interrupted
 from lenet_lab.run_folder import in_folder
 from tests.conftest import environment_in
 from tests.resumed import assert_same_run
@@ -225,3 +231,250 @@ def test_a_signal_saves_and_says_how_to_go_on(
     out, err = again.communicate(timeout=250)
     assert again.returncode == 0, err
     assert_same_run(tmp_path / "calm", tmp_path / "cut")
+
+
+# --- what it decides, and when ---
+
+
+class FakeTrainer(SimpleNamespace):
+    """As much of a Trainer as is asked; counts what is saved."""
+
+    def __init__(self, **different: Any) -> None:
+        usual: dict[str, Any] = {
+            "world_size": 1,
+            "is_global_zero": True,
+            "is_last_batch": False,
+            "accumulate_grad_batches": 1,
+            "val_check_batch": float("inf"),
+            "lr_scheduler_configs": [],
+            "global_step": 3,
+            "log_every_n_steps": 10,
+            "should_stop": False,
+            "callbacks": [],
+            "loggers": [],
+            "strategy": SimpleNamespace(root_device=torch.device("cpu")),
+            "fit_loop": SimpleNamespace(_load_combined_loader_states=lambda: None),
+        }
+        super().__init__(**usual | different)
+        self.saved: list[tuple[Path, dict[str, Any]]] = []
+
+    def save_checkpoint(self, file: Path, **options: Any) -> None:
+        self.saved.append((file, options))
+
+
+MODULE: Any = None  # it is not looked at
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What `time.monotonic` says."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(last.time, "monotonic", lambda: clock.now)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("batch", "different", "expected"),
+    [
+        (0, {}, True),
+        (0, {"is_last_batch": True}, False),
+        (2, {"accumulate_grad_batches": 2}, False),
+        (3, {"accumulate_grad_batches": 2}, True),
+        (19, {"val_check_batch": 20}, False),
+        (20, {"val_check_batch": 20}, True),
+        (19, {"val_check_batch": None}, True),
+        (0, {"global_step": 20}, False),  # loggers get what was just reported only after this
+        (0, {"global_step": 21}, True),
+        (0, {"log_every_n_steps": 1}, True),
+        (0, {"log_every_n_steps": 3}, False),
+        *(
+            (0, {"lr_scheduler_configs": [SimpleNamespace(reduce_on_plateau=watches, interval=interval)]}, expected)
+            for watches, interval, expected in (
+                (True, "step", False),
+                (True, "epoch", True),
+                (False, "step", True),
+                (False, "epoch", True),
+            )
+        ),
+    ],
+)
+def test_a_run_is_cut_only_where_a_checkpoint_holds_all(batch: int, different: dict[str, Any], expected: bool) -> None:
+    assert last._can_be_cut(FakeTrainer(**different), batch) is expected
+
+
+def test_saves_after_so_many_minutes(tmp_path: Path, clock: SimpleNamespace) -> None:
+    callback, trainer = Last(tmp_path, every_n_minutes=0.5), FakeTrainer()
+    clock.now += 100  # what came before training does not count
+    callback.on_train_start(trainer, MODULE)
+    try:
+        for seconds, saves in ((29.9, 0), (0.1, 1), (29.9, 1), (0.1, 2)):
+            clock.now += seconds
+            callback.on_train_batch_end(trainer, MODULE, None, None, 0)
+            assert len(trainer.saved) == saves
+        clock.now += 40
+        trainer.is_last_batch = True
+        callback.on_train_batch_end(trainer, MODULE, None, None, 0)
+        assert len(trainer.saved) == 2
+        callback.on_train_epoch_end(trainer, MODULE)
+        assert trainer.saved[2] == (
+            tmp_path / "last.ckpt",
+            {"weights_only": False, "storage_options": {"keep_previous": True}},
+        )
+        trainer.is_last_batch = False
+        callback.on_train_batch_end(trainer, MODULE, None, None, 0)
+        assert len(trainer.saved) == 3  # an epoch begins a new count
+    finally:
+        callback.on_train_end(trainer, MODULE)
+
+
+def test_without_minutes_only_epochs_are_saved(tmp_path: Path, clock: SimpleNamespace) -> None:
+    callback, trainer = Last(str(tmp_path), every_n_minutes=None), FakeTrainer()
+    callback.on_train_start(trainer, MODULE)
+    clock.now += 1e9
+    callback.on_train_batch_end(trainer, MODULE, None, None, 0)
+    assert trainer.saved == []
+    callback.on_train_epoch_end(trainer, MODULE)
+    callback.on_exception(trainer, MODULE, KeyError())
+    assert [file for file, _ in trainer.saved] == [tmp_path / "last.ckpt"]
+    assert Last(tmp_path).seconds == 120
+
+
+def test_curves_are_on_the_disk_before_the_checkpoint(tmp_path: Path) -> None:
+    order = list[str]()
+    trainer = FakeTrainer(loggers=[SimpleNamespace(save=lambda: order.append("logger"))])
+    trainer.save_checkpoint = lambda *_, **__: order.append("checkpoint")
+    Last(tmp_path).on_train_epoch_end(trainer, MODULE)
+    assert order == ["logger", "checkpoint"]
+
+
+@pytest.mark.parametrize("in_an_epoch", [True, False])
+def test_a_signal_saves_once_and_ends(tmp_path: Path, capfd: pytest.CaptureFixture[str], in_an_epoch: bool) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    callback, trainer = Last(tmp_path), FakeTrainer(is_last_batch=True)
+    callback.on_train_start(trainer, MODULE)
+    os.kill(os.getpid(), signal.SIGTERM)
+    callback.on_train_batch_end(trainer, MODULE, None, None, 0)  # here it cannot be cut
+    assert trainer.saved == []
+    trainer.is_last_batch = False
+    arguments = (trainer, MODULE, None, None, 1) if in_an_epoch else (trainer, MODULE)
+    with pytest.raises(Interrupted) as ended:
+        (callback.on_train_batch_end if in_an_epoch else callback.on_train_epoch_end)(*arguments)
+    assert ended.value.status == 143
+    assert len(trainer.saved) == 1
+    callback.on_exception(trainer, MODULE, ended.value)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "SIGTERM" in capfd.readouterr().err
+
+
+class Talks:
+    """Stands in for `torch.distributed` of this device, and says what another one says."""
+
+    ReduceOp = SimpleNamespace(MAX="max")
+
+    def __init__(self, *other: int) -> None:
+        self.other = torch.tensor(other)
+        self.heard: list[list[int]] = []
+
+    def all_reduce(self, said: Tensor, operation: str) -> None:
+        assert operation == "max"
+        self.heard.append(said.tolist())
+        said.copy_(torch.maximum(said, self.other))
+
+
+def test_several_devices_talk_about_once_a_second(
+    tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks = Talks(0, 0, 0)
+    monkeypatch.setattr(last, "distributed", talks)
+    callback, trainer = Last(tmp_path, every_n_minutes=0.5), FakeTrainer(world_size=2)
+    callback.on_train_start(trainer, MODULE)
+    try:
+        steps = list[int]()
+        for step in range(1, 1000):
+            clock.now += 0.01
+            before = len(talks.heard)
+            callback.on_train_batch_end(trainer, MODULE, None, None, 0)
+            steps += [step] * (len(talks.heard) - before)
+        assert steps[:8] == [1, 3, 7, 15, 31, 63, 127, 227]  # from each talk to the next at most twice as long
+        assert {after - before for before, after in pairwise(steps[7:])} == {100}
+        clock.now += 20.0  # a step that takes long
+        for _ in range(28):
+            callback.on_train_batch_end(trainer, MODULE, None, None, 0)
+        assert trainer.saved == []
+        assert talks.heard[-1][2] == 4  # 100 steps took 20 seconds and more: four of them take a second
+        clock.now += 10.0
+        for _ in range(4):
+            callback.on_train_batch_end(trainer, MODULE, None, None, 0)
+        assert len(trainer.saved) == 1
+        assert talks.heard[-1] == [0, 1, 1]
+    finally:
+        callback.on_train_end(trainer, MODULE)
+
+
+def test_a_device_does_what_the_first_or_any_other_says(
+    tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks = Talks(0, 1, 7)
+    monkeypatch.setattr(last, "distributed", talks)
+    callback, trainer = Last(tmp_path, every_n_minutes=0.5), FakeTrainer(world_size=2, is_global_zero=False)
+    callback.on_train_start(trainer, MODULE)
+    try:
+        clock.now += 1e6
+        callback.on_train_batch_end(trainer, MODULE, None, None, 0)
+        assert talks.heard == [[0, 0, 0]]  # when it is time, and when they talk again, the first one says
+        assert len(trainer.saved) == 1
+        talks.other = torch.tensor([signal.SIGINT, 0, 7])
+        for _ in range(6):
+            callback.on_train_batch_end(trainer, MODULE, None, None, 0)
+        assert len(talks.heard) == 1
+        with pytest.raises(Interrupted) as ended:
+            callback.on_train_batch_end(trainer, MODULE, None, None, 0)
+        assert (ended.value.status, len(trainer.saved)) == (130, 2)
+        with pytest.raises(Interrupted):
+            callback.on_train_epoch_end(trainer, MODULE)  # at once, whenever the next talk would be
+        assert len(talks.heard) == 3
+    finally:
+        callback.on_train_end(trainer, MODULE)
+
+
+def test_what_has_ended_training_and_the_best_so_far_go_where_the_folder_is_now(tmp_path: Path) -> None:
+    old, new = "/old/checkpoints", tmp_path / "checkpoints"
+    kept: dict[str, Any] = {}
+    callback = Last(new)
+    callback.on_save_checkpoint(FakeTrainer(should_stop=True), MODULE, kept)
+    best, elsewhere = ModelCheckpoint(new, "best", monitor="val/accuracy"), ModelCheckpoint(monitor="val/loss")
+    state = {
+        "dirpath": old,
+        "best_model_path": f"{old}/best.ckpt",
+        "kth_best_model_path": f"{old}/best.ckpt",
+        "last_model_path": "",
+        "best_k_models": {f"{old}/best.ckpt": 0.5},
+        "best_model_score": 0.5,
+    }
+    others = {"dirpath": None, "best_model_path": "/x/y"}
+    kept["callbacks"] = {best.state_key: state, elsewhere.state_key: dict(others)}
+    trainer = FakeTrainer(callbacks=[callback, best, elsewhere])
+    callback.on_load_checkpoint(trainer, MODULE, kept)
+    assert trainer.should_stop is True
+    assert state == {
+        "dirpath": str(new),
+        "best_model_path": str(new / "best.ckpt"),
+        "kth_best_model_path": str(new / "best.ckpt"),
+        "last_model_path": "",
+        "best_k_models": {str(new / "best.ckpt"): 0.5},
+        "best_model_score": 0.5,
+    }
+    assert kept["callbacks"][elsewhere.state_key] == others
+    callback.on_load_checkpoint(trainer, MODULE, {"callbacks": {}})
+    assert trainer.should_stop is False
+
+
+def test_schedules_that_watch_a_metric_move_before_the_checkpoint(tmp_path: Path) -> None:
+    moved = list[tuple[Any, ...]]()
+    for watches, interval in ((True, "epoch"), (True, "step"), (False, "epoch")):
+        loop = SimpleNamespace(update_lr_schedulers=lambda *words, **more: moved.append((*words, more)))
+        trainer = FakeTrainer(lr_scheduler_configs=[SimpleNamespace(reduce_on_plateau=watches, interval=interval)])
+        trainer.fit_loop = SimpleNamespace(epoch_loop=loop, _restarting=False)
+        Last(tmp_path).on_train_epoch_end(trainer, MODULE)
+        assert trainer.fit_loop._restarting is (watches and interval == "epoch")
+    assert moved == [("epoch", {"update_plateau_schedulers": True})]
