@@ -12,6 +12,7 @@ import psutil
 import pytest
 import torch
 
+from lenet_lab.sweeps.job import Attempt
 from tests.sweeps.conftest import Sweep, run_sweep, sweep_command, wait_until
 
 JOBS = (
@@ -82,4 +83,12 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
 def at_work(sweep: Sweep) -> list[int]:
     """Processes that work on jobs. (A lock would not tell: the command takes it, too, to write a job down.)"""
     attempts = [record.attempts[-1] for record in sweep.jobs.values() if record.attempts]
-    return [each.pid for each in attempts if each.ended is None and psutil.pid_exists(each.pid)]
+    return [each.pid for each in attempts if each.ended is None and _is_that_process(each)]
+
+
+def _is_that_process(attempt: Attempt) -> bool:
+    """Whether it is alive; one that was killed long ago may have left its number to any other process."""
+    try:
+        return psutil.Process(attempt.pid).create_time() < attempt.started + 2  # the system tells whole seconds
+    except psutil.NoSuchProcess:
+        return False
