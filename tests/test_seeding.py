@@ -20,6 +20,9 @@ def test_a_seed_gives_the_same_numbers_of_all_generators() -> None:
     first = draw()
     seed_all(7)
     assert draw() == first
+    assert first[0] == torch.rand((), generator=torch.Generator().manual_seed(7)).item()
+    assert first[1] == np.random.RandomState(7).rand()
+    assert first[3] == random.Random(7).random()
     seed_all(8)
     assert not {*draw()} & {*first}
 

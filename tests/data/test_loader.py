@@ -10,7 +10,7 @@ from lenet_lab.data import loader
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.errors import UserError
-from lenet_lab.seeding import seed_all
+from lenet_lab.seeding import random_state, seed_all
 
 
 def numbered(count: int) -> ImageSet:
@@ -138,3 +138,33 @@ def test_the_middle_of_an_epoch_on_other_devices_is_refused() -> None:
     given.load_state_dict(alone.state_dict())
     with pytest.raises(UserError, match=r"on 1 devices, and here are 2: .*\nGo on with trainer.devices=1\."):
         next(iter(given))
+
+
+class Gathered:
+    """Stands in for `torch.distributed`: the other device has drawn other numbers."""
+
+    def __init__(self, other: Any) -> None:
+        self.other = other
+
+    def all_gather_object(self, every: list[Any], own: Any) -> None:
+        assert every == [None, None]
+        every[:] = [self.other, own]
+
+
+def test_each_of_several_devices_goes_on_with_its_own_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def state() -> dict[str, Any]:
+        return {"before": random_state(loader.CPU), "now": random_state(loader.CPU)}
+
+    how = {"rank": 1, "world_size": 2}
+    seed_all(1)
+    calm = steps(noisy(**how))
+    seed_all(9)
+    monkeypatch.setattr(loader, "distributed", Gathered(state()))
+    seed_all(1)
+    cut_off = noisy(**how)
+    steps(islice(iter(cut_off), 5))
+    again = noisy(**how)
+    kept = cut_off.state_dict()
+    seed_all(2)
+    again.load_state_dict(kept)
+    assert steps(again) == calm[5:]
