@@ -331,4 +331,39 @@ def test_a_slow_server_that_keeps_on_is_fast_enough(serve, file, monkeypatch):
 
 
 def test_a_server_that_nobody_is_behind_is_named(serve, file):
-    assert "Connection refused" in failure(file, refusing(serve))
+    mirror = refusing(serve)
+    assert f"{mirror.url}: Connection refused.\n" in failure(file, mirror)
+
+
+def test_what_it_does_is_told(serve, file, caplog):
+    caplog.set_level("INFO")
+    mirror = serve(BODY, cut_after=5000)
+    failure(file, mirror)
+    failure(file, mirror)
+    said = [record.getMessage() for record in caplog.records if record.name == "lenet_lab.data.download"]
+    assert said == [f"{what} photos.tar.gz from {mirror.url}" for what in ("Downloading", "Continuing")]
+
+
+def test_progress_goes_on_where_the_file_does(serve, file, monkeypatch):
+    stderr = io.StringIO()
+    stderr.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", stderr)
+    write_part(file, BODY[: len(BODY) // 2])
+    fetch(file, urls=[serve(BODY).url])
+    first, *_, last = stderr.getvalue().split("\r")[1:]
+    assert first.startswith("photos.tar.gz:  50%")
+    assert "151k/301k" in first
+    assert last.startswith("photos.tar.gz: 100%")
+    assert "B/s" in last
+
+
+def test_an_error_of_the_server_does_not_spoil_what_is_there(serve, file):
+    write_part(file, BODY[:5000])
+    assert "HTTP 500" in failure(file, serve(BODY, status=500))
+    assert part_of(file).read_bytes() == BODY[:5000]
+
+
+def test_a_file_of_just_the_allowed_size_arrives_in_folders_that_are_made(serve, file):
+    place = file.parent / "of" / "mine" / file.name
+    fetch(place, urls=[serve(BODY).url], max_bytes=len(BODY))
+    assert place.read_bytes() == BODY
