@@ -20,11 +20,12 @@ def assert_same_run(one: Path, other: Path, tensorboard: bool = True) -> None:
         found = [*differences(*checkpoints, name), *differences(*kept, name), *differences(*best, name)]
         assert found == [], found
     metrics = [json.loads((run / "metrics.json").read_text()) for run in (one, other)]
-    assert differences(*metrics) == [], metrics
-    curves = [(run / "curves.csv").read_text() for run in (one, other)]
-    assert curves[0] == curves[1], curves
+    found = differences(*metrics, "metrics.json")
+    curves = [(run / "curves.csv").read_text().splitlines() for run in (one, other)]
+    found += differences(*curves, "curves.csv")
     if tensorboard:
-        assert scalars(one) == scalars(other), (scalars(one), scalars(other))
+        found += differences(scalars(one), scalars(other), "TensorBoard")
+    assert found == [], found
 
 
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:

@@ -178,7 +178,5 @@ def test_threads_wait_as_the_user_says_or_not_for_long(
         ("auto", "auto", None, max(torch.cuda.device_count(), 1)),
     ],
 )
-def test_devices_are_counted_as_lightning_does(
-    devices: int | str | list[int], accelerator: str, gpus: int | None, expected: int
-) -> None:
+def test_devices_are_counted(devices: int | str | list[int], accelerator: str, gpus: int | None, expected: int) -> None:
     assert device_count({"devices": devices, "accelerator": accelerator}, gpus) == expected

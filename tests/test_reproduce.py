@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from lenet_lab.command import read_config
 from lenet_lab.comparison import compare, describe, refuse_unreadable
@@ -132,3 +133,20 @@ def test_that_a_job_was_trained_with_others_may_explain_a_difference(digits_run:
     comparison = compare(digits_run.folder, other)
     assert comparison.different == ["network.conv1.bias"]
     assert comparison.causes["trained together with others, which rounds differently"] == ("no", "yes")
+
+
+def test_a_repetition_that_cannot_begin_leaves_no_folder(command: Command, digits_run: Result, tmp_path: Path) -> None:
+    run = tmp_path / "first"
+    shutil.copytree(digits_run.folder, run)
+    (tmp_path / "file").touch()
+    refused = command("train", f"from={run}", "hydra.run.dir=file/there")
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert f"hydra.run.dir={tmp_path}/file/there cannot be made: Not a directory" in refused.err
+
+    config = read_config(run)
+    config["augment"]["shift"]["pixels"] = 1000  # which shows only when there are images
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(config))
+    refused = command("train", f"from={run}", "hydra.run.dir=new/there")
+    assert (refused.status, refused.err.count("\n")) == (2, 2)
+    assert refused.err.startswith("error: augment: ")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["file", "first"]

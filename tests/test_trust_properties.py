@@ -1,7 +1,6 @@
 """Whatever a name from a run folder leads to: it is a class of the kind that its place asks for, or refused."""
 
 import copy
-import importlib
 import inspect
 import warnings
 from pathlib import Path
@@ -19,8 +18,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lenet_lab.compose import compose
-from lenet_lab.data.datamodule import ImageDataModule
+from lenet_lab.data.cifar10 import Cifar10
+from lenet_lab.data.digits import Digits
+from lenet_lab.data.image_folder import ImageFolder
 from lenet_lab.errors import UserError
+from lenet_lab.test_time import Views
 from lenet_lab.trust import NAMED, refuse_foreign_targets
 from tests.properties import examples
 
@@ -35,9 +37,23 @@ KINDS: dict[tuple[str, ...], tuple[type, ...]] = {
     ("logger", "mine"): (Logger,),
     ("trainer",): (Trainer,),
     ("trainer", "profiler"): (Profiler,),
-    ("data",): (ImageDataModule,),
+    ("data",): (Digits, ImageFolder, Cifar10),
+    ("test_time",): (Views,),
     ("model", "part"): (nn.Module, Optimizer, LRScheduler, Profiler),
 }
+KNOWN = (
+    *("torch.nn.Linear", "torchvision.models.ResNet", "lenet_lab.models.lenet.LeNet", "torch.optim.SGD"),
+    *("torch.optim.lr_scheduler.OneCycleLR", "lightning.pytorch.callbacks.Timer", "lightning.pytorch.Trainer"),
+    *("lenet_lab.loggers.csv.CSV", "lightning.pytorch.profilers.SimpleProfiler", "lenet_lab.data.digits.Digits"),
+    *("lenet_lab.data.image_folder.ImageFolder", "lenet_lab.test_time.Views", "lenet_lab.optimizers.muon.Muon"),
+)
+MODULES = (
+    *("torch.nn.", "torch.optim.", "torchvision.models.", "torchvision.ops.", "torchvision.transforms."),
+    *("torchmetrics.aggregation", "torchmetrics.classification.", "torchmetrics.regression.", "lenet_lab."),
+    *("lightning.pytorch.callbacks.", "lightning.pytorch.profilers.", "lightning.pytorch.trainer."),
+    *("lightning.pytorch.loggers.csv_logs", "lightning.pytorch.loggers.tensorboard"),
+)
+"""Where what is accepted may be defined."""
 BEGINNINGS = [*NAMED, "torch", "torchvision", "torchmetrics", "lightning", "lightning.pytorch"]
 
 
@@ -92,11 +108,14 @@ def test_only_a_class_of_the_kind_is_accepted(beginning: str, steps: list[int], 
         return
     assert inspect.isclass(found)
     assert issubclass(found, KINDS[key])
-    assert found.__module__.split(".")[0] in {"torch", "torchvision", "torchmetrics", "lightning", "lenet_lab"}
-    assert importlib.import_module(found.__module__).__name__ == found.__module__
+    assert f"{found.__module__}.".startswith(MODULES)
 
 
-def test_the_names_are_not_all_refused() -> None:
-    accepted = ["torch.nn.Linear", "torchvision.models.ResNet", "lenet_lab.models.lenet.LeNet"]
-    for name in accepted:
-        refuse_foreign_targets(put(("model",), name), (), Path("config.yaml"))
+@pytest.mark.parametrize("key", KINDS)
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_class_is_accepted_at_its_own_place_and_nowhere_else(name: str, key: tuple[str, ...]) -> None:
+    if issubclass(get_object(name), KINDS[key]):
+        refuse_foreign_targets(put(key, name), (), Path("config.yaml"))
+    else:
+        with pytest.raises(UserError, match="is refused"):
+            refuse_foreign_targets(put(key, name), (), Path("config.yaml"))

@@ -44,8 +44,11 @@ def test_processes_that_write_at_once_do_not_meet(tmp_path: Path) -> None:
     with whole(file) as stream:
         stream.write("parent")
         if not (child := os.fork()):
-            write_whole(file, "child")
-            os._exit(0)
+            try:
+                write_whole(file, "child")
+                os._exit(0)
+            finally:
+                os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
         assert file.read_text() == "child"
     assert file.read_text() == "parent"

@@ -158,11 +158,13 @@ def run_in_folder(
 def compute(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
     """Call `run` on as many devices as `config`, which lies in the run folder, asks for."""
     from lenet_lab.explain import naming
-    from lenet_lab.processes import device_count, refuse_several_nodes, run_on_devices
+    from lenet_lab.processes import device_count, refuse_several_nodes, refuse_too_many, run_on_devices
 
     trainer = config.get("trainer", ONE_DEVICE)
     refuse_several_nodes(trainer)
     count = device_count(trainer)
+    if count > 1:
+        refuse_too_many(trainer)
     with inherited_settings(), naming(Path(config["folder"])):
         return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
 

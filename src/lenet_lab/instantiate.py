@@ -50,7 +50,8 @@ def _reason(cause: BaseException) -> str:
     """Say in a line why: what Hydra was told by Python where a target cannot be imported, else the first line."""
     while str(cause).startswith(("Error locating", "Error loading")) and cause.__cause__:
         cause = cause.__cause__
-    text = shortened(next(iter(str(cause).splitlines()), ""))
+    lines = str(cause).splitlines()
+    text = shortened(" ".join(lines if isinstance(cause, InstantiationException) else lines[:1]))
     own = type(cause).__name__ == "MisconfigurationException"
     named = own or isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException)
     return text if named and text else f"{type(cause).__name__}: {text}"

@@ -23,6 +23,7 @@ from lenet_lab.interruption import SIGNALS, Interrupted, ended_by_signals
 EXIT_LEFT_ALONE = 3  # of a process of several that has lost another, which tells why
 EXIT_WAITED = 4  # of one that another has given no answer
 EXITS_AFTER_OTHERS = (EXIT_LEFT_ALONE, -signal.SIGTERM)  # the launcher ends those that are left
+PROCESSES_A_CORE = 8  # at most, without a GPU
 MINUTES_TO_WAIT = 10.0  # for another device: what one alone does meanwhile, such as pictures, takes seconds
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
 SECONDS_FOR_THE_CAUSE = 5.0  # that the one at fault may take to end after the others have lost it
@@ -119,6 +120,22 @@ def refuse_several_nodes(trainer: dict[str, Any]) -> None:
         raise UserError(
             f"trainer.num_nodes={trainer['num_nodes']} needs SLURM, which starts the processes on the other machines.\n"
             "Add -m launcher=slurm, or leave trainer.num_nodes at 1."
+        )
+
+
+def refuse_too_many(trainer: dict[str, Any]) -> None:
+    """See to it that a slip of the finger does not bring the machine to a stand.
+
+    Raises:
+        UserError: without a GPU each device is a process, and so many would only wait for each other.
+    """
+    from lenet_lab.speed import on_cpu
+
+    most = max(PROCESSES_A_CORE * cores(), 16)
+    if (count := device_count(trainer)) > most and on_cpu(trainer):
+        raise UserError(
+            f"trainer.devices={count} is refused: without a GPU that is as many processes, for {cores()} cores.\n"
+            f"Give a smaller number: {most} at most, and about {cores()} for speed."
         )
 
 

@@ -52,3 +52,13 @@ def set_random_state(state: RandomState, device: torch.device) -> None:
     random.setstate(state["python"])
     if device.type != "cpu":
         torch.get_device_module(device).set_rng_state(state["device"], device)
+
+
+def has_drawn(since: RandomState, device: torch.device) -> bool:
+    """Tell whether a number was drawn from any of these generators since they were there."""
+    before, now = ({**state, **dict(enumerate(state["numpy"]))} for state in (since, random_state(device)))
+    return any(
+        not torch.equal(value, now[key]) if isinstance(value, torch.Tensor) else value != now[key]
+        for key, value in before.items()
+        if key != "numpy"
+    )

@@ -1,5 +1,6 @@
 """A run that was cut off, at whatever moment, ends as one that was left in peace."""
 
+import csv
 import logging
 import os
 import random
@@ -27,7 +28,7 @@ from lenet_lab.compose import compose
 from lenet_lab.interruption import Interrupted
 from lenet_lab.run_folder import in_folder
 from tests.conftest import environment_in
-from tests.resumed import assert_same_run
+from tests.resumed import OF_THE_CLOCK, assert_same_run
 from tests.sweeps.conftest import wait_until
 
 # Steps of 16 images, 86 an epoch, each gather of the loader 64 of them; a checkpoint whenever there may be one.
@@ -40,6 +41,19 @@ RUN = (
 
 class PowerCutError(Exception):
     """Comes between two steps, with no chance to save anything."""
+
+
+def cut_at(monkeypatch: pytest.MonkeyPatch, *steps: int, hook: str = "on_train_batch_start") -> list[int]:
+    """Have the power fail when so many steps are done, once each; gives those that are still to come."""
+    left = list(steps)
+
+    def cut(self: Progress, trainer: Trainer, *rest: Any) -> None:
+        if left and trainer.global_step == left[0]:
+            left.pop(0)
+            raise PowerCutError
+
+    monkeypatch.setattr(Progress, hook, cut, raising=False)
+    return left
 
 
 class Dropped(nn.Module):
@@ -84,18 +98,11 @@ def test_goes_on_in_the_middle_of_an_epoch_wherever_the_folder_is_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], model: dict[str, Any] | None
 ) -> None:
     train.run(settings(tmp_path / "calm", *words, model=model))
-    cuts = [3, 9, 15, 20] if "trainer.accumulate_grad_batches=4" in words else [5, 37, 70, 95]
-
-    def cut(self: Progress, trainer: Trainer, *rest: Any) -> None:
-        if cuts and trainer.global_step == cuts[0]:
-            cuts.pop(0)
-            raise PowerCutError
-
+    cuts = cut_at(monkeypatch, *([3, 9, 15, 20] if "trainer.accumulate_grad_batches=4" in words else [5, 37, 70, 95]))
     can_be_cut = last._can_be_cut
     monkeypatch.setattr(
         last, "_can_be_cut", lambda trainer, *rest: trainer.global_step % 3 == 2 and can_be_cut(trainer, *rest)
     )
-    monkeypatch.setattr(Progress, "on_train_batch_start", cut, raising=False)
     folder = tmp_path / "cut"
     while cuts:
         with pytest.raises(PowerCutError):
@@ -110,31 +117,26 @@ def test_a_run_that_was_cut_off_before_its_first_checkpoint_begins_anew(
 ) -> None:
     words = ("callbacks.last.every_n_minutes=null", "logger=[tensorboard,csv]")
     train.run(settings(tmp_path / "calm", *words))
-    cuts = [30, 60]
-
-    def cut(self: Progress, trainer: Trainer, *rest: Any) -> None:
-        if cuts and trainer.global_step == cuts[0]:
-            cuts.pop(0)
-            raise PowerCutError
-
-    monkeypatch.setattr(Progress, "on_train_batch_start", cut, raising=False)
+    cuts = cut_at(monkeypatch, 30, 60)
     while cuts:
         with pytest.raises(PowerCutError):
             train.run(settings(tmp_path / "cut", *words))
     train.run(settings(tmp_path / "cut", *words))
     assert_same_run(tmp_path / "calm", tmp_path / "cut")
+    assert csv_rows(tmp_path / "calm") == csv_rows(tmp_path / "cut")
+
+
+def csv_rows(run: Path) -> list[dict[str, str]]:
+    """What the CSV logger has written, but for times."""
+    with (run / "csv" / "metrics.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return [{key: value for key, value in row.items() if key not in OF_THE_CLOCK} for row in rows]
 
 
 def test_a_run_that_had_ended_early_is_not_trained_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = "{_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val/loss, stopping_threshold: 100}"
     config = settings(tmp_path / "run", "trainer.max_epochs=5", f"+callbacks.stop={stop}")
-    cuts = [1]
-
-    def cut(self: Progress, *rest: Any) -> None:
-        if cuts and cuts.pop():
-            raise PowerCutError
-
-    monkeypatch.setattr(Progress, "on_test_start", cut, raising=False)
+    cut_at(monkeypatch, 86, hook="on_test_start")
     with pytest.raises(PowerCutError):
         train.run(config)
     assert train.run(config)["train/steps"] == 86  # an epoch
@@ -267,9 +269,9 @@ MODULE: Any = None  # it is not looked at
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """What `time.monotonic` says."""
+    """What `time.monotonic` says there."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(last.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(last, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 from lenet_lab import checkpoint_io, terminal, train
 from lenet_lab.compose import compose
 from lenet_lab.curves import read_curves
+from lenet_lab.data.digits import Digits
+from lenet_lab.data.image_set import ImageSet
 from lenet_lab.errors import UserError
 from lenet_lab.sweeps import member
 from lenet_lab.sweeps.together import JobsFailedError, expectation, groups, train_together, why_alone
@@ -237,6 +240,23 @@ def test_augmentation_with_numbers_of_numpy_and_python_is_that_of_training_alone
     for config in others:
         train.run(config)
     assert_same(configs, others)
+
+
+class Drawn(Digits):
+    """A source that chooses with NumPy, which each job has seeded with its own seed."""
+
+    def load(self) -> tuple[ImageSet, ImageSet]:
+        train, test = super().load()
+        rows = np.random.permutation(len(train))[:500]  # noqa: NPY002
+        return replace(train, images=train.images[rows], labels=train.labels[rows]), test
+
+
+def test_networks_whose_images_are_drawn_are_trained_one_by_one(tmp_path: Path) -> None:
+    configs = jobs(tmp_path, "trainer.max_epochs=1")[:2]
+    for config in configs:
+        config["data"]["_target_"] = "tests.sweeps.test_together.Drawn"
+    train_together(configs)
+    assert all("the data source draws random numbers" in log(config) for config in configs)
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, configs: list[Config], save: int) -> None:

@@ -24,7 +24,8 @@ class LeNet(nn.Module):
         hidden: outputs of the two hidden linear layers.
 
     Raises:
-        ValueError: the image is so small that nothing is left of it after the second pooling.
+        ValueError: the image is so small that nothing is left of it after the second pooling, or a layer is to have no
+            outputs.
     """
 
     def __init__(
@@ -36,6 +37,9 @@ class LeNet(nn.Module):
         hidden: Sequence[int] = (120, 84),
     ) -> None:
         super().__init__()
+        for name, sizes in (("conv_channels", conv_channels), ("hidden", hidden)):
+            if len(sizes) != 2 or any(type(size) is not int or size < 1 for size in sizes):
+                raise ValueError(f"{name}={sizes} is refused: give two whole numbers, at least 1")
         first, second = conv_channels
         wide, narrow = hidden
         height, width = (((side - KERNEL + 1) // POOL - KERNEL + 1) // POOL for side in image_size)  # 32 -> 5

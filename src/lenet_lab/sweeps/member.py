@@ -26,9 +26,11 @@ from lenet_lab.environment import note_environment
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_each
 from lenet_lab.loggers.summary import begin_at, log_hyperparameters
-from lenet_lab.seeding import RandomState, epoch_seed, random_state, seed_all, set_random_state
+from lenet_lab.seeding import RandomState, epoch_seed, has_drawn, random_state, seed_all, set_random_state
 from lenet_lab.sweeps.together import LAST
 from lenet_lab.train import conclude
+
+CPU = torch.device("cpu")
 
 
 class Member:
@@ -56,9 +58,9 @@ class Member:
         self.data = build_data(config)
         if like is not None:
             self.data.share(like)
-        before = torch.get_rng_state()
+        before = random_state(CPU)
         self.data.setup()
-        self.data_is_drawn = not torch.equal(before, torch.get_rng_state())
+        self.data_is_drawn = has_drawn(before, CPU)
         self.classifier = build_classifier(config, self.data)
         self.network = self.classifier.network
         loggers = build_each(config["logger"], "logger")
