@@ -22,6 +22,7 @@ from lenet_lab.data.cifar10 import Cifar10
 from lenet_lab.data.digits import Digits
 from lenet_lab.data.image_folder import ImageFolder
 from lenet_lab.errors import UserError
+from lenet_lab.models.lenet import LeNet
 from lenet_lab.test_time import Views
 from lenet_lab.trust import NAMED, refuse_foreign_targets
 from tests.properties import examples
@@ -38,7 +39,7 @@ KINDS: dict[tuple[str, ...], tuple[type, ...]] = {
     ("trainer",): (Trainer,),
     ("trainer", "profiler"): (Profiler,),
     ("data",): (Digits, ImageFolder, Cifar10),
-    ("test_time",): (Views,),
+    ("test_time",): (Views, LeNet),  # which can be called as well
     ("model", "part"): (nn.Module, Optimizer, LRScheduler, Profiler),
 }
 KNOWN = (

@@ -62,6 +62,7 @@ def _link(path: Path, other: Path) -> None:
         path.replace(other)
     else:
         link.replace(other)
+        link.unlink(missing_ok=True)  # two names of one file, after a write that was cut off: then both would stay
 
 
 def _sync(folder: Path) -> None:
