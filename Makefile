@@ -37,7 +37,7 @@ test-fast: $(VENV)/installed-dev ## run the tests that take less than ten second
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
 
 .PHONY: mutants
-mutants: $(VENV)/installed-dev ## change metrics and data on purpose, and list the changes that no test notices: half an hour
+mutants: $(VENV)/installed-dev ## change metrics, data and checkpoints on purpose, list what no test notices: an hour
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results
 
