@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lenet_lab.whole_file import new_file, whole, write_whole
+from lenet_lab.whole_file import new_file, whole, write_new, write_whole
 
 
 def test_what_is_written_stands_as_it_is(tmp_path: Path) -> None:
@@ -91,3 +91,34 @@ def test_what_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         write()
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+class PowerCutError(Exception):
+    """Comes when all is written and has no name yet."""
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_is_not_to_be_overwritten_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError("no links here")
+
+    def cut(self: Path, target: Path) -> None:
+        assert target.read_text() == "all of it"
+        raise PowerCutError
+
+    file = tmp_path / "config.yaml"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "hardlink_to", cut)
+        with pytest.raises(PowerCutError):
+            write_new(file, "all of it")
+    assert not list(tmp_path.iterdir())
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    write_new(file, "all of it")
+    with pytest.raises(FileExistsError) as refused:
+        write_new(file, "another")
+    assert refused.value.filename == str(file)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["all of it"]
+    assert file.stat().st_nlink == 1

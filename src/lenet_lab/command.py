@@ -238,11 +238,12 @@ def inherited_settings() -> Iterator[None]:
 
 
 def _claim(config: Config) -> None:
-    """Write `config.yaml`, which no other run ever overwrites."""
+    """Write `config.yaml`, which no other run ever overwrites; there is none of it, or all."""
+    from lenet_lab.whole_file import write_new  # only now: `--cfg job` need not wait for it
+
     file = Path(config["folder"]) / "config.yaml"
     try:
-        with file.open("x") as stream:
-            stream.write(OmegaConf.to_yaml(config))
+        write_new(file, OmegaConf.to_yaml(config))
     except FileExistsError:  # another process was quicker
         _refuse_taken(file.parent)
         raise

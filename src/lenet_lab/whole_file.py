@@ -24,13 +24,46 @@ def write_whole(file: Path, text: str, errors: Literal["strict", "replace"] = "s
 @contextmanager
 def whole(file: Path, errors: Literal["strict", "replace"] = "strict") -> Iterator[TextIO]:
     """Give a stream to write `file` to, bit by bit; as `write_whole`, and after an exception nothing of it stays."""
-    unfinished = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
+    unfinished = _beside(file)
     try:
         with unfinished.open("w", encoding="utf-8", errors=errors, newline="") as stream:
             yield stream
         unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _beside(file: Path) -> Path:
+    """Where this process writes what is to become `file`."""
+    return file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
+
+
+def write_new(file: Path, text: str) -> None:
+    """Do as `write_whole`, but never in place of another file.
+
+    Raises:
+        FileExistsError: something is there.
+    """
+    unfinished = _beside(file)
+    try:
+        write_whole(unfinished, text)
+        _name(unfinished, file)
+    except OSError as error:
+        error.filename = error.filename and str(file)  # not a name that nobody knows
+        raise
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _name(unfinished: Path, file: Path) -> None:
+    """Give a whole file its name at once, or raise FileExistsError."""
+    try:
+        file.hardlink_to(unfinished)
+    except FileExistsError:
+        raise
+    except OSError:  # not every disk can link
+        file.open("x").close()  # the name is ours, or an exception
+        unfinished.replace(file)
 
 
 @contextmanager
@@ -43,5 +76,4 @@ def new_file(file: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
         unfinished = Path(folder) / file.name
         yield unfinished
-        file.open("x").close()  # the name is ours, or an exception
-        unfinished.replace(file)
+        _name(unfinished, file)
