@@ -45,6 +45,10 @@ Command = Callable[..., Result]
 FORKS = Forks()
 
 
+class PowerCutError(Exception):
+    """Comes at any moment, with no chance to save anything."""
+
+
 def environment_in(where: Path) -> dict[str, str]:
     """Variables for a command in the folder `where`: those of this process, less a user's own settings."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LENET_LAB_", "HYDRA_"))}

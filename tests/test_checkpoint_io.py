@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lenet_lab import checkpoint_io
 from lenet_lab.checkpoint_io import KEEP_PREVIOUS, WholeCheckpointIO, write_checkpoint
+from tests.conftest import PowerCutError
 
 
 @pytest.fixture
@@ -48,10 +49,6 @@ def test_lightning_writes_in_this_way(file: Path) -> None:
     assert names(file) == ["last.ckpt"]
     plugin.save_checkpoint({"step": 3}, file, storage_options=KEEP_PREVIOUS)
     assert [content(file.with_name(name))["step"] for name in names(file)] == [3, 2]
-
-
-class PowerCutError(Exception):
-    """Comes in the midst of a write."""
 
 
 class Cut:

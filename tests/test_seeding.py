@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lenet_lab.seeding import epoch_seed, has_drawn, random_state, seed_all, set_random_state
-
-CPU = torch.device("cpu")
+from lenet_lab.seeding import CPU, epoch_seed, has_drawn, random_state, seed_all, set_random_state
 
 
 def draw() -> tuple[float, ...]:
@@ -80,6 +78,6 @@ def test_it_shows_when_a_number_was_drawn() -> None:
     for drawn in (lambda: torch.rand(()), lambda: np.random.rand(), np.random.randn, random.random):
         seed_all(1)
         before = random_state(CPU)
-        assert not has_drawn(before, CPU)
+        assert not has_drawn(before)
         drawn()
-        assert has_drawn(before, CPU)
+        assert has_drawn(before)

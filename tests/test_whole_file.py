@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lenet_lab.whole_file import new_file, whole, write_new, write_whole
+from lenet_lab.whole_file import new_file, whole, write_whole
+from tests.conftest import PowerCutError
 
 
 def test_what_is_written_stands_as_it_is(tmp_path: Path) -> None:
@@ -93,10 +94,6 @@ def test_what_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
-class PowerCutError(Exception):
-    """Comes when all is written and has no name yet."""
-
-
 @pytest.mark.parametrize("links", [True, False])
 def test_a_file_that_is_not_to_be_overwritten_is_there_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
@@ -112,13 +109,13 @@ def test_a_file_that_is_not_to_be_overwritten_is_there_whole_or_not_at_all(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "hardlink_to", cut)
         with pytest.raises(PowerCutError):
-            write_new(file, "all of it")
+            write_whole(file, "all of it", new=True)
     assert not list(tmp_path.iterdir())
     if not links:
         monkeypatch.setattr(Path, "hardlink_to", refuse)
-    write_new(file, "all of it")
+    write_whole(file, "all of it", new=True)
     with pytest.raises(FileExistsError) as refused:
-        write_new(file, "another")
+        write_whole(file, "another", new=True)
     assert refused.value.filename == str(file)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["all of it"]
     assert file.stat().st_nlink == 1

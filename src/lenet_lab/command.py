@@ -163,8 +163,7 @@ def compute(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) 
     trainer = config.get("trainer", ONE_DEVICE)
     refuse_several_nodes(trainer)
     count = device_count(trainer)
-    if count > 1:
-        refuse_too_many(trainer)
+    refuse_too_many(trainer, count)
     with inherited_settings(), naming(Path(config["folder"])):
         return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
 
@@ -239,11 +238,11 @@ def inherited_settings() -> Iterator[None]:
 
 def _claim(config: Config) -> None:
     """Write `config.yaml`, which no other run ever overwrites; there is none of it, or all."""
-    from lenet_lab.whole_file import write_new  # only now: `--cfg job` need not wait for it
+    from lenet_lab.whole_file import write_whole  # only now: `--cfg job` need not wait for it
 
     file = Path(config["folder"]) / "config.yaml"
     try:
-        write_new(file, OmegaConf.to_yaml(config))
+        write_whole(file, OmegaConf.to_yaml(config), new=True)
     except FileExistsError:  # another process was quicker
         _refuse_taken(file.parent)
         raise

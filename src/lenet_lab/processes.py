@@ -123,16 +123,18 @@ def refuse_several_nodes(trainer: dict[str, Any]) -> None:
         )
 
 
-def refuse_too_many(trainer: dict[str, Any]) -> None:
-    """See to it that a slip of the finger does not bring the machine to a stand.
+def refuse_too_many(trainer: dict[str, Any], count: int) -> None:
+    """See to it that a slip of the finger, `count` devices, does not bring the machine to a stand.
 
     Raises:
         UserError: without a GPU each device is a process, and so many would only wait for each other.
     """
-    from lenet_lab.speed import on_cpu
-
     most = max(PROCESSES_A_CORE * cores(), 16)
-    if (count := device_count(trainer)) > most and on_cpu(trainer):
+    if count <= most:
+        return
+    from lenet_lab.speed import on_cpu  # only now: it asks PyTorch for GPUs
+
+    if on_cpu(trainer):
         raise UserError(
             f"trainer.devices={count} is refused: without a GPU that is as many processes, for {cores()} cores.\n"
             f"Give a smaller number: {most} at most, and about {cores()} for speed."

@@ -9,47 +9,36 @@ from tempfile import TemporaryDirectory
 from typing import Literal, TextIO
 
 
-def write_whole(file: Path, text: str, errors: Literal["strict", "replace"] = "strict") -> None:
+def write_whole(file: Path, text: str, errors: Literal["strict", "replace"] = "strict", new: bool = False) -> None:
     """Write UTF-8 as it is, line ends too; what was there before stays until all of it is written.
 
     Args:
         file: to write.
         text: all of it.
         errors: what to do about what UTF-8 cannot hold, such as half a character of a strange path.
+        new: the file never takes the place of another.
+
+    Raises:
+        FileExistsError: it is to be new, and something is there.
     """
-    with whole(file, errors) as stream:
+    with whole(file, errors, new) as stream:
         stream.write(text)
 
 
 @contextmanager
-def whole(file: Path, errors: Literal["strict", "replace"] = "strict") -> Iterator[TextIO]:
+def whole(file: Path, errors: Literal["strict", "replace"] = "strict", new: bool = False) -> Iterator[TextIO]:
     """Give a stream to write `file` to, bit by bit; as `write_whole`, and after an exception nothing of it stays."""
-    unfinished = _beside(file)
+    unfinished = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
     try:
         with unfinished.open("w", encoding="utf-8", errors=errors, newline="") as stream:
             yield stream
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _beside(file: Path) -> Path:
-    """Where this process writes what is to become `file`."""
-    return file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
-
-
-def write_new(file: Path, text: str) -> None:
-    """Do as `write_whole`, but never in place of another file.
-
-    Raises:
-        FileExistsError: something is there.
-    """
-    unfinished = _beside(file)
-    try:
-        write_whole(unfinished, text)
-        _name(unfinished, file)
+        if new:
+            _name(unfinished, file)
+        else:
+            unfinished.replace(file)
     except OSError as error:
-        error.filename = error.filename and str(file)  # not a name that nobody knows
+        if error.filename == str(unfinished):  # which nobody knows
+            error.filename = str(file)
         raise
     finally:
         unfinished.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from lenet_lab.checkpoint import read_checkpoint
 from lenet_lab.compose import compose
 from lenet_lab.interruption import Interrupted
 from lenet_lab.run_folder import in_folder
-from tests.conftest import environment_in
+from tests.conftest import PowerCutError, environment_in
 from tests.resumed import OF_THE_CLOCK, assert_same_run
 from tests.sweeps.conftest import wait_until
 
@@ -37,10 +37,6 @@ RUN = (
     *("scheduler=one_cycle", "augment=[shift,colour]", "callbacks.dashboard=null"),
     "callbacks.last.every_n_minutes=1e-9",
 )
-
-
-class PowerCutError(Exception):
-    """Comes between two steps, with no chance to save anything."""
 
 
 def cut_at(monkeypatch: pytest.MonkeyPatch, *steps: int, hook: str = "on_train_batch_start") -> list[int]:

@@ -315,8 +315,7 @@ def test_what_a_continued_download_has_is_counted_from_its_beginning(serve, file
     failure(file, mirror)
     assert f"broke off after 10000 of {len(BODY)} bytes" in failure(file, mirror)
     assert part_of(file).read_bytes() == BODY[:10_000]
-    mirror.cut_after, mirror.ranges = None, False
-    mirror.cut_after = 7000  # of all, now
+    mirror.cut_after, mirror.ranges = 7000, False  # of all, now
     assert f"broke off after 7000 of {len(BODY)} bytes" in failure(file, mirror)
     assert part_of(file).read_bytes() == BODY[:7000]
 

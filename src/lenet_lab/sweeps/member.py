@@ -26,11 +26,9 @@ from lenet_lab.environment import note_environment
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_each
 from lenet_lab.loggers.summary import begin_at, log_hyperparameters
-from lenet_lab.seeding import RandomState, epoch_seed, has_drawn, random_state, seed_all, set_random_state
+from lenet_lab.seeding import CPU, epoch_seed, has_drawn, random_state, seed_all, set_random_state
 from lenet_lab.sweeps.together import LAST
 from lenet_lab.train import conclude
-
-CPU = torch.device("cpu")
 
 
 class Member:
@@ -60,7 +58,7 @@ class Member:
             self.data.share(like)
         before = random_state(CPU)
         self.data.setup()
-        self.data_is_drawn = has_drawn(before, CPU)
+        self.data_is_drawn = has_drawn(before)
         self.classifier = build_classifier(config, self.data)
         self.network = self.classifier.network
         loggers = build_each(config["logger"], "logger")
@@ -81,7 +79,7 @@ class Member:
         kept = [each for each in config["callbacks"].values() if each is not None]
         self._kept = {each["filename"]: each for each in kept if "filename" in each}
         self._keeps_last = any(each["_target_"] == LAST for each in kept)
-        self._random: RandomState
+        self._random = random_state(self.device)
 
     def start(self, members: int = 1) -> None:
         """Move to the device, say what will run, and go on from the last checkpoint if there is one.
@@ -119,10 +117,8 @@ class Member:
         """Give the training batches of the epoch that begins: float (B, C, H, W), int64 (B,), on the device."""
         loader = self.data.train_dataloader()
         loader.epoch = lambda: self.epochs
-        of_others = random_state(self.device)
-        seed_all(epoch_seed(self.config["seed"], self.epochs, rank=0))
-        self._random = random_state(self.device)
-        set_random_state(of_others, self.device)
+        with self._own_numbers():
+            seed_all(epoch_seed(self.config["seed"], self.epochs, rank=0))
         on_cpu = self.device.type == "cpu"
         if on_cpu:  # as in `ImageDataModule`: many small batches at once
             loader.prepare = self._prepare
