@@ -246,7 +246,7 @@ def test_what_is_no_run_is_refused(command: CommandLine, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: "a: 1\n\t[", "config.yaml is not the configuration of a run: found character"),
+        (lambda text: "a: 'b", "config.yaml is not the configuration of a run: found unexpected end of stream"),
         (lambda text: "\0\1", "config.yaml is not the configuration of a run: "),
         (lambda text: "", "config.yaml is not the configuration of a run: it does not name its folder"),
         (lambda text: "[1]", "config.yaml is not the configuration of a run: it does not name its folder"),
