@@ -111,6 +111,7 @@ def test_a_run_without_a_checkpoint_begins_anew(
 ) -> None:
     result = command("train", f"resume={only_config(interrupted, tmp_path / 'anew')}")
     assert result.status == 0, result.err
+    assert result.out.startswith("anew holds no checkpoint to go on from: it begins anew.\n")
     assert without_time(result) == without_time(calm)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lenet_lab.command import run_command
 from lenet_lab.errors import IncompleteError, UserError
 from lenet_lab.imports import import_quickly
+from lenet_lab.wording import counted
 
 if TYPE_CHECKING:
     from lenet_lab.from_checkpoint import TrainedNetwork
@@ -68,7 +69,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         "images": f"{len(files):,}, shown to the network as {'x'.join(map(str, trained.format.shape))}",
         "model": f"{type(trained.network).__name__}, {len(classes):,} classes",
         "explained by": explainer.description if explainer else "",
-        "device": f"{device.type}, {torch.get_num_threads()} CPU thread{'s' if torch.get_num_threads() > 1 else ''}",
+        "device": f"{device.type}, {counted(torch.get_num_threads(), 'CPU thread')}",
     }
     terminal.show_facts("predict", facts, folder)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lenet_lab.command import Command, compute, inherited_settings
 from lenet_lab.errors import UserError
+from lenet_lab.imports import import_quickly
 from lenet_lab.recorded import Request, check_folder, keep, read_recorded, show
 from lenet_lab.run_folder import hold
 from lenet_lab.terminal import short
@@ -33,6 +34,7 @@ def resume(request: Request, command: Command, run: Callable[[Config], dict[str,
         config = read_recorded(folder, command, request.allow)
         _refuse_several_nodes(config, folder)
         keep(config)
+        _say_if_anew(folder)
         if not (folder / "job.json").exists():
             compute(command.name, config, run)
             return
@@ -51,6 +53,14 @@ def _is_done(folder: Path) -> bool:
     print(f"{short(folder)} is done: nothing is left to do.")  # noqa: T201
     print(f"results    {short(folder / 'metrics.json')}")  # noqa: T201
     return True
+
+
+def _say_if_anew(folder: Path) -> None:
+    import_quickly("torch")
+    from lenet_lab.checkpoint import find_last
+
+    if find_last(folder) is None:
+        print(f"{short(folder)} holds no checkpoint to go on from: it begins anew.", flush=True)  # noqa: T201
 
 
 def _refuse_several_nodes(config: Config, folder: Path) -> None:

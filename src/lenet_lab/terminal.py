@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lenet_lab.processes import rank
-from lenet_lab.wording import printable
+from lenet_lab.wording import counted, printable
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -140,17 +140,17 @@ def show_run(
         "data": f"{config['choices']['data']}: {len(data.test.classes)} classes, {channels}x{height}x{width}, {images}",
         "skipped": f"{skipped:,} files that cannot be decoded" if skipped else "",
         "model": f"{type(classifier.network).__name__}, {parameters:,} parameters",
-        "batch": f"{data.batch_size} images x {_count(devices, 'device')}"
+        "batch": f"{data.batch_size} images x {counted(devices, 'device')}"
         + (f" x {accumulated} accumulated" if accumulated > 1 else "")
         + f" = {data.batch_size * devices * accumulated} images a step",
         "device": f"{trainer.strategy.root_device.type}, {trainer.precision}, "
-        + _count(torch.get_num_threads(), "CPU thread")
+        + counted(torch.get_num_threads(), "CPU thread")
         + (" a process" if devices > 1 else ""),
         "speed": describe(config["speed"]) if "speed" in config else "",
         "judged by": "" if classifier.test_time is once else str(classifier.test_time),
     }
     if title == "evaluate":
-        facts["batch"] = f"{data.eval_batch_size:,} images x {_count(devices, 'device')}"
+        facts["batch"] = f"{data.eval_batch_size:,} images x {counted(devices, 'device')}"
     show_facts(title, facts, Path(config["folder"]))
 
 
@@ -166,10 +166,6 @@ def show_facts(title: str, facts: Mapping[str, str], folder: Path | None = None)
     show(Padding(table, (0, 0, 0, 2), expand=False))
     if folder is not None:  # outside the table, which would cut a long path into lines
         show(Text.assemble(("  run folder", "cyan"), f"  {short(folder)}"))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def show_accuracy(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]) -> None:
@@ -197,12 +193,12 @@ def show_accuracy(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]
 
 def show_goes_on(checkpoint: Path, steps: int) -> None:
     """Print where an interrupted run goes on."""
-    show(Text.assemble(("  goes on", "cyan"), f"     after {_count(steps, 'step')}, from {checkpoint.name}"))
+    show(Text.assemble(("  goes on", "cyan"), f"     after {counted(steps, 'step')}, from {checkpoint.name}"))
 
 
 def show_how_to_go_on(folder: Path, steps: int) -> None:
     """Print what an interrupted run has kept, and the command that continues it."""
-    show(Text(f"interrupted, {_count(steps, 'step') if steps else 'no step'} kept"))
+    show(Text(f"interrupted, {counted(steps, 'step') if steps else 'no step'} kept"))
     show(Text(f"go on      {_script('python')} -m lenet_lab.train resume={shlex.quote(short(folder))}"))
 
 

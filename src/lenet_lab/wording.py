@@ -28,6 +28,11 @@ def printable(text: str, kept: str = "") -> str:
     return "".join(each if each.isprintable() or each in kept else _escaped(each) for each in text)
 
 
+def counted(number: int, what: str) -> str:
+    """Write how many there are of what is named in the singular."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def shortened(text: str, most: int = LONGEST_LINE) -> str:
     """Write somebody else's words on one line, as `printable`; what is too long is cut at the end of a word."""
     return textwrap.shorten(printable(text), most, placeholder="…")

@@ -38,7 +38,7 @@ FOLDERS = [
         "Put the images of each class into a folder with the name of the class.",
         files.add("a.png"),
     ),
-    Case(TRAIN, "HERE/images holds 1 class folders: at least two are needed.\nPut…", files.images("ant")),
+    Case(TRAIN, "HERE/images holds 1 class folder: at least two are needed.\nPut…", files.images("ant")),
     Case(
         TRAIN,
         "HERE/images/bee holds no files: put images into it, or remove the folder.",

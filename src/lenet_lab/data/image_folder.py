@@ -15,7 +15,7 @@ from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.split import balanced_split
 from lenet_lab.data.store import StoreWriter, open_store
 from lenet_lab.errors import UserError
-from lenet_lab.wording import encodable, printable, shown
+from lenet_lab.wording import counted, encodable, printable, shown
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     if len(names) < 2:
         raise UserError(
-            f"{printable(str(folder))} holds {len(names)} class folders: at least two are needed.\n"
+            f"{printable(str(folder))} holds {counted(len(names), 'class folder')}: at least two are needed.\n"
             "Put the images of each class into a folder with the name of the class."
         )
     return tuple(names)

@@ -15,7 +15,7 @@ from rich.text import Text
 from lenet_lab.sweeps.parameters import text
 from lenet_lab.sweeps.ranking import Group, Ranking, Statistic
 from lenet_lab.sweeps.results import JobResult, SweepResults
-from lenet_lab.wording import printable
+from lenet_lab.wording import counted, printable
 
 ROWS = 20  # of each table; results.csv has all
 ROOMY = 80  # characters; in fewer, less is said of each group
@@ -115,7 +115,7 @@ def numbers(jobs: Sequence[JobResult]) -> str:
 def count(sweep: SweepResults) -> str:
     """Say how many jobs there are, and what became of them."""
     states = Counter(job.state for job in sweep.jobs)
-    jobs = f"{len(sweep.jobs):,} job{'' if len(sweep.jobs) == 1 else 's'}"
+    jobs = counted(len(sweep.jobs), "job")
     return f"{jobs}: " + ", ".join(f"{number:,} {state}" for state, number in states.most_common())
 
 
