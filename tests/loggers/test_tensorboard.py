@@ -1,11 +1,14 @@
-"""The tab HPARAMS: what it is made of."""
+"""Curves of a run that was cut off, and what the tab HPARAMS is made of."""
 
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
+from tensorboard.summary.writer import event_file_writer
 
 from lenet_lab.loggers.tensorboard import TensorBoard, _print_unless_passed_on
 from tests.conftest import Result
@@ -13,6 +16,33 @@ from tests.conftest import Result
 
 def content(folder: Path) -> dict[str, bytes]:
     return EventAccumulator(str(folder)).Reload().PluginTagToContent(metadata.PLUGIN_NAME)
+
+
+NOON = 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [range(NOON, NOON + 12), [NOON] * 12, range(NOON, NOON - 12, -1), [NOON, NOON + 86400, NOON, NOON + 1, NOON]],
+    ids=["one by one", "in a second", "backwards", "a day ahead for a while"],
+)
+def test_points_come_in_their_order_whenever_the_clock_says_that_a_run_went_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moments: Sequence[int]
+) -> None:
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(8))
+    for number, moment in enumerate(moments):
+        monkeypatch.setattr(time, "time", lambda moment=moment: float(moment))
+        logger = TensorBoard(str(tmp_path), name="tensorboard", version="")
+        logger.begin_at(2 * number)
+        for step in range(2 * number, 2 * number + 3):  # the last one comes again
+            logger.log_metrics({"loss": number}, step)
+        logger.finalize("failed")
+    points = [
+        (event.step, event.value) for event in EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss")
+    ]
+    last = len(moments) - 1
+    assert points == [*((step, step // 2) for step in range(2 * last + 2)), (2 * last + 2, last)]
+    assert len(list((tmp_path / "tensorboard").glob("events.*"))) == len(moments)
 
 
 def test_a_run_is_listed_from_its_beginning(tmp_path: Path) -> None:
@@ -31,6 +61,7 @@ def test_a_run_is_listed_from_its_beginning(tmp_path: Path) -> None:
 
 def test_a_run_has_its_results_beside_its_hyperparameters(digits_run: Result) -> None:
     folder = digits_run.folder / "tensorboard"
+    assert len(list(folder.glob("events.*"))) == 1
     events = EventAccumulator(str(folder)).Reload()
     found = content(folder)
     start = metadata.parse_session_start_info_plugin_data(found[metadata.SESSION_START_INFO_TAG])

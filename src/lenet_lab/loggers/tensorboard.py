@@ -1,12 +1,21 @@
 """Curves, and what runs are compared by, in TensorBoard."""
 
+import re
 import threading
+import time
 from collections.abc import Mapping
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
+
+EVENTS = re.compile(r"events\.out\.tfevents\.(\d{10})(\..*)")
+"""Name of a file of events: the second in which it was begun, then where, by which process, as its how-manieth."""
 
 
 class TensorBoard(TensorBoardLogger):
@@ -16,6 +25,15 @@ class TensorBoard(TensorBoardLogger):
         super().__init__(*arguments, **more)
         if threading.excepthook is threading.__excepthook__:
             threading.excepthook = _print_unless_passed_on
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> SummaryWriter:
+        """What writes; it makes its file when it is first asked for."""
+        if self._experiment is None:
+            put_first(Path(self.log_dir))
+        writer: SummaryWriter = super().experiment
+        return writer
 
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
@@ -42,7 +60,13 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Close the file; mark a run that has its results as ended."""
+        """Close the file; mark a run that has its results as ended.
+
+        Not when Lightning says "success", at the end of training: the results follow, and would get another file.
+        """
+        if status == "success":
+            self.save()
+            return
         if status == "finished":
             *_, end = hparams({}, {})  # type: ignore[no-untyped-call]
             self._add(end)
@@ -50,6 +74,21 @@ class TensorBoard(TensorBoardLogger):
 
     def _add(self, summary: Any) -> None:
         self.experiment._get_file_writer().add_summary(summary)  # Lightning does it so, too: nothing public does
+
+
+def put_first(folder: Path) -> None:
+    """Rename the files of events that readers would not take before one that is begun now.
+
+    They take them in the order of their names. Two may be of the same second, or the clock may have been set back. At
+    each moment between two renames the order is right.
+    """
+    found = sorted(filter(None, (EVENTS.fullmatch(path.name) for path in folder.glob("events.*"))), key=itemgetter(0))
+    now = int(time.time())
+    for number, name in enumerate(found):
+        second, rest = int(name[1]), name[2]
+        latest = now - len(found) + number
+        if second > latest:
+            (folder / name[0]).rename(folder / f"events.out.tfevents.{latest:010d}{rest}")
 
 
 def _print_unless_passed_on(failure: threading.ExceptHookArgs) -> None:
