@@ -2,7 +2,9 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from lightning.pytorch import Callback
@@ -85,6 +87,20 @@ class Memory(Callback):
             own = next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon"))
             with Path(trainer.default_root_dir, "memory.txt").open("a") as stream:
                 stream.write(f"{own}\n")
+
+
+def own_memory(run: Path) -> list[int]:
+    """What `Memory` has noted, in bytes."""
+    return [int(line) * 1024 for line in (run / "memory.txt").read_text().split()]
+
+
+def growth(own: Sequence[int]) -> float:
+    """By how much there is more of it in the second half than in the first: medians, for single points are noise.
+
+    Of what steps of a thousand images take and give back, hundreds of MB are sometimes the process's and sometimes not.
+    """
+    half = len(own) // 2
+    return median(own[half:]) - median(own[:half])
 
 
 def overrides(name: str, **arguments: Any) -> list[str]:
