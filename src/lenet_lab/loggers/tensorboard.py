@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 EVENTS = re.compile(r"events\.out\.tfevents\.(\d{10})(\..*)")
-"""Name of a file of events: the second in which it was begun, then where, by which process, as its how-manieth."""
+"""Name of a file of events: the second in which it was begun, then the machine, the process and a number."""
 
 
 class TensorBoard(TensorBoardLogger):
