@@ -165,20 +165,38 @@ def environment(folder: Path) -> dict[str, str]:
 
 def stop(folder: Path) -> None:
     """End the cluster in `folder`, its jobs too; its logs stay."""
-    while alive := {process: None for daemon in _daemons(folder) for process in (daemon, *_below(daemon))}:
-        for process in alive:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        time.sleep(0.05)
+    while _halt(folder):
+        pass
+
+
+def _halt(folder: Path) -> bool:
+    """Kill all that belongs to the cluster; False if there was nothing.
+
+    All are stopped first: one that is at work could start another meanwhile, and nobody finds that without its parent.
+    """
+    held: set[int] = set()
+    while new := {each for daemon in _daemons(folder) for each in (daemon, *_below(daemon))} - held:
+        _send(signal.SIGSTOP, new)
+        held |= new
+        time.sleep(0.05)  # they may have been about to start one
+    _send(signal.SIGKILL, held)
+    return bool(held)
+
+
+def _send(number: signal.Signals, processes: set[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def _daemons(folder: Path) -> Iterator[int]:
-    """Those that hold a log in `folder` open."""
+    """Those that hold a log in `folder` open, or are at work there."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "comm").read_text().strip() not in DAEMONS:
                 continue
-            if any(opened.readlink().is_relative_to(folder) for opened in (process / "fd").iterdir()):
+            opened = (each.readlink() for each in (process / "cwd", *(process / "fd").iterdir()))
+            if any(each.is_relative_to(folder) for each in opened):
                 yield int(process.name)
         except OSError:  # it has just ended
             continue
