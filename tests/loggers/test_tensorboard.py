@@ -12,6 +12,7 @@ from tensorboard.summary.writer import event_file_writer
 
 from lenet_lab.loggers.tensorboard import TensorBoard, _print_unless_passed_on
 from tests.conftest import Result
+from tests.resumed import scalars
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -37,11 +38,8 @@ def test_points_come_in_their_order_whenever_the_clock_says_that_a_run_went_on(
         for step in range(2 * number, 2 * number + 3):  # the last one comes again
             logger.log_metrics({"loss": number}, step)
         logger.finalize("failed")
-    points = [
-        (event.step, event.value) for event in EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss")
-    ]
     last = len(moments) - 1
-    assert points == [*((step, step // 2) for step in range(2 * last + 2)), (2 * last + 2, last)]
+    assert scalars(tmp_path)["loss"] == [*((step, step // 2) for step in range(2 * last + 2)), (2 * last + 2, last)]
     assert len(list((tmp_path / "tensorboard").glob("events.*"))) == len(moments)
 
 
