@@ -92,6 +92,12 @@ def test_shows_the_composed_configuration(command: Command) -> None:
     assert not imported(result.err) & {*HEAVY, "numpy", "pydantic"}
 
 
+def test_hydra_reads_its_own_options(command: Command) -> None:
+    assert "  Bash - Install:\n" in command("train", "--hydra-help").out
+    completed = command("train", "--shell-completion", "query=bash", COMP_LINE="train optimizer=ad")
+    assert completed.out.split() == ["optimizer=adamw"], completed.err
+
+
 def test_a_traceback_is_shown_when_asked_for(command: Command) -> None:
     result = command("train", "data=digits", "seed=-1", HYDRA_FULL_ERROR="1")
     assert result.status == 2

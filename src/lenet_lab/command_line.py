@@ -1,6 +1,9 @@
 """The words of a command line, in the order in which Hydra reads them, or a line on what is wrong with them."""
 
+import argparse
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 from lenet_lab.errors import UserError
 from lenet_lab.wording import meant, shown
@@ -10,6 +13,27 @@ ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
 SET_BY_THE_PROGRAM = ("folder", "choices")
 OF_THE_SWEEP = ("launcher", "sweeper")
 """Groups that say how jobs run, and are no part of what a job is."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that takes help of any type, and looks at it only when it is shown."""
+
+    def add_argument(self, *names: str, help: Any = None, **rest: Any) -> argparse.Action:  # noqa: A002 - argparse's
+        action = super().add_argument(*names, **rest)
+        action.help = help
+        return action
+
+
+def mend_parser_of_hydra() -> None:
+    """Make Hydra's command line work on Python 3.14: to be called before Hydra reads one.
+
+    From 3.14 on argparse refuses a help text that is no string as soon as it is added. That of --shell-completion in
+    Hydra 1.3 is an object which becomes a text when shown. Only the name `argparse` in Hydra's own module is replaced,
+    so parsers of others stay as they are. Hydra 1.4 does without this, and works with it.
+    """
+    from hydra._internal import utils
+
+    vars(utils)["argparse"] = SimpleNamespace(**{**vars(argparse), "ArgumentParser": _Parser})
 
 
 def in_order(words: Sequence[str]) -> list[str]:
