@@ -1,4 +1,5 @@
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from lenet_lab import checkpoint_io
 from lenet_lab.checkpoint_io import KEEP_PREVIOUS, WholeCheckpointIO, write_checkpoint
+from lenet_lab.whole_file import name_beside
 from tests.conftest import PowerCutError
 
 
@@ -117,8 +119,12 @@ def test_all_is_on_the_disk_before_it_has_its_name(file: Path, monkeypatch: pyte
 
 
 def test_a_folder_that_cannot_be_synced_is_no_failure(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Any, flags: int) -> int:
-        raise PermissionError
+    opened = os.open
+
+    def refuse(path: Any, flags: int, *mode: int) -> int:
+        if Path(path).is_dir():
+            raise PermissionError
+        return opened(path, flags, *mode)
 
     monkeypatch.setattr(os, "open", refuse)
     write_checkpoint({"step": 1}, file)
@@ -137,14 +143,33 @@ def test_a_disk_that_cannot_link_keeps_the_one_before_as_well(file: Path, monkey
 
 def test_what_a_killed_process_has_left_is_removed(file: Path) -> None:
     file.parent.mkdir()
-    for name in (".last.ckpt.elsewhere.1.part", ".last.previous.ckpt.part"):
-        file.with_name(name).write_text("half")
-    mine = [".best.ckpt.elsewhere.1.part", "notes.part"]
-    for name in mine:
-        file.with_name(name).write_text("mine")
+    previous, best = file.with_name("last.previous.ckpt"), file.with_name("best.ckpt")
+    for path in (name_beside(file), name_beside(previous)):
+        path.write_text("half")
+    mine = [name_beside(best), file.with_name(".last.ckpt.mine.part"), file.with_name("notes.part")]
+    for path in mine:
+        path.write_text("mine")
     for step in (1, 2):
         write_checkpoint({"step": step}, file, keep_previous=True)
-    assert names(file) == sorted([*mine, "last.ckpt", "last.previous.ckpt"])
+    assert names(file) == sorted([*(path.name for path in mine), file.name, previous.name])
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link"])
+def test_a_link_of_a_stranger_leads_nowhere(file: Path, tmp_path: Path, kind: str) -> None:
+    outside = tmp_path / "precious"
+    outside.write_text("precious")
+    file.parent.mkdir()
+    previous = file.with_name("last.previous.ckpt")
+    host = f"{socket.gethostname()}.{os.getpid()}"
+    guessed = [file.with_name(name) for name in (f".last.ckpt.{host}.part", ".last.previous.ckpt.part")]
+    for path in (*guessed, name_beside(file), name_beside(previous), file, previous):
+        (path.symlink_to if kind == "symlink" else path.hardlink_to)(outside)
+    for step in (1, 2):
+        write_checkpoint({"step": step}, file, keep_previous=True)
+    assert outside.read_text() == "precious"
+    assert outside.stat().st_nlink == (1 if kind == "symlink" else 3)
+    assert names(file) == sorted([*(path.name for path in guessed), file.name, previous.name])
+    assert [content(path) for path in (file, previous)] == [{"step": 2}, {"step": 1}]
 
 
 def test_tensors_come_back_as_they_were(file: Path) -> None:

@@ -101,6 +101,18 @@ def test_the_first_environment_of_a_run_stays(tmp_path: Path) -> None:
     assert (tmp_path / "environment.json").read_bytes() == first
 
 
+def test_changes_are_not_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "git_state", lambda _: environment.Git(commit="a", branch=None, dirty=True))
+    monkeypatch.setattr(environment, "read_changes", lambda *_: b"+ \xff\r\n")
+    outside, folder = tmp_path / "precious", tmp_path / "run"
+    outside.write_text("precious")
+    folder.mkdir()
+    (folder / "changes.patch").symlink_to(outside)
+    note_environment(folder, "train", CPU, SETTLED)
+    assert (folder / "changes.patch").read_bytes() == b"+ \xff\r\n"
+    assert outside.read_text() == "precious"
+
+
 def test_a_run_that_goes_on_with_other_versions_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     note_environment(tmp_path, "train", CPU, SETTLED)
     file = tmp_path / "environment.json"

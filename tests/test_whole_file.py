@@ -1,9 +1,11 @@
 import os
+import socket
+import stat
 from pathlib import Path
 
 import pytest
 
-from lenet_lab.whole_file import new_file, whole, write_whole
+from lenet_lab.whole_file import name_beside, new_file, remove_beside, whole, write_whole
 from tests.conftest import PowerCutError
 
 
@@ -11,6 +13,8 @@ def test_what_is_written_stands_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     write_whole(file, "é\r\n1\n")
     assert file.read_bytes() == b"\xc3\xa9\r\n1\n"
+    write_whole(file, b"\xff\r\n")
+    assert file.read_bytes() == b"\xff\r\n"
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -119,3 +123,54 @@ def test_a_file_that_is_not_to_be_overwritten_is_there_whole_or_not_at_all(
     assert refused.value.filename == str(file)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["all of it"]
     assert file.stat().st_nlink == 1
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "notes.txt", "")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "notes.txt").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link"])
+def test_a_link_of_a_stranger_is_never_written_through(tmp_path: Path, kind: str) -> None:
+    outside, file = tmp_path / "precious", tmp_path / "run" / "results.csv"
+    outside.write_text("precious")
+    file.parent.mkdir()
+    guessed = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
+    for path in (guessed, guessed.with_name(f"{guessed.name}.part"), name_beside(file), file):
+        (path.symlink_to if kind == "symlink" else path.hardlink_to)(outside)
+    write_whole(file, "results")
+    assert file.read_text() == "results"
+    assert file.stat().st_nlink == 1
+    assert outside.read_text() == "precious"
+
+
+def test_a_name_that_was_guessed_after_all_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside, file = tmp_path / "precious", tmp_path / "results.csv"
+    outside.write_text("precious")
+    guessed = name_beside(file)
+    guessed.symlink_to(outside)
+    monkeypatch.setattr("lenet_lab.whole_file.name_beside", lambda _: guessed)
+    with pytest.raises(FileExistsError) as refused:
+        write_whole(file, "results")
+    assert refused.value.filename == str(file)
+    assert outside.read_text() == "precious"
+    assert guessed.is_symlink()
+
+
+def test_only_files_and_links_of_the_right_names_are_removed(tmp_path: Path) -> None:
+    outside, file = tmp_path / "precious", tmp_path / "run" / "a[b]*.csv"
+    outside.write_text("precious")
+    file.parent.mkdir()
+    name_beside(file).write_text("half")
+    name_beside(file).symlink_to(outside)
+    name_beside(file).symlink_to(tmp_path)
+    folder, other = name_beside(file), name_beside(file.with_name("ab.csv"))
+    folder.mkdir()
+    other.write_text("other")
+    remove_beside(file)
+    assert sorted(file.parent.iterdir()) == sorted([folder, other])
+    assert outside.read_text() == "precious"

@@ -1,7 +1,6 @@
 """How checkpoints reach the disk: whole, or not at all."""
 
 import os
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lenet_lab.checkpoint import previous
+from lenet_lab.whole_file import create_beside, name_beside, remove_beside
 
 KEEP_PREVIOUS = {"keep_previous": True}
 """Option of `Trainer.save_checkpoint`: see `write_checkpoint`."""
@@ -36,11 +36,10 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool
         keep_previous: what was at `path` stays, as `lenet_lab.checkpoint.previous(path)`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left_by_a_killed_process in path.parent.glob(f".{path.name}.*.part"):
-        left_by_a_killed_process.unlink(missing_ok=True)
-    unfinished = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+    remove_beside(path)
+    unfinished, stream = create_beside(path)
     try:
-        with unfinished.open("wb") as stream:
+        with stream:
             torch.save(checkpoint, stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -54,8 +53,8 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool
 
 def _link(path: Path, other: Path) -> None:
     """Give a file a second name, in place of what had it; there is always one at `path`, if the disk can link."""
-    link = other.with_name(f".{other.name}.part")
-    link.unlink(missing_ok=True)
+    remove_beside(other)
+    link = name_beside(other)
     try:
         link.hardlink_to(path)
     except OSError:  # not every disk can

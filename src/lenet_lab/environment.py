@@ -118,7 +118,7 @@ def note_environment(
             log.warning("The run goes on with other %s than it began with: see %s.", ", ".join(other), again.name)
     elif not (folder / FILE).exists():
         if environment.git.dirty and (patch := read_changes(Path(__file__).parent, SECONDS_FOR_GIT)):
-            (folder / changes.FILE).write_bytes(patch)
+            write_whole(folder / changes.FILE, patch)
         write_whole(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
 
 

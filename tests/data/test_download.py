@@ -1,6 +1,7 @@
 import hashlib
 import io
 import os
+import resource
 import subprocess
 import sys
 from functools import partial
@@ -10,6 +11,7 @@ import pytest
 
 from lenet_lab.data.download import download
 from lenet_lab.errors import UserError
+from lenet_lab.whole_file import name_beside
 
 BODY = bytes(range(251)) * 1200  # 251: no power of two, so that a shift would show
 OTHER = BODY[:-1] + bytes([BODY[-1] ^ 1])  # same length
@@ -24,13 +26,18 @@ def file(tmp_path):
     return tmp_path / "data" / "photos.tar.gz"
 
 
+def parts_of(file: Path) -> list[Path]:
+    return list(file.parent.glob("*.part"))
+
+
 def part_of(file: Path) -> Path:
-    return file.with_name("photos.tar.gz.part")
+    (part,) = parts_of(file)
+    return part
 
 
 def write_part(file: Path, content: bytes) -> None:
     file.parent.mkdir()
-    part_of(file).write_bytes(content)
+    name_beside(file).write_bytes(content)
 
 
 def failure(file: Path, *mirrors, **settings) -> str:
@@ -86,7 +93,7 @@ def test_part_is_continued(serve, file, announce):
     fetch(file, urls=[mirror.url])
     assert mirror.requests == ["bytes=1000-"]
     assert file.read_bytes() == BODY
-    assert not part_of(file).exists()
+    assert not parts_of(file)
 
 
 def test_server_without_ranges_starts_over(serve, file):
@@ -217,7 +224,7 @@ def test_another_file_at_the_same_address_is_not_joined_to_the_first(serve, file
     failure(file, mirror)
     mirror.body, mirror.cut_after = now, None
     assert "another MD5" in failure(file, mirror)
-    assert not part_of(file).exists()
+    assert not parts_of(file)
     mirror.body = BODY
     fetch(file, urls=[mirror.url])
     assert file.read_bytes() == BODY
@@ -226,7 +233,7 @@ def test_another_file_at_the_same_address_is_not_joined_to_the_first(serve, file
 def test_page_in_place_of_the_file_is_refused_and_kept_nowhere(serve, file):
     mirror = serve(b"<html>Log in to this network first.</html>")
     assert "another MD5" in failure(file, mirror)
-    assert not part_of(file).exists()
+    assert not parts_of(file)
     assert not file.exists()
 
 
@@ -234,12 +241,12 @@ def test_page_in_place_of_the_file_is_refused_and_kept_nowhere(serve, file):
 def test_body_without_end_is_given_up_and_leaves_no_rubbish(serve, file, announce):
     message = failure(file, serve(BODY, announce=announce), max_bytes=1000)
     assert "more than 1000 bytes" in message
-    assert part_of(file).stat().st_size == 0
+    assert not parts_of(file)
 
 
 def test_wrong_content_leaves_no_part(serve, file):
     failure(file, serve(OTHER))
-    assert not part_of(file).exists()
+    assert not parts_of(file)
 
 
 def test_no_mirrors_at_all(file):
@@ -269,13 +276,61 @@ def test_folder_that_cannot_be_made(serve, tmp_path):
     assert message.endswith("Or use the small one.")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_full_disk_is_not_taken_for_a_bad_mirror(serve, file):
     first, second = serve(BODY), serve(BODY)
-    file.parent.mkdir()
-    part_of(file).symlink_to("/dev/full")
-    assert "No space left" in failure(file, first, second)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        assert "cannot be written or read: File too large" in failure(file, first, second)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert second.requests == []
+    assert part_of(file).read_bytes() == BODY[:200_000]  # to be continued
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link", "folder", "fifo"])
+def test_what_a_stranger_has_put_in_its_way_is_left_alone(serve, file, tmp_path, kind):
+    outside = tmp_path / "precious"
+    outside.write_bytes(BODY[:1000])
+    file.parent.mkdir()
+    for path in (file.with_name(f"{file.name}.part"), name_beside(file)):
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "fifo":
+            os.mkfifo(path)
+        else:
+            (path.symlink_to if kind == "symlink" else path.hardlink_to)(outside)
+    there = {path: path.lstat() for path in file.parent.iterdir()}
+    mirror = serve(BODY)
+    fetch(file, urls=[mirror.url])
+    assert mirror.requests == [None]
+    assert file.read_bytes() == BODY
+    assert outside.read_bytes() == BODY[:1000]
+    assert {path: path.lstat() for path in there} == there
+
+
+@pytest.mark.parametrize("kind", ["symlink", "hard link"])
+def test_a_lock_is_no_way_to_empty_a_file_of_ours(serve, file, tmp_path, kind):
+    outside = tmp_path / "precious"
+    outside.write_bytes(BODY)
+    file.parent.mkdir()
+    lock = file.with_name(f"{file.name}.lock")
+    (lock.symlink_to if kind == "symlink" else lock.hardlink_to)(outside)
+    if kind == "symlink":
+        assert "cannot be written" in failure(file, serve(BODY))
+    else:
+        fetch(file, urls=[serve(BODY).url])
+    assert outside.read_bytes() == BODY
+
+
+def test_what_another_user_has_begun_is_not_continued(serve, file, monkeypatch):
+    mirror = serve(BODY)
+    write_part(file, BODY[:1000])
+    began = part_of(file)
+    monkeypatch.setattr(os, "geteuid", lambda: began.stat().st_uid + 1)
+    fetch(file, urls=[mirror.url])
+    assert mirror.requests == [None]
+    assert began.read_bytes() == BODY[:1000]
 
 
 def test_processes_that_start_together_download_once(serve, file):

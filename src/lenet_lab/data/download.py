@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from http.client import HTTPException, HTTPResponse
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -15,6 +16,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from lenet_lab.errors import UserError
+from lenet_lab.whole_file import continue_beside
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +39,9 @@ def download(
 ) -> None:
     """Make sure that `file` exists with this MD5; touch no network if it does.
 
-    What arrives is kept in `<file>.part` until it is complete. The next address, or a later call, continues
-    there, because all addresses serve the same bytes. Processes that want the same file wait for the first.
+    What arrives is kept beside it (see `lenet_lab.whole_file.continue_beside`) until it is complete. The next address,
+    or a later call, continues there, because all addresses serve the same bytes. Processes that want the same file wait
+    for the first.
 
     Args:
         file: where it belongs; its folder is made. A file with another MD5 is left as it is.
@@ -59,9 +62,14 @@ def download(
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
             if not _is_done(file, md5):  # the process that had the lock before may have done it
-                part = file.with_name(f"{file.name}.part")
-                _fetch_from_any(urls, part, md5, stall_seconds, max_bytes)
-                part.replace(file)
+                path, part = continue_beside(file)
+                try:
+                    with part:
+                        _fetch_from_any(urls, file.name, part, md5, stall_seconds, max_bytes)
+                    path.replace(file)
+                finally:
+                    if path.exists() and not path.stat().st_size:  # nothing to continue
+                        path.unlink()
     except _MirrorError as failure:
         raise UserError(
             f"{file.name} could not be downloaded: {failure}.\n"
@@ -94,14 +102,21 @@ def _is_done(file: Path, md5: str) -> bool:
 
 def _md5(file: Path) -> str:
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return _md5_of(stream)
 
 
-def _fetch_from_any(urls: Sequence[str], part: Path, md5: str, stall_seconds: float, max_bytes: int) -> None:
+def _md5_of(stream: BufferedReader | BufferedRandom) -> str:
+    stream.seek(0)
+    return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _fetch_from_any(
+    urls: Sequence[str], name: str, part: BufferedRandom, md5: str, stall_seconds: float, max_bytes: int
+) -> None:
     failures = []
     for url in urls:
         try:
-            _fetch(url, part, md5, stall_seconds, max_bytes)
+            _fetch(url, name, part, md5, stall_seconds, max_bytes)
         except _MirrorError as failure:
             failures.append(f"{url}: {failure}")
         else:
@@ -109,42 +124,43 @@ def _fetch_from_any(urls: Sequence[str], part: Path, md5: str, stall_seconds: fl
     raise _MirrorError("; ".join(failures) or "no address is given")
 
 
-def _fetch(url: str, part: Path, md5: str, stall_seconds: float, max_bytes: int) -> None:
-    continued = _transfer(url, part, stall_seconds, max_bytes)
-    if _md5(part) == md5:
+def _fetch(url: str, name: str, part: BufferedRandom, md5: str, stall_seconds: float, max_bytes: int) -> None:
+    continued = _transfer(url, name, part, stall_seconds, max_bytes)
+    if _md5_of(part) == md5:
         return
-    part.unlink()
+    part.truncate(0)
     if not continued:
         raise _MirrorError("its file has another MD5")
     # What lay in `part` may be at fault. Now there is nothing to continue, so this happens once.
-    _fetch(url, part, md5, stall_seconds, max_bytes)
+    _fetch(url, name, part, md5, stall_seconds, max_bytes)
 
 
-def _transfer(url: str, part: Path, stall_seconds: float, max_bytes: int) -> bool:
+def _transfer(url: str, name: str, part: BufferedRandom, stall_seconds: float, max_bytes: int) -> bool:
     """Write the file to `part`, after what is there already if the server can begin at that byte.
 
     Returns:
         Whether `part` still begins with what was there before the call.
     """
-    size = part.stat().st_size if part.exists() else 0
-    log.info("%s %s from %s", "Continuing" if size else "Downloading", part.stem, url)
+    size = part.seek(0, os.SEEK_END)
+    log.info("%s %s from %s", "Continuing" if size else "Downloading", name, url)
     response = _request(url, size, stall_seconds)
     if response is None:
         return True
     continued = size > 0 and response.status == 206
-    size = size if continued else 0
+    if not continued:
+        size = part.seek(part.truncate(0))
     total = None if response.length is None else size + response.length
-    bar = tqdm(desc=part.stem, initial=size, total=total, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
-    with response, bar, part.open("ab" if continued else "wb") as stream:
+    bar = tqdm(desc=name, initial=size, total=total, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+    with response, bar:
         for chunk in _chunks(response, stall_seconds):
             size += len(chunk)
             if max(size, total or 0) > max_bytes:
-                stream.truncate(0)  # not worth continuing
+                part.truncate(0)  # not worth continuing
                 raise _MirrorError(f"more than {max_bytes} bytes")
-            stream.write(chunk)
+            part.write(chunk)
             bar.update(len(chunk))
-        stream.flush()
-        os.fsync(stream.fileno())
+        part.flush()
+        os.fsync(part.fileno())
     if total is not None and size < total:
         raise _MirrorError(f"broke off after {size} of {total} bytes")
     return continued
