@@ -132,6 +132,7 @@ def test_all_else_is_as_it_was(template: Path, projects: Path) -> None:
     left = renamed - set(files_of(project))
     assert left == {
         *("scripts/new_project.py", "tests/scripts/test_new_project.py"),
+        *("scripts/same_numbers", "tests/scripts/test_same_numbers.py"),
         *("docs/mutants.md", "docs/speed.md", "docs/scaling.md"),
         *(f"docs/images/scaling_{of}.svg" for of in ("batch", "data", "devices", "jobs")),
     }
@@ -239,7 +240,7 @@ def test_odd_files(clone: Path, tmp_path: Path) -> None:
 
 def test_a_package_of_tests_keeps_its_init_while_it_holds_others(clone: Path, tmp_path: Path) -> None:
     tests = clone / "tests" / "scripts"
-    others = {path.name for path in tests.glob("test_*.py")} - {"test_new_project.py"}
+    others = {path.name for path in tests.glob("test_*.py")} - {"test_new_project.py", "test_same_numbers.py"}
     kept = made(clone, tmp_path, "my_lab") / "tests" / "scripts"
     assert {path.name for path in kept.iterdir()} == {"__init__.py", *others}
     for name in others:
