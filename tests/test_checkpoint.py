@@ -20,7 +20,6 @@ from lenet_lab.checkpoint import (
     read_checkpoint,
     steps_of,
     take_up_last,
-    trained_together,
 )
 from lenet_lab.checkpoint_io import write_checkpoint
 from lenet_lab.data.image_set import ImageSet
@@ -89,8 +88,6 @@ def test_what_it_says_is_read_back(tmp_path: Path) -> None:
     assert read_about(file) == About(**ABOUT)
     assert read_about(file).test_time.option == "none"
     assert steps_of(file) == 7
-    assert not trained_together(file)
-    assert trained_together(write(tmp_path, together={}))
     assert read_checkpoint(file)["state_dict"]["network.weight"].equal(WEIGHT)
 
 

@@ -123,18 +123,6 @@ def test_what_gives_nothing_to_compare_with_is_refused(command: Command, digits_
     assert not (tmp_path / "there").exists()
 
 
-def test_that_a_job_was_trained_with_others_may_explain_a_difference(digits_run: Result, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(digits_run.folder, other)
-    checkpoint = torch.load(other / "checkpoints" / "best.ckpt", weights_only=True)
-    checkpoint["state_dict"]["network.conv1.bias"] = torch.zeros(7)
-    torch.save(checkpoint | {"together": {}}, other / "checkpoints" / "best.ckpt")
-    torch.save(checkpoint | {"together": {}}, other / "checkpoints" / "last.ckpt")
-    comparison = compare(digits_run.folder, other)
-    assert comparison.different == ["network.conv1.bias"]
-    assert comparison.causes["trained together with others, which rounds differently"] == ("no", "yes")
-
-
 def test_a_repetition_that_cannot_begin_leaves_no_folder(command: Command, digits_run: Result, tmp_path: Path) -> None:
     run = tmp_path / "first"
     shutil.copytree(digits_run.folder, run)

@@ -166,19 +166,6 @@ def test_with_two_devices(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, weights(folder)[name]) for name, tensor in weights(expected.folder).items())
 
 
-@pytest.mark.slow
-def test_one_of_several_that_trained_together(command: CommandLine, tmp_path: Path) -> None:
-    words = (*SMALL, "logger=none", "report=false", "seed=1,2", "launcher.together=2", "hydra.sweep.dir=sweep")
-    swept = command("train", "-m", *words)
-    assert swept.status == 0, swept.err
-    folder = tmp_path / "sweep" / "0"
-    expected = (folder / "metrics.json").read_text()
-    (folder / "metrics.json").unlink()  # as if it had been killed in its last moment
-    result = command("train", f"resume={folder}")
-    assert result.status == 0, result.err
-    assert (folder / "metrics.json").read_text() == expected
-
-
 def test_shows_the_configuration(command: CommandLine, interrupted: Path) -> None:
     result = command("train", f"resume={interrupted}", "--cfg", "job", options=("-X", "importtime"))
     assert yaml.safe_load(result.out)["trainer"]["max_epochs"] == 4

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lenet_lab.seeding import CPU, epoch_seed, has_drawn, random_state, seed_all, set_random_state
+from lenet_lab.seeding import CPU, epoch_seed, random_state, seed_all, set_random_state
 
 
 def draw() -> tuple[float, ...]:
@@ -72,12 +72,3 @@ def test_a_gpu_goes_on_as_well() -> None:
     expected = torch.rand(5, device=gpu)
     set_random_state(state, gpu)
     assert torch.rand(5, device=gpu).equal(expected)
-
-
-def test_it_shows_when_a_number_was_drawn() -> None:
-    for drawn in (lambda: torch.rand(()), lambda: np.random.rand(), np.random.randn, random.random):
-        seed_all(1)
-        before = random_state(CPU)
-        assert not has_drawn(before)
-        drawn()
-        assert has_drawn(before)

@@ -48,7 +48,6 @@ SECTIONS = {  # in the order of the table; seconds that each may take in the qui
     "scaling_devices": 40,
     "scaling_jobs": 40,
     "sweep": 40,
-    "together": 25,
     "export": 10,
     "dashboard": 60,
     "safety": 240,

@@ -75,19 +75,11 @@ def build_classifier(config: Config, data: ImageDataModule) -> Classifier:
     )
 
 
-def threads(data: ImageDataModule, networks: int = 1) -> int:
-    """As many threads as a batch, one for each network, can keep busy."""
-    return threads_for(networks * data.batch_size * math.prod(data.train.image_shape))
-
-
-def limited(batches: int, limit: int | float) -> int:
-    """How many of an epoch's batches `trainer.limit_…_batches` leaves."""
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-
-
 def _steps(settings: Config, data: ImageDataModule, processes: int) -> int:
     """Optimizer steps of an epoch, at least 1."""
-    batches = limited(math.ceil(len(data.train_rows) / (data.batch_size * processes)), settings["limit_train_batches"])
+    batches = math.ceil(len(data.train_rows) / (data.batch_size * processes))
+    limit = settings["limit_train_batches"]
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     return max(batches // int(settings["accumulate_grad_batches"]), 1)
 
 
@@ -108,7 +100,8 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
             "Leave trainer.accelerator at auto; in place of speed=gpu take speed=auto."
         )
     processes = device_count(settings) * settings["num_nodes"]
-    torch.set_num_threads(config["threads"] or threads(data))
+    values = data.batch_size * math.prod(data.train.image_shape)
+    torch.set_num_threads(config["threads"] or threads_for(values))
     precision = config.get("speed", {}).get("matmul_precision", "highest")
     torch.set_float32_matmul_precision(precision)
     torch.backends.cudnn.allow_tf32 = precision != "highest"  # by default PyTorch convolves in it

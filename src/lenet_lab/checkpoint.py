@@ -28,8 +28,6 @@ PREFIX = "network."
 """Of weights in a checkpoint: the attribute of `Classifier` that holds the network."""
 LAST = Path("checkpoints", "last.ckpt")
 """In a run folder."""
-TOGETHER = "together"
-"""Key of what networks that train together need to go on (see `lenet_lab.sweeps.member`)."""
 DEEPEST = 20  # settings within settings
 Side = Annotated[int, Field(ge=1, le=1 << 14)]  # beyond, a file of a few bytes could ask for gigabytes
 
@@ -216,11 +214,6 @@ def load_weights(network: nn.Module, path: Path) -> None:
 def steps_of(path: Path) -> int:
     """Tell how many optimizer steps a checkpoint has behind it; raises as `read_checkpoint` does."""
     return int(read_checkpoint(path)["global_step"])
-
-
-def trained_together(path: Path) -> bool:
-    """Tell whether a checkpoint is of a network that was trained together with others; raises as `read_checkpoint`."""
-    return TOGETHER in read_checkpoint(path)
 
 
 def check_images(path: Path, images: ImageSet) -> None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from rich.text import Text
 
 from lenet_lab import changes
-from lenet_lab.checkpoint import LAST, read_checkpoint, trained_together
+from lenet_lab.checkpoint import read_checkpoint
 from lenet_lab.environment import read_environment
 from lenet_lab.errors import UserError
 from lenet_lab.terminal import short
@@ -127,10 +127,6 @@ def _causes(original: Path, repeated: Path) -> Iterator[tuple[str, tuple[str, st
     patches = [_content(folder / changes.FILE) for folder in (original, repeated)]
     if patches[0] != patches[1]:
         yield "uncommitted changes", tuple(changes.FILE if patch else "none" for patch in patches)  # type: ignore[misc]
-    if _together(original) != _together(repeated):
-        alone = {True: "yes", False: "no"}
-        values = alone[_together(original)], alone[_together(repeated)]
-        yield "trained together with others, which rounds differently", values
 
 
 def _environment(folder: Path) -> dict[str, Any]:
@@ -148,11 +144,6 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 
 def _content(file: Path) -> bytes:
     return file.read_bytes() if file.exists() else b""
-
-
-def _together(folder: Path) -> bool:
-    last = folder / LAST
-    return last.exists() and trained_together(last)
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:

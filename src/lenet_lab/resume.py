@@ -41,7 +41,7 @@ def resume(request: Request, command: Command, run: Callable[[Config], dict[str,
         from lenet_lab.sweeps.work import work_held
 
         with inherited_settings():
-            status = work_held(command.module, [folder])
+            status = work_held(command.module, folder)
     if status:
         raise SystemExit(status)
 

@@ -441,7 +441,6 @@ class Launcher(Target):
     slots: Positive | None = Field(
         None, description="a whole number, at least 1 (jobs at once), or null (what the machine serves)"
     )
-    together: Positive = Field(1, description="a whole number, at least 1 (networks trained in one process)")
     memory_gb: Annotated[float, Field(gt=0)] | None = Field(None, description="a number above 0 (10^9 bytes for a job)")
     timeout_minutes: Annotated[float, Field(gt=0)] | None = Field(
         None, description="a number above 0 (minutes until a job is stopped), or null (never)"

@@ -53,11 +53,3 @@ def set_random_state(state: RandomState, device: torch.device) -> None:
     random.setstate(state["python"])
     if device.type != "cpu":
         torch.get_device_module(device).set_rng_state(state["device"], device)
-
-
-def has_drawn(since: RandomState) -> bool:
-    """Tell whether a number was drawn from any generator of the CPU since they were there."""
-    now = random_state(CPU)
-    (_, keys, *place), (_, keys_now, *place_now) = since["numpy"], now["numpy"]
-    same = torch.equal(since["torch"], now["torch"]) and since["python"] == now["python"]
-    return not (same and torch.equal(keys, keys_now) and place == place_now)

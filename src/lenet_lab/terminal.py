@@ -7,7 +7,6 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,18 +78,6 @@ def close_log() -> None:
         if console.file is not sys.stdout:
             console.file.close()
     _consoles.clear()
-
-
-@contextmanager
-def only_in(file: Path) -> Iterator[None]:
-    """Send what `show` is given to the end of `file` and nowhere else: one of several runs in a process speaks."""
-    consoles = _consoles.copy()
-    with file.open("a") as stream:
-        _consoles[:] = [Console(file=stream, highlight=False, soft_wrap=True, width=LOG_WIDTH)]
-        try:
-            yield
-        finally:
-            _consoles[:] = consoles
 
 
 def show(what: RenderableType) -> None:

@@ -14,6 +14,7 @@ from lenet_lab.imports import import_quickly
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
+    from lenet_lab.callbacks.progress import Progress
     from lenet_lab.classifier import Classifier
     from lenet_lab.data.datamodule import ImageDataModule
 
@@ -31,7 +32,7 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
 def run(config: dict[str, Any]) -> dict[str, Any]:
     """Do one run on this device, from a checked configuration; with several devices, each process calls this.
 
-    A run whose folder holds `checkpoints/last.ckpt` goes on from it, in the way in which it has begun.
+    A run whose folder holds `checkpoints/last.ckpt` goes on from it.
 
     Returns:
         What is written to `metrics.json`: `test/…` and `val/…` of the chosen checkpoint (see
@@ -39,18 +40,6 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         steps, without validation.
     """
     import_quickly("lightning.pytorch")
-    from lenet_lab.checkpoint import find_last, trained_together
-
-    last = find_last(Path(config["folder"]))
-    if last is not None and trained_together(last):
-        from lenet_lab.sweeps.together import train_together
-
-        return train_together([config])[0]
-    return run_alone(config)
-
-
-def run_alone(config: dict[str, Any]) -> dict[str, Any]:
-    """Do as `run`, but begin anew where the run has begun as one of several in a process."""
     from lightning.pytorch import seed_everything
     from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -61,7 +50,7 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.callbacks.epoch_seed import EpochSeed
     from lenet_lab.callbacks.last import Last
     from lenet_lab.callbacks.progress import Progress
-    from lenet_lab.checkpoint import find_last, read_about, steps_of, take_up_last, trained_together
+    from lenet_lab.checkpoint import find_last, read_about, steps_of, take_up_last
     from lenet_lab.environment import note_environment
     from lenet_lab.instantiate import build_each
     from lenet_lab.interruption import Interrupted
@@ -72,8 +61,6 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
     terminal.open_log(folder / "train.log")
     seed_everything(config["seed"], verbose=False)
     last = take_up_last(folder)
-    if last is not None and trained_together(last):
-        last = None
     config = settle(config, None if last is None else read_about(last).precision)
 
     data = build_data(config)
@@ -99,21 +86,20 @@ def run_alone(config: dict[str, Any]) -> dict[str, Any]:
         trainer.fit(classifier, datamodule=data, ckpt_path=last, weights_only=True)
         chooses = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
         best = chooses[0].best_model_path if chooses else ""
-        return conclude(config, data, classifier, trainer, best, progress.seconds, progress.steps)
+        return _conclude(config, data, classifier, trainer, best, progress)
     except Interrupted:
         kept = find_last(folder)
         terminal.show_how_to_go_on(folder, 0 if kept is None else steps_of(kept))
         raise
 
 
-def conclude(
+def _conclude(
     config: dict[str, Any],
     data: "ImageDataModule",
     classifier: "Classifier",
     trainer: "Trainer",
     best: str,
-    seconds: float,
-    steps: int,
+    progress: "Progress",
 ) -> dict[str, Any]:
     """Measure the chosen checkpoint `best`, or where there is none the weights as they are; write and show that.
 
@@ -139,12 +125,12 @@ def conclude(
         if predictions is not None:
             trainer.callbacks.append(predictions)  # type: ignore[attr-defined]
         trainer.test(classifier, datamodule=data, verbose=False)
-    metrics = {**classifier.results, "train/seconds": round(seconds, 3), "train/steps": steps}
+    metrics = {**classifier.results, "train/seconds": round(progress.seconds, 3), "train/steps": progress.steps}
     if trainer.is_global_zero:
         if predictions is not None:  # first: a run that has metrics is done, and left in peace
             write_report(config, data, classifier, metrics, best, predictions)
         write_metrics(folder, metrics)
-        log_results(loggers, metrics, bool(best), trainer.global_step or steps)
+        log_results(loggers, metrics, bool(best), trainer.global_step)
         terminal.show_accuracy(metrics, "test", data.test.classes)
         terminal.show_results(folder)
         terminal.show_next_steps(folder, best, config["logger"])

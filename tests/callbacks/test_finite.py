@@ -91,7 +91,7 @@ def test_all_devices_stop(command: Command) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_says_which_jobs_have_diverged(tmp_path: Path) -> None:
-    jobs = ["optimizer.lr=0.01,1e9", "seed=1,2", "launcher.together=4", "logger=none"]
+    jobs = ["optimizer.lr=0.01,1e9", "seed=1,2", "logger=none"]
     sweep = run_sweep(tmp_path, *DIVERGING[:2], *DIVERGING[3:], *jobs)
     assert list(sweep.states.values()) == ["done", "done", "failed", "failed"]
     for number in ("2", "3"):

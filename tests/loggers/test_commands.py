@@ -105,9 +105,7 @@ def test_wandb_has_curves_hyperparameters_and_results(run: Result) -> None:
 
 @pytest.mark.slow
 def test_jobs_at_once_share_a_database_that_none_has_made_yet(tmp_path: Path) -> None:
-    """Two of them in one process, and one in another."""
-    at_once = ["launcher.together=2", "launcher.slots=2"]
-    done = run_sweep(tmp_path, *SMALL, "logger=[csv,mlflow,wandb]", "seed=1,2,3", *at_once)
+    done = run_sweep(tmp_path, *SMALL, "logger=[csv,mlflow,wandb]", "seed=1,2,3", "launcher.slots=2")
     assert done.status == 0, done.out + done.err
     runs = read_mlflow(tmp_path / "runs" / "mlflow.db")
     assert sorted(runs) == ["sweep/0", "sweep/1", "sweep/2"]

@@ -10,7 +10,6 @@ import pytest
 from lenet_lab import checkpoint_io, terminal, train
 from lenet_lab.compose import compose
 from lenet_lab.report import page
-from lenet_lab.sweeps.together import train_together, why_alone
 from tests.conftest import SMALL, Command
 
 Config = dict[str, Any]
@@ -49,18 +48,6 @@ def test_several_devices_write_one_report_of_all_test_images(command: Command) -
     command_line = json.loads((result.folder / "environment.json").read_text())["command"]
     assert command_line.endswith(f"trainer.devices=2 trainer.accelerator=cpu hydra.run.dir={result.folder}")
     assert command_line.replace("&", "&amp;") in text
-
-
-def test_runs_trained_together_leave_one_each(tmp_path: Path) -> None:
-    configs = [job(tmp_path / str(seed), f"seed={seed}") for seed in (1, 2)]
-    assert why_alone(configs[0]) == ""
-    train_together(configs)
-    for config in configs:
-        text = report(config["folder"])
-        assert images_in_matrix(text) == 359
-        assert "2 in all" in text
-        assert (Path(config["folder"]) / "environment.json").exists()
-        assert "report     " in (Path(config["folder"]) / "train.log").read_text()
 
 
 def test_a_run_that_was_interrupted_reports_all_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from lenet_lab.curves import COLUMNS, read_curves
 from lenet_lab.errors import UserError
 from lenet_lab.run_folder import lock
 from lenet_lab.sweeps.job import ENDED, Job, Record, State, read_record, state_of, write_record
-from lenet_lab.sweeps.schedule import Batch, run
+from lenet_lab.sweeps.schedule import run
 from lenet_lab.sweeps.search import Search
 
 EPOCHS = 4
@@ -75,17 +75,16 @@ class Quick:
         self.slots = slots
         self.seconds = seconds
         self.most = 0
-        self.running: list[tuple[Batch, Any]] = []
-        self.stopped: list[Batch] = []
+        self.running: list[tuple[Job, Any]] = []
+        self.stopped: list[Job] = []
 
-    def expect(self, batches: int) -> None: ...
+    def expect(self, jobs: int) -> None: ...
 
     @property
     def places(self) -> int:
         return self.slots - len(self.running)
 
-    def start(self, batch: Batch) -> None:
-        (job,) = batch
+    def start(self, job: Job) -> None:
         held = lock(job.folder)
         held.acquire(timeout=0)  # whoever runs a job twice at a time fails here
         record = read_record(job.folder)
@@ -96,52 +95,52 @@ class Quick:
         file = job.folder / "curves.csv"
         if not file.exists():
             file.write_text(",".join(COLUMNS) + "\n")
-        self.running.append((batch, held))
+        self.running.append((job, held))
         self.most = max(self.most, len(self.running))
 
-    def wait(self, seconds: float) -> list[Batch]:
+    def wait(self, seconds: float) -> list[Job]:
         time.sleep(self.seconds)
         ended, self.stopped = self.stopped, []
-        for batch, held in list(self.running):
-            values = batch[0].config
-            rows = read_curves(batch[0].folder / "curves.csv")
+        for job, held in list(self.running):
+            values = job.config
+            rows = read_curves(job.folder / "curves.csv")
             epoch = len(rows) + 1
             kind = values.get("kind")
             if kind == "fail" and epoch == 3:
-                self._end(batch, held, "failed", "ValueError: on purpose")
-                ended.append(batch)
+                self._end(job, held, "failed", "ValueError: on purpose")
+                ended.append(job)
                 continue
-            if kind == "kill" and epoch == 3 and len(read_record(batch[0].folder).attempts) == 1:
+            if kind == "kill" and epoch == 3 and len(read_record(job.folder).attempts) == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
             if epoch <= EPOCHS:
                 value = math.nan if kind == "nan" else accuracy(values, epoch)
-                with (batch[0].folder / "curves.csv").open("a", newline="") as stream:
+                with (job.folder / "curves.csv").open("a", newline="") as stream:
                     csv.writer(stream).writerow([epoch, 10 * epoch, "", 1 - value, value])
             else:
                 value = None if kind == "nan" else accuracy(values, EPOCHS)
-                unfinished = batch[0].folder / ".metrics.json"
+                unfinished = job.folder / ".metrics.json"
                 unfinished.write_text(json.dumps({"val/accuracy": value, "val/loss": 0.5}))
-                (batch[0].folder / "metrics.json").hardlink_to(unfinished)  # fails for a job that is done already
-                self._end(batch, held, "done", "")
-                ended.append(batch)
+                (job.folder / "metrics.json").hardlink_to(unfinished)  # fails for a job that is done already
+                self._end(job, held, "done", "")
+                ended.append(job)
         return ended
 
-    def stop(self, batch: Batch, state: State, reason: str) -> None:
+    def stop(self, job: Job, state: State, reason: str) -> None:
         for known, held in list(self.running):
-            if known is batch:
-                self._end(batch, held, state, reason)
-                self.stopped.append(batch)
+            if known is job:
+                self._end(job, held, state, reason)
+                self.stopped.append(job)
 
     def close(self, state: State = "interrupted", reason: str = "") -> None: ...
 
-    def _end(self, batch: Batch, held: Any, state: State, reason: str) -> None:
-        record = read_record(batch[0].folder)
+    def _end(self, job: Job, held: Any, state: State, reason: str) -> None:
+        record = read_record(job.folder)
         record.end(state, reason)
-        write_record(batch[0].folder, record)
-        with (batch[0].folder / "ends").open("a") as stream:
+        write_record(job.folder, record)
+        with (job.folder / "ends").open("a") as stream:
             stream.write(f"{state} {os.getpid()}\n")
         held.release()
-        self.running = [(other, its) for other, its in self.running if other is not batch]
+        self.running = [(other, its) for other, its in self.running if other is not job]
 
 
 def search(folder: Path, settings: dict[str, Any], words: Sequence[str], slots: int = 2, seconds: float = 0.0) -> Quick:

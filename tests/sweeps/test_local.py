@@ -241,7 +241,7 @@ def test_each_job_gets_gpus_of_its_own(
     monkeypatch.setattr(Local, "_spawn", spawn)
     for number in range(slots):
         config = {"folder": str(tmp_path / str(number)), "trainer": TRAINER | trainer}
-        launcher.start((Job(number, (), "lenet_lab.train", config),))
+        launcher.start(Job(number, (), "lenet_lab.train", config))
     assert [running.gpus for running in launcher._running] == chosen
     own = "devices" not in trainer or isinstance(trainer["devices"], int)
     assert [each.get(local.SHARED_GPU, "") for each in variables] == [
@@ -267,9 +267,9 @@ def test_an_end_that_a_process_could_not_note_is_noted_for_it(
     process = Process()
     process.exitcode = status  # type: ignore[assignment]
     write_record(tmp_path, Record(0, [], "running"))
-    local._note_death(job, local._Running((job,), process, [], 0.0, ooms))  # type: ignore[arg-type]
+    local._note_death(local._Running(job, process, [], 0.0, ooms))  # type: ignore[arg-type]
     record = read_record(tmp_path)
     assert record is not None
     assert (record.state, record.reason) == (state, reason)
-    local._note_death(job, local._Running((job,), Process(), [], 0.0, 0))  # type: ignore[arg-type]
+    local._note_death(local._Running(job, Process(), [], 0.0, 0))  # type: ignore[arg-type]
     assert read_record(tmp_path) == record  # what is noted stands

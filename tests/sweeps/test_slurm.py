@@ -65,7 +65,7 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Notes:
 
 
 def test_a_job_asks_for_a_task_a_device_on_each_node(notes: Notes) -> None:
-    Slurm().start((notes.job(devices=4, num_nodes=2),))
+    Slurm().start(notes.job(devices=4, num_nodes=2))
     folder = notes.folder / "0"
     assert notes.read("asked") == [
         "--parsable",
@@ -92,7 +92,7 @@ def test_settings_of_the_launcher_come_on_top(notes: Notes) -> None:
         memory_gb=32,
         options={"gpus_per_node": None, "gres": "gpu:a100:2", "exclusive": True, "requeue": None, "no-requeue": True},
     )
-    launcher.start((notes.job(devices=2, accelerator="gpu"),))
+    launcher.start(notes.job(devices=2, accelerator="gpu"))
     asked = set(notes.read("asked"))
     assert asked >= {"--partition=gpu", "--account=lab", "--qos=long", "--time=90", "--mem=30518M", "--gres=gpu:a100:2"}
     assert asked >= {"--cpus-per-task=6", "--exclusive", "--no-requeue"}
@@ -101,7 +101,7 @@ def test_settings_of_the_launcher_come_on_top(notes: Notes) -> None:
 
 
 def test_gpus_are_asked_for(notes: Notes) -> None:
-    Slurm().start((notes.job(devices=2, accelerator="gpu"),))
+    Slurm().start(notes.job(devices=2, accelerator="gpu"))
     assert "--gpus-per-node=2" in notes.read("asked")
 
 
@@ -110,7 +110,7 @@ def test_a_job_inherits_the_environment_but_no_place_in_an_allocation(
 ) -> None:
     for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_MEM_PER_NODE", "RANK", "MASTER_PORT", "SLURM_CONF", "MINE"):
         monkeypatch.setenv(name, "3")
-    Slurm().start((notes.job(),))
+    Slurm().start(notes.job())
     names = {line.partition("=")[0] for line in notes.read("environment")}
     assert names >= {"MINE", "SLURM_CONF", "PATH"}
     assert not names & {"SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_MEM_PER_NODE", "RANK", "MASTER_PORT"}
@@ -119,7 +119,7 @@ def test_a_job_inherits_the_environment_but_no_place_in_an_allocation(
 @pytest.mark.parametrize("devices", ["auto", [0, 2]])
 def test_devices_must_be_a_number(notes: Notes, devices: Any) -> None:
     with pytest.raises(UserError, match="give a number"):
-        Slurm().start((notes.job(devices=devices),))
+        Slurm().start(notes.job(devices=devices))
 
 
 def test_without_slurm_there_is_a_word_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,13 +130,13 @@ def test_without_slurm_there_is_a_word_on_it(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("state", ENDINGS)
 def test_an_end_that_a_job_could_not_note_is_noted_for_it(notes: Notes, state: str) -> None:
-    launcher, batch = Slurm(seconds_between_looks=0.01), (notes.job(),)
-    launcher.start(batch)
+    launcher, job = Slurm(seconds_between_looks=0.01), notes.job()
+    launcher.start(job)
     write_record(notes.folder / "0", Record(0, ["seed=1"], "running", "", [Attempt("node", 1, 1.0)]))
     notes.queue("7|RUNNING|None|folder")
     assert launcher.wait(0.1) == []
     notes.queue(f"7|{state}|None|folder")
-    assert launcher.wait(5) == [batch]
+    assert launcher.wait(5) == [job]
     record = read_record(notes.folder / "0")
     assert record is not None
     assert record.state == ENDINGS[state][0]
@@ -145,48 +145,48 @@ def test_an_end_that_a_job_could_not_note_is_noted_for_it(notes: Notes, state: s
 
 
 def test_an_end_that_a_job_has_noted_stands(notes: Notes) -> None:
-    launcher, batch = Slurm(), (notes.job(),)
-    launcher.start(batch)
+    launcher, job = Slurm(), notes.job()
+    launcher.start(job)
     write_record(notes.folder / "0", Record(0, ["seed=1"], "failed", "no such file"))
     notes.queue("7|FAILED|NonZeroExitCode|folder")
-    assert launcher.wait(5) == [batch]
+    assert launcher.wait(5) == [job]
     record = read_record(notes.folder / "0")
     assert record is not None
     assert record.reason == "no such file"
 
 
 def test_a_job_that_slurm_has_forgotten_can_be_continued(notes: Notes) -> None:
-    launcher, batch = Slurm(), (notes.job(),)
-    launcher.start(batch)
-    assert launcher.wait(5) == [batch]
+    launcher, job = Slurm(), notes.job()
+    launcher.start(job)
+    assert launcher.wait(5) == [job]
     record = read_record(notes.folder / "0")
     assert record is not None
     assert record.state == "interrupted"
 
 
 def test_a_silent_controller_of_slurm_ends_no_job(notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
-    launcher, batch = Slurm(seconds_between_looks=0.01), (notes.job(),)
-    launcher.start(batch)
+    launcher, job = Slurm(seconds_between_looks=0.01), notes.job()
+    launcher.start(job)
     notes.command("squeue", 'echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1')
     assert launcher.wait(0.1) == []
     assert [record.getMessage() for record in caplog.records] == [
         "slurm_load_jobs error: Unable to contact slurm controller"
     ]
     notes.queue("7|TIMEOUT|TimeLimit|folder")
-    assert launcher.wait(5) == [batch]
+    assert launcher.wait(5) == [job]
 
 
 def test_a_job_in_the_queue_is_not_submitted_again(notes: Notes) -> None:
-    batch = (notes.job(),)
-    folder = batch[0].folder
+    job = notes.job()
+    folder = job.folder
     notes.queue(f"4|CANCELLED|None|{folder}", f"5|RUNNING|None|{folder}", "6|RUNNING|None|(null)")
     launcher = Slurm()
-    launcher.start(batch)
+    launcher.start(job)
     assert notes.read("asked") == []
-    launcher.stop(batch, "pruned", "others do better")
+    launcher.stop(job, "pruned", "others do better")
     assert notes.read("cancelled") == ["--quiet 5"]
     notes.queue(f"5|CANCELLED|None|{folder}")
-    assert launcher.wait(5) == [batch]
+    assert launcher.wait(5) == [job]
     record = read_record(folder)
     assert record is not None
     assert (record.state, record.reason, record.slurm) == ("pruned", "others do better", 5)
@@ -194,7 +194,7 @@ def test_a_job_in_the_queue_is_not_submitted_again(notes: Notes) -> None:
 
 def test_slots_limit_what_is_in_the_queue_and_looks_are_rare(notes: Notes) -> None:
     launcher = Slurm(slots=2, seconds_between_looks=60)
-    launcher.start((notes.job(),))
+    launcher.start(notes.job())
     assert launcher.places == 1
     notes.queue("7|RUNNING|None|folder")
     for _ in range(5):
@@ -207,7 +207,7 @@ LIMIT = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
 
 def test_what_is_refused_while_others_run_is_tried_again(notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
     launcher = Slurm(slots=3, seconds_between_looks=0.01)
-    first, second, third = ((notes.job(number),) for number in range(3))
+    first, second, third = (notes.job(number) for number in range(3))
     launcher.start(first)
     notes.queue("7|PENDING|QOSGrpNodeLimit|folder")
     notes.command("sbatch", f'echo "{LIMIT}" >&2; exit 1')
@@ -221,7 +221,7 @@ def test_what_is_refused_while_others_run_is_tried_again(notes: Notes, caplog: p
     assert said[2] == "SLURM lets job 7 wait: QOSGrpNodeLimit"
     launcher.stop(third, "pruned", "others do better")
     assert launcher.wait(1) == [third]
-    record = read_record(third[0].folder)
+    record = read_record(third.folder)
     assert record is not None
     assert (record.state, record.reason) == ("pruned", "others do better")
     notes.command("sbatch", "cat >script; echo 8")
@@ -235,21 +235,21 @@ def test_what_is_refused_while_others_run_is_tried_again(notes: Notes, caplog: p
 def test_what_is_refused_when_nothing_runs_ends_the_sweep(notes: Notes) -> None:
     notes.command("sbatch", f'echo "{LIMIT}" >&2; exit 1')
     with pytest.raises(UserError, match=f"^Job 0: {LIMIT}\nIt was asked for --job-name"):
-        Slurm().start((notes.job(),))
+        Slurm().start(notes.job())
 
 
 def test_a_job_that_slurm_does_not_cancel_runs_on(notes: Notes, caplog: pytest.LogCaptureFixture) -> None:
-    launcher, batch = Slurm(seconds_between_looks=0.01), (notes.job(),)
-    launcher.start(batch)
+    launcher, job = Slurm(seconds_between_looks=0.01), notes.job()
+    launcher.start(job)
     notes.queue("7|RUNNING|None|folder")
     notes.command("scancel", 'echo "scancel: error: no connection" >&2; exit 1')
-    launcher.stop(batch, "pruned", "others do better")
+    launcher.stop(job, "pruned", "others do better")
     assert launcher.wait(0.05) == []
     launcher.close()
     said = [record.getMessage() for record in caplog.records]
     assert said == ["scancel: error: no connection", "1 SLURM job is cancelled."]
     notes.queue("7|COMPLETED|None|folder")
-    assert launcher.wait(1) == [batch]
+    assert launcher.wait(1) == [job]
     launcher.close()  # nothing is left to cancel
 
 
@@ -257,7 +257,7 @@ def test_a_command_of_slurm_that_hangs_is_given_up(notes: Notes, monkeypatch: py
     monkeypatch.setattr(slurm, "SECONDS_TO_ANSWER", 0.2)
     notes.command("squeue", "exec sleep 60")
     with pytest.raises(UserError, match=r"^squeue does not answer within 0\.2 s\.$"):
-        Slurm().start((notes.job(),))
+        Slurm().start(notes.job())
 
 
 # --- a real one ---

@@ -103,11 +103,6 @@ class ImageDataModule(LightningDataModule):
             self.train.labels, self.validation, self.split_seed, self.train.classes
         )
 
-    def share(self, other: "ImageDataModule") -> None:
-        """Use the images of another data module that is set up, of the same source and split; `setup` does nothing."""
-        self.train, self.test = other.train, other.test
-        self.train_rows, self.validation_rows = other.train_rows, other.validation_rows
-
     def train_dataloader(self) -> BatchLoader:
         """Shuffled, without the validation images."""
         return self._loader(self.train, self.train_rows, self.batch_size, training=True)

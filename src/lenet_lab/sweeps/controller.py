@@ -4,7 +4,6 @@ import itertools
 import math
 import signal
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +22,7 @@ from lenet_lab.interruption import Interrupted
 from lenet_lab.processes import device_count
 from lenet_lab.sweeps.grid import Grid, has_ended
 from lenet_lab.sweeps.job import ENDED, Job, State, read_metric, read_record, state_now, state_of
-from lenet_lab.sweeps.schedule import Batch, Executor, Plan, run
+from lenet_lab.sweeps.schedule import Executor, Plan, run
 from lenet_lab.sweeps.sweep import Sweep
 
 STYLE: dict[State, str] = {"done": "green", "pruned": "dim", "waiting": "dim", "running": "cyan"}
@@ -48,7 +47,6 @@ class Controller:
         self.sweep = Sweep(context, config, Command.current.module, Command.current.complete)
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
         self.launcher: dict[str, Any] = OmegaConf.to_container(config.launcher, resolve=True)  # type: ignore[assignment]
-        self.together = self.launcher.pop("together", 1)
         self._varies: set[str] = set()
         self._ended = 0
         self._jobs = 0
@@ -73,7 +71,7 @@ class Controller:
             different = list({job.folder: job for job in jobs}.values())  # a value may have been given twice
             done = sum(has_ended(job) for job in different)
             self._open(f"{len(different)} jobs" + (f", {done} of them done already" if done else ""))
-            plan = Grid(self._batches(different))
+            plan = Grid(different)
         except BaseException:
             executor.close()
             raise
@@ -97,17 +95,11 @@ class Controller:
             return job
 
         settings = check_sweep(self.config)["sweeper"]
-        plan = Search(
-            settings,
-            words,
-            self.sweep.folder,
-            make_job,
-            config_loader=self.sweep.context.config_loader,
-            group=self._batches,
-        )
+        loader = self.sweep.context.config_loader
+        plan = Search(settings, words, self.sweep.folder, make_job, config_loader=loader)
         self._varies = {parameter.key for parameter in plan.space.parameters} | {"seed"}
         self._open(f"a search of {plan.jobs} jobs, study {plan.study.name}")
-        executor.expect(math.ceil(plan.jobs / self.together))
+        executor.expect(plan.jobs)
         self._run(plan, executor, plan.jobs)
 
     def _open(self, what: str) -> None:
@@ -130,37 +122,26 @@ class Controller:
         finally:
             executor.close()
 
-    def _tell(self, batch: Batch) -> None:
-        for job in batch:
-            record = read_record(job.folder)
-            if record is None:
-                continue
-            self._ended += 1
-            state = state_of(job.folder, record)
-            parts = [(f"{self._ended:>{len(str(self._jobs))}}/{self._jobs}  ", "dim")]
-            parts += [(f"{job.folder.relative_to(self.sweep.folder)}  ", ""), (state, STYLE.get(state, "bold red"))]
-            value = result(job, self.config)
-            found = f"  {self.config.sweeper.metric} {value:.4f}" if state == "done" else ""
-            own = " ".join(word for word in job.overrides if word.partition("=")[0] in self._varies)
-            parts += [(f"  {record.seconds(state) or 0:.1f} s{found}", ""), (f"  {own}", "dim")]
-            terminal.show(Text.assemble(*parts))
-            if record.reason:
-                terminal.show(Text(f"      {record.reason}"))
+    def _tell(self, job: Job) -> None:
+        record = read_record(job.folder)
+        if record is None:
+            return
+        self._ended += 1
+        state = state_of(job.folder, record)
+        parts = [(f"{self._ended:>{len(str(self._jobs))}}/{self._jobs}  ", "dim")]
+        parts += [(f"{job.folder.relative_to(self.sweep.folder)}  ", ""), (state, STYLE.get(state, "bold red"))]
+        value = result(job, self.config)
+        found = f"  {self.config.sweeper.metric} {value:.4f}" if state == "done" else ""
+        own = " ".join(word for word in job.overrides if word.partition("=")[0] in self._varies)
+        parts += [(f"  {record.seconds(state) or 0:.1f} s{found}", ""), (f"  {own}", "dim")]
+        terminal.show(Text.assemble(*parts))
+        if record.reason:
+            terminal.show(Text(f"      {record.reason}"))
 
     def _executor(self) -> Executor:
         with inherited_settings():
             executor: Executor = build(self.launcher, "launcher")
         return executor
-
-    def _batches(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """Put jobs that are to be trained in one process together, and say which settings keep others alone."""
-        if self.together == 1:
-            return [[job] for job in jobs]
-        from lenet_lab.sweeps.together import groups, why_alone
-
-        for reason, alone in Counter(filter(None, (why_alone(job.config) for job in jobs))).items():
-            terminal.show(Text(f"launcher.together: {alone} of {len(jobs)} jobs run alone: {reason}"))
-        return [[jobs[index] for index in group] for group in groups([job.config for job in jobs], self.together)]
 
 
 def _import_what_the_report_needs(jobs: int) -> None:

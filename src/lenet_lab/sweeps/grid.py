@@ -4,37 +4,35 @@ from collections import deque
 from collections.abc import Sequence
 
 from lenet_lab.sweeps.job import ENDED, Job, is_locked, state_now
-from lenet_lab.sweeps.schedule import Batch
 
 
 class Grid:
-    """Runs each batch once, those first that no other sweep works on at the moment.
+    """Runs each job once, those first that no other sweep works on at the moment.
 
     Args:
-        batches: in the order in which they are to start; jobs that have ended already are passed over.
+        jobs: in the order in which they are to start; those that have ended already are passed over.
     """
 
-    def __init__(self, batches: Sequence[Sequence[Job]]) -> None:
-        left = (tuple(job for job in batch if not has_ended(job)) for batch in batches)
-        self._waiting = deque(batch for batch in left if batch)
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._waiting = deque(job for job in jobs if not has_ended(job))
 
     def __len__(self) -> int:
-        """How many batches wait."""
+        """How many jobs wait."""
         return len(self._waiting)
 
-    def next(self) -> Batch | None:
+    def next(self) -> Job | None:
         """Give the next. One that another sweep works on waits for that in its process, and is then done."""
         for _ in range(len(self._waiting)):
-            if not any(is_locked(job.folder) for job in self._waiting[0]):
+            if not is_locked(self._waiting[0].folder):
                 break
             self._waiting.rotate(-1)
         return self._waiting.popleft() if self._waiting else None
 
-    def look(self, batch: Batch) -> str:
+    def look(self, job: Job) -> str:
         """Prune nothing."""
         return ""
 
-    def ended(self, batch: Batch) -> None:
+    def ended(self, job: Job) -> None:
         """Learn nothing from it."""
 
 

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -21,7 +21,7 @@ from filelock import Timeout
 from lenet_lab.processes import cores, device_count, environment, refuse_several_nodes, without_ranks
 from lenet_lab.run_folder import lock
 from lenet_lab.sweeps.job import Job, State, is_locked, read_record, write_record
-from lenet_lab.sweeps.schedule import STOPPED, Batch
+from lenet_lab.sweeps.schedule import STOPPED
 
 WARM = ("lenet_lab.sweeps.warm",)
 SHARED_GPU = "CUDA_VISIBLE_DEVICES"
@@ -32,7 +32,7 @@ SECONDS_TO_LOOK = 2.0  # for somebody who tries a lock to see whether it is free
 
 @dataclass
 class _Running:
-    batch: Batch
+    job: Job
     process: ForkServerProcess
     gpus: list[str]
     deadline: float
@@ -64,9 +64,9 @@ class Local:
         with _environment_of_server():
             forkserver.ensure_running()  # it imports while the jobs are composed
 
-    def expect(self, batches: int, trainer: Mapping[str, Any] | None = None) -> None:
+    def expect(self, jobs: int, trainer: Mapping[str, Any] | None = None) -> None:
         """Share the machine among so many at most, none of which has more devices than `trainer` says."""
-        self._most, self._largest = batches, trainer
+        self._most, self._largest = jobs, trainer
 
     def check(self, job: Job) -> None:
         """Refuse a job that needs other machines too."""
@@ -74,7 +74,7 @@ class Local:
 
     @property
     def places(self) -> int:
-        """How many more batches can start now."""
+        """How many more jobs can start now."""
         return 1 if self.slots is None else self.slots - len(self._running)
 
     @property
@@ -82,18 +82,18 @@ class Local:
         """A job's share of the cores."""
         return max(cores() // min(self.slots or 1, self._most), 1)
 
-    def start(self, batch: Batch) -> None:
+    def start(self, job: Job) -> None:
         """Start its process."""
         if not self._started:
-            self._divide(self._largest or batch[0].config["trainer"])
-        gpus = self._choose_gpus(batch[0])
+            self._divide(self._largest or job.config["trainer"])
+        gpus = self._choose_gpus(job)
         variables = without_ranks(os.environ) | {"OMP_NUM_THREADS": str(self.threads)}
-        if gpus and not isinstance(batch[0].config["trainer"]["devices"], list):  # else it counts from all
+        if gpus and not isinstance(job.config["trainer"]["devices"], list):  # else it counts from all
             variables[SHARED_GPU] = ",".join(gpus)
-        process = self._spawn(_be_job, batch[0].module, [job.folder for job in batch], batch[0].log, variables)
-        self._running.append(_Running(batch, process, gpus, time.monotonic() + self.timeout, _kernel_ooms()))
+        process = self._spawn(_be_job, job.module, job.folder, job.log, variables)
+        self._running.append(_Running(job, process, gpus, time.monotonic() + self.timeout, _kernel_ooms()))
 
-    def wait(self, seconds: float) -> list[Batch]:
+    def wait(self, seconds: float) -> list[Job]:
         """Give those that have ended, and stop those whose time is over."""
         alive = [running.process.sentinel for running in self._running if not self._is_orphan(running)]
         orphans = len(alive) < len(self._running)
@@ -103,25 +103,24 @@ class Local:
             if running.process.exitcode is None or self._is_orphan(running):
                 if time.monotonic() > running.deadline and not running.stopped:
                     minutes = self.timeout / 60
-                    self.stop(running.batch, "timed out", f"it took longer than {minutes:g} minutes")
+                    self.stop(running.job, "timed out", f"it took longer than {minutes:g} minutes")
                 continue
             self._running.remove(running)
-            for job in running.batch:
-                _note_death(job, running)
-            ended.append(running.batch)
+            _note_death(running)
+            ended.append(running.job)
         return ended
 
-    def stop(self, batch: Batch, state: State, reason: str) -> None:
+    def stop(self, job: Job, state: State, reason: str) -> None:
         """Kill its processes; checkpoints and metrics are written whole or not at all, so nothing is half done."""
         for running in self._running:
-            if running.batch is batch and running.process.pid is not None:
+            if running.job is job and running.process.pid is not None:
                 running.stopped = (state, reason)
                 _kill(running.process.pid)
 
     def close(self) -> None:
         """Stop all that still runs."""
         for running in self._running:
-            self.stop(running.batch, *STOPPED)
+            self.stop(running.job, *STOPPED)
         until = time.monotonic() + SECONDS_TO_DIE
         while self._running and time.monotonic() < until:
             self.wait(0.1)
@@ -162,8 +161,8 @@ class Local:
 
     @staticmethod
     def _is_orphan(running: _Running) -> bool:
-        """Whether the job lives on though the server that forked it has died; its locks tell."""
-        return running.process.exitcode == LOST and any(is_locked(job.folder) for job in running.batch)
+        """Whether the job lives on though the server that forked it has died; its lock tells."""
+        return running.process.exitcode == LOST and is_locked(running.job.folder)
 
 
 def _environment_of_server() -> AbstractContextManager[None]:
@@ -195,12 +194,13 @@ def _kernel_ooms() -> int:
     return int(counters.get("oom_kill", 0))
 
 
-def _note_death(job: Job, running: _Running) -> None:
+def _note_death(running: _Running) -> None:
     """Write down how a process ended that could not do so itself."""
+    folder = running.job.folder
     try:
-        with lock(job.folder).acquire(timeout=SECONDS_TO_LOOK):
-            record = read_record(job.folder)
-            if record is None or record.state not in ("running", "waiting") or (job.folder / "metrics.json").exists():
+        with lock(folder).acquire(timeout=SECONDS_TO_LOOK):
+            record = read_record(folder)
+            if record is None or record.state not in ("running", "waiting") or (folder / "metrics.json").exists():
                 return
             status = running.process.exitcode or 0
             if running.stopped:
@@ -212,7 +212,7 @@ def _note_death(job: Job, running: _Running) -> None:
             else:
                 state, reason = "failed", f"its process ended with status {status}"
             record.end(state, reason)
-            write_record(job.folder, record)
+            write_record(folder, record)
     except Timeout:  # another sweep works on it
         pass
 
@@ -245,7 +245,7 @@ def _tell_gpus(answer: Any) -> None:
         answer.send(torch.cuda.device_count())
 
 
-def _be_job(module: str, folders: Sequence[Path], log: Path, variables: dict[str, str]) -> None:
+def _be_job(module: str, folder: Path, log: Path, variables: dict[str, str]) -> None:
     """Be the process of a job, from the moment it is forked."""
     os.setsid()
     _die_with_controller()
@@ -257,7 +257,7 @@ def _be_job(module: str, folders: Sequence[Path], log: Path, variables: dict[str
     os.dup2(output, 2)
     from lenet_lab.sweeps.work import work
 
-    status = work(module, folders)
+    status = work(module, folder)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # nothing is left to do; torch and Lightning would take their time

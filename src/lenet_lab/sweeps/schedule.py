@@ -10,14 +10,11 @@ SECONDS_BETWEEN_LOOKS = 0.5  # at what the running jobs report
 STOPPED: tuple[State, str] = ("interrupted", "the sweep was stopped")
 """State and reason of what ran when the sweep came to its end before them."""
 
-Batch = tuple[Job, ...]
-"""Jobs that run in one process: one, unless several networks are trained together."""
-
 
 class Executor(Protocol):
     """Where jobs run. Each writes its own `job.json`; an executor does so for those that could not."""
 
-    def expect(self, batches: int, trainer: Mapping[str, Any] | None = None) -> None:
+    def expect(self, jobs: int, trainer: Mapping[str, Any] | None = None) -> None:
         """Learn how many there will be at most, and `trainer` of the job with the most devices, if that is known."""
         ...
 
@@ -31,19 +28,19 @@ class Executor(Protocol):
 
     @property
     def places(self) -> int:
-        """How many more batches can start now."""
+        """How many more jobs can start now."""
         ...
 
-    def start(self, batch: Batch) -> None:
-        """Start it; what the jobs print goes to the log in their run folders."""
+    def start(self, job: Job) -> None:
+        """Start it; what it prints goes to the log in its run folder."""
         ...
 
-    def wait(self, seconds: float) -> list[Batch]:
+    def wait(self, seconds: float) -> list[Job]:
         """Give those that have ended since the last call; wait up to `seconds` for the first."""
         ...
 
-    def stop(self, batch: Batch, state: State, reason: str) -> None:
-        """End it now and note that state, unless a job of it has just ended by itself; `wait` will give it."""
+    def stop(self, job: Job, state: State, reason: str) -> None:
+        """End it now and note that state, unless it has just ended by itself; `wait` will give it."""
         ...
 
     def close(self) -> None:
@@ -54,38 +51,38 @@ class Executor(Protocol):
 class Plan(Protocol):
     """What is to run: a grid knows it from the start, a search learns as it goes."""
 
-    def next(self) -> Batch | None:
+    def next(self) -> Job | None:
         """Give the next to start, or None: nothing more, or nothing until one of those that run has ended."""
         ...
 
-    def look(self, batch: Batch) -> str:
-        """Look at what running jobs have reported; a reason to prune them, or nothing."""
+    def look(self, job: Job) -> str:
+        """Look at what a running job has reported; a reason to prune it, or nothing."""
         ...
 
-    def ended(self, batch: Batch) -> None:
+    def ended(self, job: Job) -> None:
         """Take note that it has ended; `job.json` says how."""
         ...
 
 
-def run(plan: Plan, executor: Executor, told: Callable[[Batch], None] = lambda batch: None) -> None:
+def run(plan: Plan, executor: Executor, told: Callable[[Job], None] = lambda job: None) -> None:
     """Run all that `plan` gives; whatever happens to a job, the others go on.
 
     Args:
         plan: what to run.
         executor: where.
-        told: called with each batch that has ended, after `plan` has taken note of it.
+        told: called with each job that has ended, after `plan` has taken note of it.
     """
-    running: list[Batch] = []
+    running: list[Job] = []
     while True:
-        while executor.places > 0 and (batch := plan.next()) is not None:
-            executor.start(batch)
-            running.append(batch)
+        while executor.places > 0 and (job := plan.next()) is not None:
+            executor.start(job)
+            running.append(job)
         if not running:
             return
-        for batch in executor.wait(SECONDS_BETWEEN_LOOKS):
-            running.remove(batch)
-            plan.ended(batch)
-            told(batch)
-        for batch in running:
-            if reason := plan.look(batch):
-                executor.stop(batch, "pruned", reason)
+        for job in executor.wait(SECONDS_BETWEEN_LOOKS):
+            running.remove(job)
+            plan.ended(job)
+            told(job)
+        for job in running:
+            if reason := plan.look(job):
+                executor.stop(job, "pruned", reason)

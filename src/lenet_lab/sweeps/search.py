@@ -16,7 +16,6 @@ from lenet_lab.curves import COLUMNS, read_curves
 from lenet_lab.errors import UserError
 from lenet_lab.explain import explain
 from lenet_lab.sweeps.job import ENDED, Job, State, note_end, read_metric, read_record, state_now, write_record
-from lenet_lab.sweeps.schedule import Batch
 from lenet_lab.sweeps.space import read_space
 from lenet_lab.whole_file import write_whole
 
@@ -27,11 +26,6 @@ MakeJob = Callable[[Sequence[str], str, int], Job]
 """Composes, checks and freezes a job, from its overrides, the name of its run folder and its number."""
 GIVE_UP = 3  # first trials that are all refused: then it is not the values that are wrong
 NOT_ENDED: tuple[State, ...] = ("waiting", "running", "interrupted")
-
-
-def each_alone(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Train each network in a process of its own."""
-    return [[job] for job in jobs]
 
 
 @dataclass
@@ -52,9 +46,9 @@ class _Open:
     trial: "Trial"
     lock: FileLock
     jobs: list[Job] = field(default_factory=list)
-    waiting: list[Batch] = field(default_factory=list)
-    running: list[Batch] = field(default_factory=list)
-    stopped: list[Batch] = field(default_factory=list)
+    waiting: list[Job] = field(default_factory=list)
+    running: list[Job] = field(default_factory=list)
+    stopped: list[Job] = field(default_factory=list)
     reports: dict[int, float] = field(default_factory=dict)
     given_up: str = ""
 
@@ -70,7 +64,6 @@ class Search:
         folder: of the sweep; it must exist. The run folder of trial 7 is `7`, or `7/seed=1`, … for several seeds.
         make_job: see `MakeJob`; where the run folder holds the job already, it gives that one.
         config_loader: Hydra's; needed for `GROUP=glob(…)` only.
-        group: which of a trial's jobs, that differ in their seed, are trained together.
 
     Raises:
         UserError: of the search space, the study, the sampler or the pruner.
@@ -84,7 +77,6 @@ class Search:
         make_job: MakeJob,
         *,
         config_loader: ConfigLoader | None = None,
-        group: Callable[[Sequence[Job]], Sequence[Sequence[Job]]] = each_alone,
     ) -> None:
         from lenet_lab.sweeps.study import SharedStudy
 
@@ -94,7 +86,6 @@ class Search:
         if self.seeds and any(word.lstrip("+").startswith("seed=") for word in words):
             raise UserError("seed is given twice: with sweeper.seeds, each trial has these, and no other.")
         self.make_job = make_job
-        self.group = group
         self.study = SharedStudy(settings, folder, self.space)
         self.folder = folder
         self._own = folder / ".study"  # what this sweep folder knows about its trials
@@ -109,7 +100,7 @@ class Search:
         """How many there will be at most."""
         return self.study.trials * max(len(self.seeds), 1)
 
-    def next(self) -> Batch | None:
+    def next(self) -> Job | None:
         """Give a job of a trial that is open, or open one; None: all trials have been begun."""
         while True:
             for trial in self._open.values():
@@ -119,27 +110,27 @@ class Search:
             if not self._open_one():
                 return None
 
-    def look(self, batch: Batch) -> str:
+    def look(self, job: Job) -> str:
         """Report to the study what all seeds have reached; a reason to stop the trial, if its pruner says so."""
-        trial = self._trial_of(batch)
+        trial = self._trial_of(job)
         if not trial.given_up:
             for epoch, value in self._report(trial):
                 if trial.trial.should_prune():
                     _give_up(trial, f"{self.metric} {value:.4g} after epoch {epoch} is hopeless, the pruner says")
                     break
-        if not trial.given_up or batch in trial.stopped:
+        if not trial.given_up or job in trial.stopped:
             return ""
-        trial.stopped.append(batch)
+        trial.stopped.append(job)
         return trial.given_up
 
-    def ended(self, batch: Batch) -> None:
+    def ended(self, job: Job) -> None:
         """Tell the study, once no other job of the trial is left."""
-        trial = self._trial_of(batch)
-        trial.running.remove(batch)
+        trial = self._trial_of(job)
+        trial.running.remove(job)
         self._settle(trial)
 
-    def _trial_of(self, batch: Batch) -> _Open:
-        return next(trial for trial in self._open.values() if batch in trial.running)
+    def _trial_of(self, job: Job) -> _Open:
+        return next(trial for trial in self._open.values() if job in trial.running)
 
     def _open_one(self) -> bool:
         """Take over a trial whose process has died, or begin one; False if there is none."""
@@ -165,8 +156,7 @@ class Search:
             self._refuse(known, error)
             return True
         self._refused = None
-        left = [tuple(job for job in batch if state_now(job.folder) in NOT_ENDED) for batch in self.group(known.jobs)]
-        known.waiting = [batch for batch in left if batch]
+        known.waiting = [job for job in known.jobs if state_now(job.folder) in NOT_ENDED]
         self._settle(known)
         return True
 
@@ -260,7 +250,7 @@ class Search:
 def _give_up(trial: _Open, reason: str) -> None:
     """Start no more of its jobs; `Search.look` has those stopped that run."""
     trial.given_up = trial.given_up or reason
-    for job in (job for batch in trial.waiting for job in batch):
+    for job in trial.waiting:
         note_end(job, "pruned", f"its trial was given up: {trial.given_up}")
     trial.waiting.clear()
 

@@ -1,4 +1,4 @@
-"""SLURM runs the jobs: a batch is one of its batch jobs, submitted by `sbatch`, watched by `squeue`.
+"""SLURM runs the jobs: each is one of its batch jobs, submitted by `sbatch`, watched by `squeue`.
 
 They need no process of the sweep: when that is killed they go on, and the same sweep started again finds them in the
 queue, by their comment, which is the run folder. What SLURM requeues goes on from its last checkpoint.
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from lenet_lab.errors import UserError
 from lenet_lab.processes import without_ranks
 from lenet_lab.sweeps.job import Job, Record, State, note_end, read_record, state_of, write_record
-from lenet_lab.sweeps.schedule import STOPPED, Batch
+from lenet_lab.sweeps.schedule import STOPPED
 
 SECONDS_TO_ANSWER = 120  # of a command of SLURM; its controller may be busy
 SECONDS_TO_CANCEL = 90  # SLURM sends SIGTERM and, 30 s later by default, SIGKILL
@@ -58,7 +58,7 @@ class Seen(NamedTuple):
 
 
 class Slurm:
-    """Submits each batch as a job of its own; see `conf/launcher/slurm.yaml` for the arguments.
+    """Submits each job; see `conf/launcher/slurm.yaml` for the arguments.
 
     Args:
         partition: to submit to; None: the cluster's default, as for the other arguments.
@@ -106,28 +106,28 @@ class Slurm:
         }
         self.seconds_between_looks = seconds_between_looks
         self._log = logging.getLogger(__name__)
-        self._running: dict[int, Batch] = {}  # by the number of the SLURM job
-        self._submitting: Batch | None = None
-        self._refused: list[Batch] = []  # to be submitted again
-        self._dropped: list[Batch] = []  # stopped before they were submitted
+        self._running: dict[int, Job] = {}  # by the number of the SLURM job
+        self._submitting: Job | None = None
+        self._refused: list[Job] = []  # to be submitted again
+        self._dropped: list[Job] = []  # stopped before they were submitted
         self._stopped: dict[int, tuple[State, str]] = {}
         self._told: set[str] = set()
         self._next_look = 0.0
         self._left: dict[str, int] | None = None  # by comment: what an earlier process of this user has submitted
 
-    def expect(self, batches: int, trainer: Mapping[str, Any] | None = None) -> None:
+    def expect(self, jobs: int, trainer: Mapping[str, Any] | None = None) -> None:
         """Nothing depends on how many there will be: SLURM shares its machines out."""
 
     @property
     def places(self) -> int:
-        """How many more batches can start now."""
+        """How many more jobs can start now."""
         return self.slots - len(self._running) - len(self._refused)
 
     def check(self, job: Job) -> None:
         """Refuse a job that cannot say how many devices it needs."""
-        _request((job,))
+        _request(job)
 
-    def start(self, batch: Batch) -> None:
+    def start(self, job: Job) -> None:
         """Submit it, unless it is in the queue already.
 
         What SLURM refuses while others run is tried again later: there may be a limit to how many may wait.
@@ -135,47 +135,46 @@ class Slurm:
         Raises:
             UserError: SLURM refuses it, and nothing of this sweep runs.
         """
-        folder = batch[0].folder
         if self._left is None:
             self._left = {
                 seen.comment: number
                 for number, seen in sorted(_squeue().items())
                 if seen.state not in ENDINGS and seen.state != "COMPLETING"
             }
-        number = self._left.pop(str(folder), None)
+        number = self._left.pop(str(job.folder), None)
         if number is None:
-            self._submitting = batch  # Ctrl-C may come when SLURM has it and has not said its number yet
+            self._submitting = job  # Ctrl-C may come when SLURM has it and has not said its number yet
             try:
-                number = self._submit(batch)
+                number = self._submit(job)
             except UserError as error:
                 if not self._running:
                     raise
                 self._tell(str(error))
-                self._refused.append(batch)
+                self._refused.append(job)
                 self._submitting = None
                 return
         else:
-            self._log.info(f"Job {batch[0].number} is with SLURM already, as job {number} there.")
-        self._running[number] = batch
+            self._log.info(f"Job {job.number} is with SLURM already, as job {number} there.")
+        self._running[number] = job
         self._submitting = None
 
-    def _submit(self, batch: Batch) -> int:
+    def _submit(self, job: Job) -> int:
         arguments = [
             f"--{name}" if value is True else f"--{name}={value}"
-            for name, value in {**_request(batch), **self.options}.items()
+            for name, value in {**_request(job), **self.options}.items()
             if value is not None and value is not False
         ]
-        command = [sys.executable, "-m", "lenet_lab.sweeps.work", batch[0].module, *(str(job.folder) for job in batch)]
+        command = [sys.executable, "-m", "lenet_lab.sweeps.work", job.module, str(job.folder)]
         script = SCRIPT.format(
-            cpus=self.options["cpus-per-task"] or 1, log=shlex.quote(str(batch[0].log)), command=shlex.join(command)
+            cpus=self.options["cpus-per-task"] or 1, log=shlex.quote(str(job.log)), command=shlex.join(command)
         )
         try:
             answer = _call("sbatch", "--parsable", *arguments, script=script, environment=without_ranks(os.environ))
         except UserError as error:
-            raise UserError(f"Job {batch[0].number}: {error}\nIt was asked for {' '.join(arguments)}") from error
+            raise UserError(f"Job {job.number}: {error}\nIt was asked for {' '.join(arguments)}") from error
         return int(answer.split(";")[0])  # "NUMBER" or "NUMBER;CLUSTER"
 
-    def wait(self, seconds: float) -> list[Batch]:
+    def wait(self, seconds: float) -> list[Job]:
         """Give those that have ended since the last call; wait up to `seconds` for the first."""
         deadline = time.monotonic() + seconds
         while True:
@@ -188,24 +187,24 @@ class Slurm:
                 return []
             time.sleep(max(min(deadline, self._next_look) - time.monotonic(), 0.01))
 
-    def _look(self) -> list[Batch]:
+    def _look(self) -> list[Job]:
         try:
             queue = _squeue()
         except UserError as error:  # its controller may be back in a while, and the jobs go on
             self._tell(str(error))
             return []
         ended, self._dropped = self._dropped, []
-        for number, batch in list(self._running.items()):
+        for number, job in list(self._running.items()):
             seen = queue.get(number, Seen("", "", ""))
             if seen.state == "PENDING" and seen.reason not in ORDINARY:
                 self._tell(f"SLURM lets job {number} wait: {seen.reason}")
             if seen.state in ENDINGS or number not in queue:
                 asked_for = self._stopped.pop(number, None)
-                _note(batch, number, *(asked_for or ending(number, seen.state, batch[0].log)))
+                _note(job, number, *(asked_for or ending(number, seen.state, job.log)))
                 ended.append(self._running.pop(number))
         refused, self._refused = self._refused, []
-        for batch in refused:
-            self.start(batch)
+        for job in refused:
+            self.start(job)
         return ended
 
     def _tell(self, message: str) -> None:
@@ -213,15 +212,14 @@ class Slurm:
             self._told.add(message)
             self._log.warning(message)
 
-    def stop(self, batch: Batch, state: State, reason: str) -> None:
-        """End it now and note that state, unless a job of it has just ended by itself; `wait` will give it."""
-        if any(refused is batch for refused in self._refused):
-            self._refused = [refused for refused in self._refused if refused is not batch]
-            self._dropped.append(batch)
-            for job in batch:
-                note_end(job, state, reason)
+    def stop(self, job: Job, state: State, reason: str) -> None:
+        """End it now and note that state, unless it has just ended by itself; `wait` will give it."""
+        if any(refused is job for refused in self._refused):
+            self._refused = [refused for refused in self._refused if refused is not job]
+            self._dropped.append(job)
+            note_end(job, state, reason)
             return
-        number = next(number for number, running in self._running.items() if running is batch)
+        number = next(number for number, running in self._running.items() if running is job)
         if number not in self._stopped and self._cancel(number):
             self._stopped[number] = state, reason
 
@@ -229,7 +227,7 @@ class Slurm:
         """Cancel all that is still in the queue, and see it end."""
         self._refused.clear()
         if self._submitting is not None:
-            comment = str(self._submitting[0].folder)
+            comment = str(self._submitting.folder)
             with suppress(UserError):
                 found = {number: seen for number, seen in _squeue().items() if seen.comment == comment}
                 alive = [number for number, seen in found.items() if seen.state not in ENDINGS]
@@ -257,22 +255,22 @@ class Slurm:
         return True
 
 
-def _request(batch: Batch) -> dict[str, Any]:
-    """What a batch asks SLURM for, by the long names of sbatch's options; the launcher's settings come on top."""
-    trainer, folder = batch[0].config["trainer"], batch[0].folder
+def _request(job: Job) -> dict[str, Any]:
+    """What a job asks SLURM for, by the long names of sbatch's options; the launcher's settings come on top."""
+    trainer = job.config["trainer"]
     tasks = trainer["devices"]
     if not isinstance(tasks, int):
         raise UserError(f"trainer.devices={tasks} is refused with launcher=slurm: give a number; SLURM says which.")
     return {
-        "job-name": f"lenet_lab-{batch[0].number}",
-        "comment": str(folder),
+        "job-name": f"lenet_lab-{job.number}",
+        "comment": str(job.folder),
         "nodes": trainer["num_nodes"],
         "ntasks-per-node": tasks,
         "gpus-per-node": tasks if trainer["accelerator"] in ("gpu", "cuda") else None,
         "export": "ALL",
         "requeue": True,
         "open-mode": "append",
-        "output": str(batch[0].log).replace("%", "%%"),
+        "output": str(job.log).replace("%", "%%"),
     }
 
 
@@ -294,15 +292,14 @@ def ending(number: int, state: str, log: Path) -> tuple[State, str]:
     return meaning, text
 
 
-def _note(batch: Batch, number: int, state: State, reason: str) -> None:
-    """Write how jobs have ended, for those that have not noted an end of their own."""
-    for job in batch:
-        record = read_record(job.folder) or Record(job.number, list(job.overrides))
-        if state_of(job.folder, record) == "done" or record.state in ("failed", "out of memory"):
-            continue
-        record.slurm = number
-        record.end(state, reason)
-        write_record(job.folder, record)
+def _note(job: Job, number: int, state: State, reason: str) -> None:
+    """Write how a job has ended, unless it has noted an end of its own."""
+    record = read_record(job.folder) or Record(job.number, list(job.overrides))
+    if state_of(job.folder, record) == "done" or record.state in ("failed", "out of memory"):
+        return
+    record.slurm = number
+    record.end(state, reason)
+    write_record(job.folder, record)
 
 
 def _squeue() -> dict[int, Seen]:
