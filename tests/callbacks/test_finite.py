@@ -100,24 +100,18 @@ def test_a_sweep_says_which_jobs_have_diverged(tmp_path: Path) -> None:
         assert f"{sweep.folder}/{number}/bad_batch.pt" in reason
 
 
-def step(number: int, loss: float | list[float], size: int = 1, device: str = "cpu") -> Step:
+def step(number: int, loss: float, size: int = 1, device: str = "cpu") -> Step:
     images = torch.zeros(size, dtype=torch.uint8, device=device)
     return Step(number, 1, number, (images, torch.zeros(1)), torch.tensor(loss, device=device))
-
-
-def test_a_cpu_is_looked_at_in_every_step() -> None:
-    watch = Watch(every=3)
-    assert not watch.see(step(1, 0.5))
-    assert [found.number for found in watch.see(step(2, [0.5, torch.inf]))] == [2]
 
 
 def test_a_gpu_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch(every=3)
     monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"), raising=False)  # where they say they are
-    found = [watch.see(step(number, loss)) for number, loss in enumerate([1.0, torch.nan, torch.nan, 1.0], start=1)]
-    assert [[each.number for each in steps] for steps in found] == [[], [], [2, 3], []]
-    assert watch.look() == []
-    assert watch.look() == []
+    found = [watch.add(step(number, loss)) for number, loss in enumerate([1.0, torch.nan, torch.nan, 1.0], start=1)]
+    assert [each and each.number for each in found] == [None, None, 2, None]
+    assert watch.look() is None
+    assert watch.look() is None
 
 
 def test_batches_of_a_gpu_are_held_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,5 +119,7 @@ def test_batches_of_a_gpu_are_held_up_to_a_limit(monkeypatch: pytest.MonkeyPatch
     assert MOST_BYTES_HELD > 10**8
     monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"), raising=False)
     watch = Watch(every=64)
-    assert not watch.see(step(1, torch.nan, size=5))
-    assert [each.number for each in watch.see(step(2, 1.0, size=5))] == [1]
+    assert watch.add(step(1, torch.nan, size=5)) is None
+    found = watch.add(step(2, 1.0, size=5))
+    assert found is not None
+    assert found.number == 1

@@ -1,7 +1,6 @@
 """A loss that is not a finite number ends the run, and leaves the batch that it came from."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ class Step(NamedTuple):
         epoch: from 1.
         batch_number: in the epoch and on this device, from 1.
         batch: as the network saw it.
-        loss: (), or (K,) of K networks that train together, whose batches are stacked.
+        loss: ().
     """
 
     number: int
@@ -35,10 +34,10 @@ class Step(NamedTuple):
 
 
 class Watch:
-    """Looks at losses: on a CPU at each, which costs nothing; on a GPU at many at a time, for each look waits for it.
+    """Looks at losses on a GPU, many at a time, for each look waits for it.
 
     Args:
-        every: steps between two looks at a GPU; fewer where their batches take more than `MOST_BYTES_HELD`.
+        every: steps between two looks; fewer where their batches take more than `MOST_BYTES_HELD`.
     """
 
     def __init__(self, every: int) -> None:
@@ -46,32 +45,34 @@ class Watch:
         self._held: list[Step] = []
         self._bytes: dict[int, int] = {}  # that their batches keep from being freed, by address
 
-    def see(self, step: Step) -> list[Step]:
-        """Give those steps of which a loss is not finite, once they are looked at."""
+    def add(self, step: Step) -> Step | None:
+        """Return the first step whose loss is not finite, if it is time to look and there is one."""
         self._held.append(step)
-        if step.loss.device.type == "cpu":
-            return self.look()
         storage = step.batch[0].untyped_storage()  # a batch may be cut from many, which all stay with it
         self._bytes[storage.data_ptr()] = storage.nbytes()
         full = len(self._held) >= self.every or sum(self._bytes.values()) >= MOST_BYTES_HELD
-        return self.look() if full else []
+        return self.look() if full else None
 
-    def look(self) -> list[Step]:
-        """Do as `see`, now."""
+    def look(self) -> Step | None:
+        """Return the first step since the last look whose loss is not finite, or None."""
         held, self._held = self._held, []
         self._bytes.clear()
         if not held:
-            return []
-        finite = torch.stack([step.loss.isfinite().all() for step in held]).tolist()
-        return [step for step, is_finite in zip(held, finite, strict=True) if not is_finite]
+            return None
+        finite = torch.stack([step.loss.isfinite() for step in held]).tolist()
+        return next((step for step, is_finite in zip(held, finite, strict=True) if not is_finite), None)
 
 
 class Finite(Callback):
     """Ends a run whose loss is NaN or infinite, and sees to it that no checkpoint holds weights that are.
 
+    What is needed to see why goes to `bad_batch.pt`: `images` (B, C, H, W) as the network saw them, `labels` (B,),
+    `loss`, the numbers `step`, `epoch` and `batch`, and `weights` of the network: on a CPU those that gave this loss,
+    on a GPU those of up to `every` steps later. Only tensors and plain data.
+
     Args:
-        folder: the run folder, for `bad_batch.pt` (see `leave`).
-        every: see `Watch`.
+        folder: the run folder.
+        every: steps between two looks at a GPU, see `Watch`; on a CPU a look costs nothing, and each loss is looked at.
     """
 
     def __init__(self, folder: str | Path, every: int = 64) -> None:
@@ -97,9 +98,9 @@ class Finite(Callback):
         Of several batches to a step `loss` is a part, and in 16-bit precision a multiple: as finite as the loss itself.
         """
         if loss.device.type != "cpu":
-            self._end(trainer, pl_module, self._watch.see(self._step(trainer, loss.detach())))
+            self._end(trainer, pl_module, self._watch.add(self._step(trainer, loss.detach())))
         elif not math.isfinite(loss.item()):
-            self._end(trainer, pl_module, [self._step(trainer, loss.detach())])
+            self._end(trainer, pl_module, self._step(trainer, loss.detach()))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the rest."""
@@ -109,53 +110,41 @@ class Finite(Callback):
         """Look at the rest, and at the weights: the last step may have spoiled them, whatever its loss was."""
         if trainer.training or trainer.validating or trainer.sanity_checking:
             self._end(trainer, pl_module, self._watch.look())
-            if self._batch_number and not all_finite(pl_module):
+            if self._batch_number and not _all_finite(pl_module):
                 step = self._step(trainer, torch.tensor(math.nan))._replace(number=trainer.global_step)
                 raise self._leave(trainer, pl_module, step, f"after step {step.number} not all weights are finite")
 
     def _step(self, trainer: Trainer, loss: Tensor) -> Step:
         return Step(trainer.global_step + 1, trainer.current_epoch + 1, self._batch_number, self._batch, loss)
 
-    def _end(self, trainer: Trainer, module: LightningModule, found: list[Step]) -> None:
-        if found:
-            raise self._leave(trainer, module, found[0], what_is_wrong(found[0]))
+    def _end(self, trainer: Trainer, module: LightningModule, step: Step | None) -> None:
+        if step is not None:
+            where = f"at step {step.number} (epoch {step.epoch}, batch {step.batch_number})"
+            raise self._leave(trainer, module, step, f"the loss is {float(step.loss):g} {where}")
 
     def _leave(self, trainer: Trainer, module: LightningModule, step: Step, wrong: str) -> IncompleteError:
-        name = "bad_batch.pt" if trainer.world_size == 1 else f"bad_batch.{trainer.global_rank}.pt"
-        return leave(self.folder / name, step, module.network.state_dict(), wrong)  # type: ignore[union-attr]
+        """Write `bad_batch.pt`, and return the error to raise."""
+        file = self.folder / ("bad_batch.pt" if trainer.world_size == 1 else f"bad_batch.{trainer.global_rank}.pt")
+        images, labels = step.batch
+        weights = module.network.state_dict()  # type: ignore[union-attr]
+        content = {
+            # cloned, or all that the batch was cut from would be saved
+            "images": images.detach().clone(),
+            "labels": labels.clone(),
+            "loss": float(step.loss),
+            "step": step.number,
+            "epoch": step.epoch,
+            "batch": step.batch_number,
+            "weights": {key: value.detach().clone() for key, value in weights.items()},
+        }
+        write_checkpoint(content, file)
+        return IncompleteError(
+            f"{wrong}, and the run has ended. The batch is in {file}.\n"
+            "Try a smaller optimizer.lr, or trainer.gradient_clip_val=1; callbacks.finite=null lets a run go on."
+        )
 
 
-def what_is_wrong(step: Step) -> str:
-    """Say it in a few words."""
-    return f"the loss is {float(step.loss):g} at step {step.number} (epoch {step.epoch}, batch {step.batch_number})"
-
-
-def all_finite(module: nn.Module) -> bool:
-    """Tell whether all weights are finite, and all running means and the like."""
+def _all_finite(module: nn.Module) -> bool:
+    """Return whether all weights are finite, and all running means and the like."""
     values = [tensor for tensor in module.state_dict().values() if tensor.is_floating_point() and tensor.numel()]
     return not values or bool(torch.stack([tensor.isfinite().all() for tensor in values]).all())
-
-
-def leave(file: Path, step: Step, weights: Mapping[str, Tensor], wrong: str) -> IncompleteError:
-    """Write what is needed to see why, and give the error to raise.
-
-    The file holds `images` (B, C, H, W) as the network saw them, `labels` (B,), `loss`, the numbers `step`, `epoch` and
-    `batch`, and `weights` of the network: on a CPU those that gave this loss, on a GPU those of up to `every` steps
-    later. Only tensors and plain data.
-    """
-    images, labels = step.batch
-    content = {
-        # cloned, or all that the batch was cut from would be saved
-        "images": images.detach().clone(),
-        "labels": labels.clone(),
-        "loss": float(step.loss),
-        "step": step.number,
-        "epoch": step.epoch,
-        "batch": step.batch_number,
-        "weights": {key: value.detach().clone() for key, value in weights.items()},
-    }
-    write_checkpoint(content, file)
-    return IncompleteError(
-        f"{wrong}, and the run has ended. The batch is in {file}.\n"
-        "Try a smaller optimizer.lr, or trainer.gradient_clip_val=1; callbacks.finite=null lets a run go on."
-    )
