@@ -1,8 +1,8 @@
 """Commands in a process that has imported PyTorch and the like before, instead of doing so for seconds in every test.
 
-One process a test session, which holds packages of others only, is forked for each command. The child does what
-`python -m` does: it goes to the folder, takes the variables, and runs the module as `__main__`, which imports this
-project.
+One process a test session is forked for each command. The child does what `python -m` does: it goes to the folder,
+takes the variables, and runs the module as `__main__`. It ends without destroying its objects, which would take longer
+than a refused command runs: memory that it shares with the parent would be copied first.
 """
 
 import atexit
@@ -15,6 +15,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -22,8 +24,9 @@ from pathlib import Path
 IMPORTED = (
     *("torch", "torch.utils.tensorboard.summary", "torchvision", "torchmetrics.classification", "lightning.pytorch"),
     *("lightning.pytorch.callbacks", "hydra", "hydra.utils", "pydantic", "psutil", "jinja2", "rich.progress"),
+    *("lenet_lab.sweeps.warm", "lenet_lab.explain", "lenet_lab.processes", "lenet_lab.loggers.tensorboard"),
 )
-"""Most of what a run imports; none of them reads variables that the tests set, or starts a thread of Python's."""
+"""Most of what a run imports, but no command; none reads variables that the tests set, or starts a thread."""
 
 
 class Forks:
@@ -117,7 +120,19 @@ def become(request: dict[str, object], files: list[int]) -> None:
     sys.argv = [request["module"], *request["words"]]
     sys.orig_argv = [sys.executable, "-m", *sys.argv]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    runpy._run_module_as_main(request["module"])  # as `python -m` does
+    status = 0
+    try:
+        runpy._run_module_as_main(request["module"])  # as `python -m` does
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # as Python does before it destroys objects
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
