@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +17,22 @@ from PIL import Image
 from tests.forked import Forks
 from tests.real_images import real_images  # noqa: F401 - a fixture
 
+ROUNDING = 1e-5
+"""Largest difference, relative or of numbers near 1, between one float32 result and the same computed in another order.
+
+float32 keeps 24 bits (6e-8 of a number). LeNet adds up to 400 products for a value, five layers deep, and another
+processor, batch size or library adds them in another order: about 1e-6. A wrong weight, factor or image moves a logit
+or a loss by 1e-3 or more.
+"""
+
 SMALL = ["data=digits", "data.batch_size=32", "optimizer.lr=0.05", "trainer.max_epochs=1"]
 """A run of a few seconds, most of them spent importing."""
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C here and in all that tests start: after `nohup`, or with `&` in a script, it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

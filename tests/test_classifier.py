@@ -13,6 +13,7 @@ from lenet_lab.classifier import Classifier, Schedule
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.digits import Digits
 from lenet_lab.models.lenet import LeNet
+from tests.conftest import ROUNDING
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
@@ -88,7 +89,7 @@ def test_running_loss_is_the_mean_since_the_last_report(tmp_path: Path) -> None:
         reports.clear()
         trainer(tmp_path).fit(classifier, datamodule=digits())
         expected = [sum(losses[start : start + 5]) / 5 for start in range(0, len(losses) - 4, 5)]
-        assert reports == pytest.approx(expected, rel=1e-5)
+        assert reports == pytest.approx(expected, rel=ROUNDING)
         assert len(losses) % 5
         assert len(reports) == len(losses) // 5 > 5
 

@@ -50,4 +50,5 @@ def test_a_run_with_all_that_makes_it_fast_is_evaluated_and_exported_like_any(co
     assert {name.split(".")[0] for name in read_checkpoint(checkpoint)["state_dict"]} == {"network"}
     again = command("evaluate", f"checkpoint={checkpoint}", f"hydra.run.dir={tmp_path}/again")
     assert "bf16-mixed" in again.out, again.err
-    assert again.metrics["test/accuracy"] == pytest.approx(trained.metrics["test/accuracy"], abs=0.01)
+    # bfloat16 keeps 8 bits and evaluate does not compile: three of 359 images may be a draw between two classes
+    assert again.metrics["test/accuracy"] == pytest.approx(trained.metrics["test/accuracy"], abs=3.5 / 359)

@@ -28,10 +28,9 @@ from lenet_lab.deploy.parity import compare
 from lenet_lab.errors import UserError
 from lenet_lab.from_checkpoint import TrainedNetwork, load_trained
 from lenet_lab.models.lenet import LeNet
-from tests.conftest import Command, Result, environment_in, run_command
+from tests.conftest import ROUNDING, Command, Result, environment_in, run_command
 
 LENET = {"_target_": "lenet_lab.models.lenet.LeNet"}
-BOUND = 1e-5  # of a logit; rounding leaves about 1e-6
 
 
 def best(run: Result) -> Path:
@@ -66,7 +65,7 @@ def opened(result: Result) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float3
 
 
 def softmax_checked(logits: npt.NDArray[np.float32], probabilities: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    assert probabilities == pytest.approx(torch.from_numpy(logits).softmax(1).numpy(), abs=1e-6)
+    assert probabilities == pytest.approx(torch.from_numpy(logits).softmax(1).numpy(), abs=ROUNDING)
     return logits
 
 
@@ -87,7 +86,7 @@ def test_gives_what_pytorch_gives_for_any_number_of_images(
     for count in (0, 1, 2, 7, len(images)):
         logits = run(images[:count])
         assert logits.shape == (count, 10)
-        assert np.abs(logits - expected[:count]).max(initial=0) < BOUND
+        assert np.abs(logits - expected[:count]).max(initial=0) < ROUNDING
 
 
 @pytest.mark.parametrize("format_", PIXELS)
@@ -180,7 +179,7 @@ def test_the_lines_that_it_shows_run_where_this_project_cannot_be_imported(
     )
     assert (done.returncode, done.stderr) == (0, "")
     expected = torch.from_numpy(by_pytorch(best(digits_run), images)).softmax(1).numpy()
-    assert np.load(tmp_path / "probabilities.npy") == pytest.approx(expected, abs=1e-6)
+    assert np.load(tmp_path / "probabilities.npy") == pytest.approx(expected, abs=ROUNDING)
 
 
 @pytest.mark.slow
@@ -208,7 +207,7 @@ def test_parity_on_a_thousand_photographs(real_images: Path, command: Command, t
         run = opened(result)
         for batch in (1, 256, 1000):
             logits = np.concatenate([run(part) for part in np.split(images, range(batch, 1000, batch))])
-            assert np.abs(logits - expected).max() < BOUND
+            assert np.abs(logits - expected).max() < ROUNDING
 
 
 def network(*layers: nn.Module) -> nn.Module:
@@ -259,7 +258,7 @@ def test_other_networks(tmp_path: Path, name: str) -> None:
         for run in (run_onnx(tmp_path / "x.onnx"), run_torch(tmp_path / "x.pt2")):
             found = compare(ours, deployed, run)
             assert found.holds
-            assert found.difference < BOUND
+            assert found.difference < ROUNDING
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
     assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(ours.classes)
 

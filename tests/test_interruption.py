@@ -35,7 +35,6 @@ def test_in_the_test_as_well(tmp_path: Path, number: int, status: int) -> None:
         env=environment_in(tmp_path),
         capture_output=True,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
     )
     assert done.returncode == status, done.stderr
     assert done.stderr == ""

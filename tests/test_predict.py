@@ -18,7 +18,7 @@ from PIL import Image
 
 from lenet_lab.prediction.classify import choose_device
 from lenet_lab.quoting import quote_paths
-from tests.conftest import Command, Result, environment_in, run_command
+from tests.conftest import ROUNDING, Command, Result, environment_in, run_command
 from tests.test_command import HEAVY, imported
 
 
@@ -65,7 +65,7 @@ def test_agrees_with_the_accuracy_of_the_run(
     for row in predicted:
         shares = [float(row[f"probability_{rank}"]) for rank in (1, 2, 3)]
         assert shares == sorted(shares, reverse=True)
-        assert sum(shares) == pytest.approx(1, abs=1e-5)
+        assert sum(shares) == pytest.approx(1, abs=ROUNDING)
         assert {row[f"class_{rank}"] for rank in (1, 2, 3)} == {"ant", "bee", "cow"}
         assert (row["error"], len(row)) == ("", 8)  # no fourth class
     assert "the first 7 of 50 images" in result.out
@@ -78,7 +78,7 @@ def test_agrees_with_the_accuracy_of_the_run(
     assert again.status == 0, again.err
     for one, other in zip(predicted, rows(again.folder), strict=True):
         assert one["class_1"] == other["class_1"]
-        assert float(one["probability_1"]) == pytest.approx(float(other["probability_1"]), rel=1e-4)
+        assert float(one["probability_1"]) == pytest.approx(float(other["probability_1"]), abs=ROUNDING)
     assert files(again.folder) == ["config.yaml", "predict.log", "predictions.csv"]
 
 

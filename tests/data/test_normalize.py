@@ -14,6 +14,7 @@ def test_equals_torchvision(mean: float | list[float], std: float | list[float])
             v2.Normalize([mean] * 3 if isinstance(mean, float) else mean, [std] * 3 if isinstance(std, float) else std),
         ]
     )
+    # float32 of numbers up to 5, rounded by each of the three operations: 5 * 3 * 6e-8
     torch.testing.assert_close(Normalize(mean, std)(images), reference(images), rtol=0, atol=2e-6)
 
 
