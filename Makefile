@@ -51,19 +51,19 @@ soak: $(VENV)/installed-dev ## kill runs at random for an hour, fill disks, load
 	@$(BIN)/python scripts/soak --minutes $(MINUTES)
 
 # begin: template
-# The second project takes the first one's environment, at the same path, instead of minutes to install another. The
-# slow tests are left out: they run here, and are the same but for a name.
+# The second project takes the first one's environment, at the same path, instead of minutes to install another. Its tests
+# run here, and are the same but for a name: tests/scripts/test_new_project.py runs some of them in a made project.
 .PHONY: check-new-project
-check-new-project: $(VENV)/installed-dev ## make a project from this one, with and without the notes, and run its checks
+check-new-project: $(VENV)/installed-dev ## make a project from this one, with and without the notes, and check it
 	@set -eu; \
 	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; trap 'exit 1' INT TERM; \
 	project=$$folder/my_first_project; \
 	$(BIN)/python scripts/new_project.py "$$project"; \
-	$(MAKE) -C "$$project" lint quickstart test-fast; \
+	$(MAKE) -C "$$project" lint quickstart notes PAGE=research; \
 	mv "$$project/.venv" "$$folder"; rm -rf "$$project"; \
 	$(BIN)/python scripts/new_project.py "$$project" --without-notes; \
 	mv "$$folder/.venv" "$$project"; \
-	$(MAKE) -C "$$project" lint quickstart test-fast docs
+	$(MAKE) -C "$$project" lint quickstart docs
 # end: template
 
 # begin: notes
