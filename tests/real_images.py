@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lenet_lab.compose import compose
-from lenet_lab.data.cifar10 import CLASSES
+from lenet_lab.data.cifar10 import CLASSES, Cifar10
 from lenet_lab.data.image_folder import ImageFolder
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.store import FORMAT, StoreWriter, open_store
@@ -49,7 +49,7 @@ def real_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def find_cifar10() -> Path | None:
     """Cache in which `data=cifar10` finds its images decoded, because a run here has downloaded them; else None."""
     cache = Path(compose("data=cifar10")["data"]["cache"])
-    whole = all((cache / f"{_store(split)}-v{FORMAT}").is_dir() for split in ("train", "test"))
+    whole = all((cache / f"{Cifar10.key(split)}-v{FORMAT}").is_dir() for split in ("train", "test"))
     return cache if whole else None
 
 
@@ -68,11 +68,7 @@ def keep_as_cifar10(images: Path, cache: Path) -> None:
             np.load(store.create(len(decoded), decoded.image_shape), mmap_mode="r+")[:] = decoded.images
             store.finish(decoded.labels, CLASSES)  # the same ten in the same order, under other names
 
-        open_store(cache, _store(split), fill)
-
-
-def _store(split: str) -> str:
-    return f"cifar10-{compose('data=cifar10')['data']['md5'][:16]}-{split}"  # as lenet_lab.data.cifar10 names it
+        open_store(cache, Cifar10.key(split), fill)
 
 
 # end: notes

@@ -68,7 +68,7 @@ def test_a_run_says_of_itself_what_its_network_and_images_are() -> None:
     config = {
         "choices": {"model": "lenet", "data": "cifar10"},
         "model": {"_target_": "lenet_lab.models.lenet.LeNet", "hidden": [3, 4]},
-        "data": {"_target_": "x", "val_share": 0.1, "mirrors": ["http://x"], "md5": "0", "cache": "/here"},
+        "data": {"_target_": "x", "val_share": 0.1, "mirrors": ["http://x"], "cache": "/here"},
         "trainer": {"precision": "bf16-mixed"},
     }
     assert describe(config, images(shape=(3, 4, 5))) == {

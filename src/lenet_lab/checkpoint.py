@@ -23,7 +23,7 @@ from lenet_lab.errors import UserError
 log = logging.getLogger(__name__)
 
 KEY = "lenet_lab"
-NOT_KEPT = {"mirrors", "md5", "cache"}  # of `data`: they concern a machine, and a stranger's file must not choose them
+NOT_KEPT = {"mirrors", "cache"}  # of `data`: they concern a machine, and a stranger's file must not choose them
 PREFIX = "network."
 """Of weights in a checkpoint: the attribute of `Classifier` that holds the network."""
 LAST = Path("checkpoints", "last.ckpt")

@@ -7,7 +7,7 @@ from lenet_lab.processes import device_count
 
 Value = float | int | str | bool
 
-OF_MACHINE = {"root", "cache", "mirrors", "md5", "eval_batch_size", "fused", "foreach", "capturable"}
+OF_MACHINE = {"root", "cache", "mirrors", "eval_batch_size", "fused", "foreach", "capturable"}
 """Keys of groups that change where and how fast a run is done, but not what comes out."""
 OF_TRAINER = (
     "max_epochs",

@@ -139,9 +139,6 @@ class Data(Target, Loading):
     mirrors: Annotated[list[str], Field(min_length=1)] = Field(
         ABSENT, description="a list of addresses of the archive, [https://…,…], tried in order"
     )
-    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] = Field(
-        ABSENT, description="32 hexadecimal digits, the MD5 of the archive"
-    )
     channels: Literal[1, 3] = Field(ABSENT, description="1 (grey) or 3 (RGB)")
     image_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
         ABSENT, description="[height,width] in pixels, whole numbers, at least 1"

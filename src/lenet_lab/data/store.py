@@ -29,6 +29,10 @@ class StoreWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """Make a folder for what is needed only while the images are decoded."""
+        return tempfile.TemporaryDirectory(dir=self._folder)
+
     def create(self, count: int, image_shape: tuple[int, int, int]) -> Path:
         """Make room for `count` images of (C, H, W) and name the .npy file to fill: uint8 (count, C, H, W)."""
         path = self._folder / "images.npy"
