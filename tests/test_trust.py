@@ -248,7 +248,9 @@ def test_addresses_of_conf_are_the_users_own() -> None:
     assert "data.mirrors.1=https://b.example/x" in refusal(config)
 
 
-@pytest.mark.parametrize("server", ["databricks", "uc", "mlruns", "sqlite:///a", "http://a.example"])
+@pytest.mark.parametrize(
+    "server", ["databricks", "uc", "mlruns", "sqlite:///a", "sqlite:////a?vfs=x", "http://a.example"]
+)
 def test_a_server_for_curves_is_refused_unless_allowed(server: str, plain: dict[str, Any]) -> None:
     changed = put(plain, ("logger", "mlflow", "tracking_uri"), server)
     refusal(changed)
@@ -256,12 +258,26 @@ def test_a_server_for_curves_is_refused_unless_allowed(server: str, plain: dict[
 
 
 @pytest.mark.parametrize(
-    "changes", [{"offline": False}, {"offline": None}, {"mode": "online"}, {"settings": {}}, {"entity": "them"}]
+    "changes",
+    [
+        *({"offline": False}, {"offline": None}, {"mode": "online"}, {"entity": "them"}),
+        *({"settings": {"mode": "online"}}, {"settings": "x"}),
+        {"_target_": "lightning.pytorch.loggers.wandb.WandbLogger", "offline": False},
+    ],
 )
 def test_wandb_stays_offline_unless_allowed(changes: dict[str, Any], plain: dict[str, Any]) -> None:
     changed = put(plain, ("logger", "wandb"), plain["logger"]["wandb"] | changes)
-    assert f"allow=[{OWN}.loggers.wandb]" in refusal(changed)
-    refuse_foreign_targets(changed, [f"{OWN}.loggers.wandb"], SOURCE)
+    name = changed["logger"]["wandb"]["_target_"]
+    assert f"allow=[{name}]" in refusal(changed)
+    refuse_foreign_targets(changed, [name], SOURCE)
+
+
+@pytest.mark.parametrize("changes", [{"log_model": True}, {"tracking_uri": None}, {"artifact_location": FOLDER}])
+def test_mlflow_writes_to_its_database_only_unless_allowed(changes: dict[str, Any], plain: dict[str, Any]) -> None:
+    changed = put(plain, ("logger", "mlflow"), plain["logger"]["mlflow"] | changes)
+    name = changed["logger"]["mlflow"]["_target_"]
+    assert f"allow=[{name}]" in refusal(changed)
+    refuse_foreign_targets(changed, [name], SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -277,8 +293,8 @@ def test_wandb_stays_offline_unless_allowed(changes: dict[str, Any], plain: dict
         (("logger", "csv", "name"), ".."),
         (("logger", "csv", "version"), "~root"),
         (("logger", "tensorboard", "save_dir"), "$HOME"),
-        (("logger", "mlflow", "database"), "/home/you/other.db"),
-        (("logger", "mlflow", "artifact_location"), "x"),
+        (("logger", "mlflow", "tracking_uri"), "sqlite:////home/you/other.db"),
+        (("logger", "mlflow", "tracking_uri"), f"sqlite:///{FOLDER}/../../../x/other.db?timeout=60"),
         (("trainer", "default_root_dir"), "."),
         (("trainer", "profiler", "dirpath"), "/srv/x"),
         (("model", "weights"), "/home/you/secret.pt"),

@@ -7,8 +7,8 @@ from typing import Any
 from lenet_lab.errors import UserError
 
 OF_TARGETS = {
-    "lenet_lab.loggers.mlflow.MLflow": ("mlflow", "mlflow"),
-    "lenet_lab.loggers.wandb.Wandb": ("wandb", "wandb"),
+    "lightning.pytorch.loggers.MLFlowLogger": ("mlflow", "mlflow"),
+    "lightning.pytorch.loggers.WandbLogger": ("wandb", "wandb"),
 }
 """By `_target_`: the package that it needs, and the extra that has it."""
 

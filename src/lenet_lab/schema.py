@@ -32,6 +32,12 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
+def _keep_the_place(uri: str) -> str:
+    """Have an SQLite file named by its whole path: a run may go on from another folder."""
+    kind, found, path = uri.partition("sqlite:///")
+    return f"{found}{_absolute(path)}" if found and not kind else uri
+
+
 def _absolute_images(given: object) -> str:
     if not isinstance(given, str) or not given:
         raise ValueError
@@ -208,13 +214,9 @@ class Augment(Target):
 class Logger(Target):
     """Where curves go: any logger of lightning.pytorch.loggers or the user's own."""
 
-    database: str = Field(ABSENT, description="a file, made where there is none")
-
-    @model_validator(mode="after")
-    def _keep_the_place(self) -> Self:
-        if self.database is not None and self.target == "lenet_lab.loggers.mlflow.MLflow":
-            self.database = _absolute(self.database)  # a run may go on from another folder
-        return self
+    tracking_uri: Annotated[str, AfterValidator(_keep_the_place)] = Field(
+        ABSENT, description="sqlite:///FILE, made where there is none, or http://HOST:PORT"
+    )
 
 
 class Trainer(Target):

@@ -209,10 +209,10 @@ def show_next_steps(folder: Path, checkpoint: str, loggers: Mapping[str, Any]) -
         show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate checkpoint={path}"))
     if loggers.get("tensorboard"):
         show_dashboard(folder)
-    if (mlflow := loggers.get("mlflow")) and mlflow.get("database") and not mlflow.get("tracking_uri"):
-        from lenet_lab.loggers.mlflow import database_uri
+    if (mlflow := loggers.get("mlflow")) and str(mlflow.get("tracking_uri")).startswith("sqlite:///"):
+        from lenet_lab.loggers.build import sqlite_file
 
-        uri = shlex.quote(database_uri(short(Path(mlflow["database"]))))
+        uri = shlex.quote(f"sqlite:///{short(sqlite_file(mlflow['tracking_uri']))}")
         first = "" if find_spec("flask") else "  # after: pip install mlflow"  # mlflow-skinny has no user interface
         show(Text(f"dashboard  {_script('mlflow')} ui --backend-store-uri {uri}{first}"))
     if (wandb := loggers.get("wandb")) and wandb.get("offline"):

@@ -54,7 +54,8 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.environment import note_environment
     from lenet_lab.instantiate import build_each
     from lenet_lab.interruption import Interrupted
-    from lenet_lab.loggers.summary import begin_at, log_hyperparameters
+    from lenet_lab.loggers.build import build_loggers
+    from lenet_lab.loggers.summary import begin_at, ended_on_failure, log_hyperparameters
     from lenet_lab.speed import settle
 
     folder = Path(config["folder"])
@@ -72,7 +73,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     callbacks.sort(key=lambda each: isinstance(each, Last))  # the last one: it keeps what the others know
     if not config["speed"]["onednn"]:
         callbacks.append(OwnConvolutions())
-    loggers = build_each(config["logger"], "logger")
+    loggers = build_loggers(config)
     begin_at(loggers, 0 if last is None else steps_of(last))
     trainer = build_trainer(config, data, callbacks, loggers)
     terminal.show_run("train", config, data, classifier, trainer)
@@ -83,7 +84,8 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
 
     log_hyperparameters(trainer.loggers, config)
     try:
-        trainer.fit(classifier, datamodule=data, ckpt_path=last, weights_only=True)
+        with ended_on_failure(loggers):
+            trainer.fit(classifier, datamodule=data, ckpt_path=last, weights_only=True)
         chooses = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
         best = chooses[0].best_model_path if chooses else ""
         return _conclude(config, data, classifier, trainer, best, progress)

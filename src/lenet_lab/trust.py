@@ -21,6 +21,17 @@ from lenet_lab.wording import printable
 
 OWN = __name__.partition(".")[0]
 LIBRARIES = ("torch", "torchvision", "lightning", "torchmetrics")
+OF_SENDING_LOGGERS = {
+    "lightning.pytorch.loggers.mlflow.MLFlowLogger": {
+        *("_target_", "tracking_uri", "experiment_name", "run_name", "tags"),
+    },
+    "lightning.pytorch.loggers.wandb.WandbLogger": {
+        *("_target_", "save_dir", "project", "offline", "settings"),
+        *("name", "group", "job_type", "notes", "tags"),
+    },
+}
+"""Loggers that could send to a server, and the arguments with which they do not; `offline` must be true."""
+OF_WANDB_SETTINGS = {"console", "silent", "reinit"}
 DEFINED_IN = (
     OWN,
     *("torch.nn", "torch.optim"),
@@ -28,6 +39,7 @@ DEFINED_IN = (
     *("torchmetrics.aggregation", "torchmetrics.classification", "torchmetrics.regression"),  # others fetch networks
     *("lightning.pytorch.callbacks", "lightning.pytorch.profilers", "lightning.pytorch.trainer"),
     *("lightning.pytorch.loggers.csv_logs", "lightning.pytorch.loggers.tensorboard"),  # others send to a server
+    *OF_SENDING_LOGGERS,
 )
 """Where a class may be defined: none of these loads code, unpickles or fetches anything when it is made."""
 NAMED = (*DEFINED_IN, "lightning.Trainer", "lightning.pytorch.Trainer", "lightning.pytorch.loggers")
@@ -55,11 +67,10 @@ NAMED_GROUPS = ("augment", "callbacks", "logger")
 """Groups of several parts, each under a name."""
 WRITTEN = {"artifact_location", "default_root_dir", "dir", "dirpath", "folder", "log_dir", "root_dir", "save_dir"}
 """Arguments that are folders to write to."""
-DATABASE = "database"  # shared by many runs: in the run folder, in one above it, or where `conf/` has it
 SERVERS = {"tracking_uri"}
 """Arguments that name a server, whatever their form."""
-WANDB = f"{OWN}.loggers.wandb.Wandb"
-OF_OFFLINE_WANDB = {"_target_", "folder", "project", "offline", "name", "group", "job_type", "notes", "tags"}
+DATABASE = re.compile(r"sqlite:///(/[^?%]+)(\?timeout=\d+)?", re.ASCII)
+"""In the place of one: a file shared by many runs, in the run folder, in one above it, or where `conf/` has it."""
 NAME = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)  # nothing that begins with _ is meant for others
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|::|^//")
 HYDRAS_OWN = {"_partial_": bool, "_recursive_": bool, "_convert_": str, "_args_": list}
@@ -150,7 +161,9 @@ class _Review:
             self.refuse(key, text, "config.yaml of a run holds no interpolations", "Write the value in its place.")
         if key[-1] == "_target_" or key == ("folder",):
             return
-        if ADDRESS.search(text) or key[-1] in SERVERS:
+        if key[-1] in SERVERS and (database := DATABASE.fullmatch(text)):
+            self.judge_database(Path(os.path.normpath(database[1])), text, key)
+        elif ADDRESS.search(text) or key[-1] in SERVERS:
             below = [f"{entry.rstrip('/')}/" for entry in self.allowed]
             if not f"{text.rstrip('/')}/".startswith(tuple(below)) and text not in _own_texts():
                 self.refuse(key, text, "it is an address, and data may be sent or fetched there", f"allow=[{text}]")
@@ -158,17 +171,23 @@ class _Review:
             self.judge_path(text, key)
 
     def judge_path(self, text: str, key: tuple[str, ...]) -> None:
-        is_path = key[-1] in WRITTEN or key[-1] == DATABASE or text.startswith(("/", "~")) or ".." in Path(text).parts
+        is_path = key[-1] in WRITTEN or text.startswith(("/", "~")) or ".." in Path(text).parts
         if not is_path or key[0] in ("checkpoint", "choices"):
             return
         path = Path(os.path.normpath(Path(text).expanduser().absolute()))
+        if not self.may_write(path):
+            self.refuse_path(path, text, key)
+
+    def judge_database(self, path: Path, text: str, key: tuple[str, ...]) -> None:
+        of_conf = {Path(own.partition("?")[0].removeprefix("sqlite:///")).absolute() for own in _own_texts()}
+        if not (self.may_write(path) or self.folder.is_relative_to(path.parent) or path in of_conf):
+            self.refuse_path(path, text, key)
+
+    def may_write(self, path: Path) -> bool:
         places = [self.folder, *(Path(entry) for entry in self.allowed if entry.startswith("/"))]
-        if any(path.is_relative_to(place) for place in places):
-            return
-        if key[-1] == DATABASE and (
-            self.folder.is_relative_to(path.parent) or path in {Path(own).absolute() for own in _own_texts()}
-        ):
-            return
+        return any(path.is_relative_to(place) for place in places)
+
+    def refuse_path(self, path: Path, text: str, key: tuple[str, ...]) -> None:
         self.refuse(key, text, f"it lies outside the run folder {self.folder}", f"allow=[{path}]")
 
     # --- targets ---
@@ -185,14 +204,19 @@ class _Review:
             return
         if not _below(name, NAMED):
             self.refuse_target(target, *self.not_listed(name))
-        if name == WANDB:
-            self.judge_wandb(target)
 
-    def judge_wandb(self, target: _Target) -> None:
-        others = sorted(target.node.keys() - OF_OFFLINE_WANDB)
-        if target.node.get("offline") is not True or others:
-            cause = f"with {others[0]}" if others else "with offline=false"
-            self.refuse_target(target, f"{cause} it may send data to a server", f"allow=[{WANDB.rpartition('.')[0]}]")
+    def judge_sending(self, target: _Target, keys: set[str]) -> None:
+        """Refuse a logger that might send what it gets to a server."""
+        node, settings = target.node, target.node.get("settings", {})
+        wrong = [f"with {key}" for key in sorted(node.keys() - keys)]
+        if type(settings) is not dict or settings.keys() - OF_WANDB_SETTINGS:
+            wrong.append("with these settings")
+        if "offline" in keys and node.get("offline") is not True:
+            wrong.append("without offline=true")
+        if "tracking_uri" in keys and node.get("tracking_uri") is None:
+            wrong.append("without a tracking_uri")
+        if wrong:
+            self.refuse_target(target, f"{wrong[0]} it may send data to a server", f"allow=[{target.name}]")
 
     def judge_object(self, target: _Target) -> None:
         found = self.find(target)
@@ -203,6 +227,8 @@ class _Review:
             return
         if not isinstance(module, str) or not (_below(where, DEFINED_IN) or self.is_allowed(where)):
             self.refuse_target(target, f"it is defined elsewhere, as {where}", *self.not_listed(where)[1:])
+        if where in OF_SENDING_LOGGERS and not self.is_allowed(target.name):
+            self.judge_sending(target, OF_SENDING_LOGGERS[where])
         if not inspect.isclass(found):
             of_group = inspect.isfunction(found) and group in FUNCTIONS and module == FUNCTIONS[group]
             callable_of_user = self.is_allowed(where) and (inspect.isroutine(found))

@@ -1,19 +1,21 @@
 """Loggers as a user chooses them: what each has afterwards, read with the library's own reader."""
 
+import logging
 import os
 import re
-import signal
-import subprocess
 from pathlib import Path
 
-import psutil
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lenet_lab import terminal, train
+from lenet_lab.compose import compose
 from lenet_lab.curves import read_curves
-from tests.conftest import SMALL, Command, Result, run_command
+from lenet_lab.run_folder import in_folder
+from tests.callbacks.test_last import cut_at
+from tests.conftest import SMALL, Command, PowerCutError, Result, run_command
 from tests.loggers.readers import client, history, read_csv, read_mlflow, read_wandb, settings
-from tests.sweeps.conftest import Sweep, run_sweep, sweep_command, wait_until
+from tests.sweeps.conftest import run_sweep
 
 ALL = "logger=[tensorboard,csv,mlflow,wandb]"
 EPOCHS = 3
@@ -42,7 +44,7 @@ def test_says_nothing_of_the_loggers_own_and_how_to_open_what_they_left(run: Res
 
 def test_leaves_nothing_but_what_the_readme_lists(run: Result) -> None:
     where = run.folder.parent
-    assert f"database: {where}/runs/mlflow.db" in (run.folder / "config.yaml").read_text()
+    assert f"tracking_uri: sqlite:///{where}/runs/mlflow.db?timeout=60" in (run.folder / "config.yaml").read_text()
     assert sorted(path.name for path in where.iterdir()) == ["run", "runs"]
     assert sorted(path.name for path in (where / "runs").iterdir()) == [".mlflow.db.lock", "mlflow.db"]
     assert sorted(path.name for path in run.folder.iterdir() if path.is_dir()) == [
@@ -136,39 +138,33 @@ def test_several_devices_log_once(tmp_path: Path) -> None:
     assert len({path.name.split(".")[-2] for path in result.folder.glob("tensorboard/events*")}) == 1  # one process
 
 
-@pytest.mark.slow
-def test_a_run_that_was_killed_goes_on_in_the_same_places(tmp_path: Path) -> None:
-    epochs, every = 15, 10
-    words = [*SMALL, f"trainer.max_epochs={epochs}", f"trainer.log_every_n_steps={every}"]
-    call, environment, folder = sweep_command(tmp_path, *words, "logger=[csv,mlflow,wandb]")
-    process = subprocess.Popen(call, cwd=tmp_path, env=environment, stdout=subprocess.PIPE)
-    sweep, job = Sweep(0, "", "", folder), folder / "0"
-    wait_until(lambda: len(read_curves(job / "curves.csv")) > 2)
-    pid = sweep.jobs["0"].attempts[-1].pid
-    os.kill(pid, signal.SIGKILL)
-    process.communicate()
-    wait_until(lambda: not psutil.pid_exists(pid))
-    assert not (job / "metrics.json").exists()
-    runs = read_mlflow(tmp_path / "runs" / "mlflow.db")
-    assert runs["sweep/0"].info.status == "RUNNING"
-
-    again = run_sweep(tmp_path, *words, "logger=[csv,mlflow,wandb]")
-    assert again.status == 0, again.out + again.err
-    assert len(again.jobs["0"].attempts) == 2
-    expected = {row["step"]: row["val/loss"] for row in read_curves(job / "curves.csv")}
-    rows = read_csv(job)
+def test_a_run_that_was_cut_off_goes_on_in_the_same_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    every, database, folder = 10, tmp_path / "mlflow.db", tmp_path / "run"
+    words = ["logger=[csv,mlflow,wandb]", f"logger.mlflow.tracking_uri=sqlite:///{database}", "report=false"]
+    words += [f"trainer.max_epochs={EPOCHS}", f"trainer.log_every_n_steps={every}"]
+    folder.mkdir()
+    config = in_folder(compose(*SMALL, *words), folder)
+    cut_at(monkeypatch, 2 * STEPS_AN_EPOCH + 25)
+    with pytest.raises(PowerCutError):
+        train.run(config)
+    before = read_mlflow(database)["run"]
+    results = train.run(config)
+    terminal.close_log()
+    logging.captureWarnings(False)
+    expected = {row["step"]: row["val/loss"] for row in read_curves(folder / "curves.csv")}
+    rows = read_csv(folder)
     steps = [int(row["step"]) + 1 for row in rows if "train/loss" in row]
-    assert steps == list(range(every, epochs * STEPS_AN_EPOCH + 1, every))
+    assert steps == list(range(every, EPOCHS * STEPS_AN_EPOCH + 1, every))
     validated = [(int(row["step"]) + 1, float(row["val/loss"])) for row in rows if "val/loss" in row]
     assert [step for step, _ in validated] == list(expected)
     assert [loss for _, loss in validated] == pytest.approx(list(expected.values()))
-    (kept,) = read_mlflow(tmp_path / "runs" / "mlflow.db").values()
-    assert (kept.info.status, kept.info.run_id) == ("FINISHED", runs["sweep/0"].info.run_id)
-    points = client(tmp_path / "runs" / "mlflow.db").get_metric_history(kept.info.run_id, "val/loss")
+    (kept,) = read_mlflow(database).values()
+    assert (kept.info.status, kept.info.run_id) == ("FINISHED", before.info.run_id)
+    points = client(database).get_metric_history(kept.info.run_id, "val/loss")
     assert {point.step + 1: point.value for point in points} == pytest.approx(expected)
-    first, second = sorted(job.glob("wandb/offline-run-*"))
+    first, second = sorted(folder.glob("wandb/offline-run-*"))
     assert first.name.rpartition("-")[2] == second.name.rpartition("-")[2]
-    assert history(read_wandb(second), "test/accuracy") == [again.metrics()["test/accuracy"]]
+    assert history(read_wandb(second), "test/accuracy") == [results["test/accuracy"]]
 
 
 def without(where: Path, *packages: str) -> dict[str, str]:
@@ -177,31 +173,33 @@ def without(where: Path, *packages: str) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(where), os.environ.get("PYTHONPATH", "")])}
 
 
-@pytest.mark.parametrize(("logger", "missing"), [("wandb", "wandb"), ("[csv,mlflow]", "mlflow")])
-def test_a_missing_package_is_told_with_its_extra_before_anything_starts(
-    command: Command, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, logger: str, missing: str
+def test_missing_packages_are_told_with_their_extras_before_anything_starts(
+    command: Command, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    environment = without(tmp_path_factory.mktemp("site"), missing)
-    result = command("train", *SMALL, f"logger={logger}", **environment)
+    environment = without(tmp_path_factory.mktemp("site"), "mlflow", "wandb")
+    result = command("train", *SMALL, "logger=[csv,mlflow,wandb]", **environment)
     assert result.status == 2
-    assert result.err == f"error: logger.{missing} needs the package {missing}: pip install -e '.[{missing}]'\n"
+    assert result.err == (
+        "error: logger.mlflow needs the package mlflow, logger.wandb needs the package wandb: "
+        "pip install -e '.[mlflow,wandb]'\n"
+    )
     assert list(tmp_path.iterdir()) == []
-    swept = run_sweep(tmp_path, *SMALL, f"logger=[tensorboard],[{missing}]", **environment)
+    swept = run_sweep(tmp_path, *SMALL, "logger=[tensorboard],[mlflow,wandb]", **environment)
     assert (swept.status, swept.err) == (2, result.err)
     assert not list(swept.folder.rglob("config.yaml"))
 
 
 def test_a_database_that_is_none_is_refused_and_left_alone(command: Command, tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_text("my notes, and no database at all")
-    result = command("train", *SMALL, "logger=mlflow", "logger.mlflow.database=notes.db")
+    result = command("train", *SMALL, "logger=mlflow", "logger.mlflow.tracking_uri=sqlite:///notes.db")
     assert result.status == 2
-    assert result.err == f"error: logger.mlflow cannot use {tmp_path}/notes.db: file is not a database\n"
+    assert result.err == f"error: logger.mlflow cannot use sqlite:///{tmp_path}/notes.db: file is not a database\n"
     assert (tmp_path / "notes.db").read_text() == "my notes, and no database at all"
     assert not result.folder.exists()
 
 
 def test_what_fails_is_marked_as_failed(command: Command, tmp_path: Path) -> None:
-    result = command("train", *SMALL, "logger=[mlflow,wandb]", "optimizer.lr=1e39")
+    result = command("train", *SMALL, "logger=[mlflow,wandb]", "optimizer.lr=1e39", "report=false")
     assert result.status != 0
     ((_, kept),) = read_mlflow(tmp_path / "runs" / "mlflow.db").items()
     assert kept.info.status == "FAILED"

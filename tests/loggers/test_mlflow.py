@@ -3,35 +3,58 @@
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.loggers import Logger
 
+from lenet_lab.compose import compose
 from lenet_lab.errors import UserError
-from lenet_lab.loggers.mlflow import MLflow, database_uri
+from lenet_lab.loggers.build import build_loggers
+from lenet_lab.loggers.summary import log_hyperparameters
 from tests.loggers.readers import client, read_mlflow
 
 
+def build(folder: Path, *settings: str) -> Logger:
+    place = f"logger.mlflow.tracking_uri=sqlite:///{folder}/mlflow.db"
+    (logger,) = build_loggers(compose("logger=mlflow", place, *settings, folder=folder / "run"))
+    return logger
+
+
 def test_classes_of_any_name_keep_apart(tmp_path: Path) -> None:
-    database = tmp_path / "a%20b?.db"
-    logger = MLflow(str(tmp_path), str(database), experiment_name="names")
+    logger = build(tmp_path)
     names = ["猫", "犬", "a+b", "a*b", "a b", "ü" * 300]
-    logger.log_metrics({f"val/accuracy/{name}": number for number, name in enumerate(names)}, step=3)
+    logger.log_metrics(metrics={f"val/accuracy/{name}": number for number, name in enumerate(names)}, step=3)
     logger.log_metrics({"val/loss": float("nan")}, step=3)
     logger.finalize("finished")
-    assert database.is_file()
-    (kept,) = read_mlflow(Path(database_uri(str(database)).removeprefix("sqlite:///"))).values()
+    (kept,) = read_mlflow(tmp_path / "mlflow.db").values()
     assert sorted(kept.data.metrics)[:-1] == [
+        "val/accuracy/_72ac_",
+        "val/accuracy/_732b_",
+        f"val/accuracy/{'_fc_' * 300}"[:250],
         "val/accuracy/a b",
         "val/accuracy/a_2a_b",
         "val/accuracy/a_2b_b",
-        f"val/accuracy/{'ü' * 237}",
-        "val/accuracy/犬",
-        "val/accuracy/猫",
     ]
 
 
 def test_an_experiment_that_was_deleted_is_refused_at_once(tmp_path: Path) -> None:
-    database = tmp_path / "mlflow.db"
-    MLflow(str(tmp_path), str(database), experiment_name="old")
-    known = client(database)
+    build(tmp_path, "logger.mlflow.experiment_name=old")
+    known = client(tmp_path / "mlflow.db")
     known.delete_experiment(known.get_experiment_by_name("old").experiment_id)
     with pytest.raises(UserError, match=r"logger\.mlflow\.experiment_name=old has been deleted"):
-        MLflow(str(tmp_path), str(database), experiment_name="old")
+        build(tmp_path, "logger.mlflow.experiment_name=old")
+
+
+def test_a_run_goes_on_though_a_setting_is_another_now(tmp_path: Path) -> None:
+    """MLflow refuses to change a parameter; on another machine `speed=auto` may choose otherwise."""
+    (tmp_path / "run").mkdir()
+    config = compose("logger=mlflow", folder=tmp_path / "run")
+    first = build(tmp_path)
+    log_hyperparameters([first], config)
+    first.finalize("failed")
+    again = build(tmp_path)
+    assert read_mlflow(tmp_path / "mlflow.db")["run"].info.status == "RUNNING"
+    log_hyperparameters([again], config | {"seed": 5})
+    assert again.version == first.version
+    assert read_mlflow(tmp_path / "mlflow.db")["run"].data.params["seed"] == "42"
+    (tmp_path / "run" / "mlflow_run_id").write_text("of another database")
+    log_hyperparameters([other := build(tmp_path)], config | {"seed": 5})
+    assert other.version not in (None, first.version)

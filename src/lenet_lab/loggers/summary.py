@@ -2,18 +2,27 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from lenet_lab.hyperparameters import hyperparameters
+from lenet_lab.loggers.build import MLFLOW_RUN
+from lenet_lab.whole_file import write_whole
 
 
+@rank_zero_only
 def log_hyperparameters(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
-    """Log what `hyperparameters` gives."""
-    values = hyperparameters(config)
+    """Log what `hyperparameters` gives; not again to a run of MLflow that goes on, where nothing may change."""
+    values, note = hyperparameters(config), Path(config["folder"], MLFLOW_RUN)
     for logger in loggers:
+        if isinstance(logger, MLFlowLogger) and note.exists() and note.read_text().strip() == logger.run_id:
+            continue
         logger.log_hyperparams(values)
+        if isinstance(logger, MLFlowLogger):
+            write_whole(note, f"{logger.run_id}\n")
 
 
 def begin_at(loggers: Sequence[Logger], step: int) -> None:
@@ -43,15 +52,21 @@ def log_results(loggers: Sequence[Logger], metrics: Mapping[str, float], chosen:
     for logger in loggers:
         logger.log_metrics(results, step)
         logger.save()
-        logger.finalize("finished")  # not "success", which Lightning says whenever training ends
+    _end(loggers, "finished")  # not "success", which Lightning says whenever training ends
 
 
 @contextmanager
 def ended_on_failure(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Tell loggers that Lightning does not know of when something fails."""
+    """End loggers when something fails, those too that Lightning does not know of."""
     try:
         yield
     except BaseException:
-        for logger in loggers:
-            logger.finalize("failed")
+        _end(loggers, "failed")
         raise
+
+
+def _end(loggers: Sequence[Logger], status: str) -> None:
+    for logger in loggers:
+        logger.finalize(status)
+        if isinstance(logger, WandbLogger):  # whose run Lightning leaves open
+            logger.experiment.finish(exit_code=0 if status == "finished" else 1)
