@@ -14,12 +14,10 @@ import torch
 from alternate import alternate
 from plain_loop import PlainLoop, train_images
 from section import Aim, Section, Setup
-from step_contenders import normalized
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-LARGE, SMALL = 512, 4  # images in a batch
-AT_ONCE = 1024  # images that a CPU prepares at once, whatever the batch, see lenet_lab.data.loader
+BATCH = 512
 REPETITIONS = 7, 25
 CALLS = 3  # in a measurement
 
@@ -57,20 +55,16 @@ def measure(setup: Setup) -> Section:
     """See the docstring of the file."""
     torch.set_num_threads(1)
     images, labels = train_images(setup)
-    batch = torch.from_numpy(images[:LARGE].copy())
+    batch = torch.from_numpy(images[:BATCH].copy())
     single = [F.to_pil_image(image) for image in batch]
-    pool = torch.from_numpy(images[:AT_ONCE].copy())
     contenders: dict[str, Callable[[], float]] = {}
     for name, (ours, theirs) in changes().items():
         contenders[f"{name}: lenet_lab"] = timed(lambda ours=ours: ours(batch))
-        contenders[f"{name}: lenet_lab, {AT_ONCE}"] = timed(lambda ours=ours: ours(pool))
         contenders[f"{name}: v2"] = timed(lambda theirs=theirs: theirs(batch))
         if "cutout" not in name and name != "all four":  # RandomErasing takes no PIL images
             contenders[f"{name}: PIL"] = timed(lambda theirs=theirs: [theirs(image) for image in single])
-    contenders["normalize: lenet_lab"] = timed(lambda: normalized(batch))
-    for size in (LARGE, SMALL):
-        loop, steps = PlainLoop(images, labels, size), max(LARGE // size, 1)
-        contenders[f"step {size}"] = lambda loop=loop, steps=steps: 1000 * loop.seconds_a_step(steps)
+    loop = PlainLoop(images, labels, BATCH)
+    contenders["step"] = lambda: 1000 * loop.seconds_a_step(1)
     found = alternate(contenders, REPETITIONS[setup.full], setup.limit)
     middle = {name: statistics.median(values) for name, values in found.items()}
     rows: list[list[str | float | int | None]] = []
@@ -82,24 +76,22 @@ def measure(setup: Setup) -> Section:
                 own,
                 middle[f"{name}: v2"],
                 middle.get(f"{name}: PIL"),
-                f"{own / middle[f'step {LARGE}']:.1%}",
-                f"{middle[f'{name}: lenet_lab, {AT_ONCE}'] * SMALL / AT_ONCE / middle[f'step {SMALL}']:.1%}",
+                f"{own / middle['step']:.1%}",
             ]
         )
-    share = middle["flip, shift: lenet_lab"] / middle[f"step {LARGE}"]
+    share = middle["flip, shift: lenet_lab"] / middle["step"]
     return Section(
         title="Random changes to images",
-        about=f"Milliseconds for {LARGE} uint8 images of 32x32 pixels, and their share of a training step in float32; "
+        about=f"Milliseconds for {BATCH} uint8 images of 32x32 pixels, and their share of a training step in float32; "
         "one thread. v2 draws once for a whole batch; PIL is one image after the other, as a Dataset does it.",
         columns=[
             "change",
             "lenet_lab, ms",
             "torchvision v2, a batch at once, ms",
             "torchvision on PIL, one by one, ms",
-            f"share of a step at batch {LARGE}",
-            f"share at batch {SMALL}",
+            f"share of a step at batch {BATCH}",
         ],
         rows=rows,
-        aims=[Aim(f"flip and shift / step at batch {LARGE} <= 0.05", share, share <= 0.05)],
+        aims=[Aim(f"flip and shift / step at batch {BATCH} <= 0.05", share, share <= 0.05)],
         raw=found,
     )

@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PEERS = ("torchmetrics", "numpy", "pillow", "onnxruntime", "hydra-joblib-launcher", "datasets")
+PEERS = ("torchmetrics", "numpy", "pillow", "onnxruntime", "hydra-joblib-launcher")
 """Packages beside those that each run notes; those that are not installed are left out."""
 MATRIX_FLAGS = {"amx_tile": "AMX", "avx512_bf16": "bfloat16"}  # of /proc/cpuinfo, and what is said of them
 

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import termios
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ from lenet_lab.processes import TURNS_OF_A_WAIT
 CONTENDERS = {
     "tutorial": "PyTorch's CIFAR-10 tutorial: image files, transforms for each image, 2 loader workers",
     "usual_lightning": "usual Lightning code: the same loader, Lightning's defaults, two metrics logged each step",
-    "hugging_face": "plain PyTorch loop on Hugging Face `datasets`, images decoded beforehand",
     "data_loader": "plain PyTorch loop, DataLoader on a TensorDataset in memory, no workers",
     "lightning_floor": "Lightning's floor: barebones Trainer, images in memory, nothing else",
     "bare_loop": "plain PyTorch loop on images in memory",
@@ -45,7 +43,6 @@ CONTENDERS = {
 }
 FILES = ("tutorial", "usual_lightning")
 OF_LENET_LAB = {"lenet_lab": [], "lenet_lab_auto": ["speed=auto"], "lenet_lab_own_loop": ["lean_loop=false"]}
-NEEDS = {"hugging_face": "datasets"}  # packages that are not among the project's own
 AIMS = (  # numerator, denominator, comparison, bound; of median times
     ("lenet_lab", "bare_loop", "<=", 1.1),
     ("lenet_lab", "bare_loop_one_thread", "<=", 1.1),  # beside other programs, two threads are many times slower
@@ -59,21 +56,18 @@ REPETITIONS, REPETITIONS_IN_FULL = 3, 6
 
 def measure(setup: Setup) -> Section:
     """Run all contenders in turn."""
-    names = [name for name in CONTENDERS if name not in NEEDS or find_spec(NEEDS[name])]
     steps = STEPS_IN_FULL if setup.full else STEPS
     decode(setup)
     runs = alternate(
-        {name: partial(milliseconds, name, setup, steps) for name in names},
+        {name: partial(milliseconds, name, setup, steps) for name in CONTENDERS},
         REPETITIONS_IN_FULL if setup.full else REPETITIONS,
         setup.limit,
     )
     medians = {name: statistics.median(times) for name, times in runs.items()}
-    rows: list[Any] = []
-    for name, about in CONTENDERS.items():
-        if name in runs:
-            rows.append([about, *median_and_range(runs[name]), medians[name] / medians["bare_loop"]])
-        else:
-            rows.append([f"{about}: left out, `{NEEDS[name]}` is not installed", None, None, None])
+    rows: list[Any] = [
+        [about, *median_and_range(runs[name]), medians[name] / medians["bare_loop"]]
+        for name, about in CONTENDERS.items()
+    ]
     return Section(
         "A training step at batch 4",
         f"Milliseconds; runs of {steps:,} steps, {len(runs['lenet_lab'])} of each.",

@@ -183,18 +183,6 @@ def data_loader(arrays: Path, steps: int) -> Result:
     return plain(DataLoader(TensorDataset(normalized(pixels), labels), BATCH, shuffle=True), steps)
 
 
-def hugging_face(arrays: Path, steps: int) -> Result:
-    """Hugging Face's `datasets` on decoded images, in an order drawn beforehand."""
-    from datasets import Array3D, Dataset, Features, Value
-
-    pixels, labels = pixels_and_labels(arrays)
-    kept = min(len(labels), 10 * steps)  # it takes its time to convert them; a step's does not depend on their number
-    features = Features({"pixels": Array3D((3, 32, 32), "uint8"), "label": Value("int64")})
-    table = Dataset.from_dict({"pixels": list(pixels[:kept].numpy()), "label": labels[:kept].numpy()}, features)
-    shuffled = table.shuffle(seed=0).flatten_indices().with_format("torch")
-    return plain(((normalized(each["pixels"]), each["label"]) for each in shuffled.iter(BATCH)), steps)
-
-
 def lightning_floor(arrays: Path, steps: int) -> Result:
     """The least that training takes with Lightning's Trainer."""
     import lightning
@@ -240,10 +228,7 @@ def usual_lightning(root: Path, steps: int) -> Result:
 
 PROGRAMS = {
     program.__name__: program
-    for program in (
-        *(tutorial, usual_lightning, hugging_face, data_loader, lightning_floor),
-        *(bare_loop, bare_loop_one_thread),
-    )
+    for program in (tutorial, usual_lightning, data_loader, lightning_floor, bare_loop, bare_loop_one_thread)
 }
 
 
