@@ -125,6 +125,8 @@ def become(request: dict[str, object], files: list[int]) -> None:
         runpy._run_module_as_main(request["module"])  # as `python -m` does
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
         status = 1
