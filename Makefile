@@ -36,6 +36,10 @@ test: $(VENV)/installed-dev ## run all tests; COVERAGE=1 lists what of src none 
 test-fast: $(VENV)/installed-dev ## run the tests that take less than ten seconds each
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
 
+.PHONY: test-long
+test-long: $(VENV)/installed-dev ## kill runs and sweeps at random moments, five times as often as the tests do
+	KILLS=20 $(BIN)/python -m pytest -k kills_at_random --timeout=1800
+
 .PHONY: mutants
 mutants: $(VENV)/installed-dev ## change metrics, data and checkpoints on purpose, list what no test notices: an hour
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2

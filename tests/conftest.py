@@ -25,6 +25,9 @@ processor, batch size or library adds them in another order: about 1e-6. A wrong
 or a loss by 1e-3 or more.
 """
 
+KILLS = int(os.environ.get("KILLS", "4"))
+"""How often a test kills at random moments; `make test-long` asks for more."""
+
 SMALL = ["data=digits", "data.batch_size=32", "optimizer.lr=0.05", "trainer.max_epochs=1"]
 """A run of a few seconds, most of them spent importing."""
 

@@ -27,7 +27,7 @@ from lenet_lab.checkpoint import read_checkpoint
 from lenet_lab.compose import compose
 from lenet_lab.interruption import Interrupted
 from lenet_lab.run_folder import in_folder
-from tests.conftest import PowerCutError, environment_in
+from tests.conftest import KILLS, PowerCutError, environment_in
 from tests.resumed import OF_THE_CLOCK, assert_same_run
 from tests.sweeps.conftest import wait_until
 
@@ -167,19 +167,19 @@ print(killed, os.waitstatus_to_exitcode(status))
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
-    words = ["trainer.max_epochs=40", "callbacks.last.every_n_minutes=0.0005"]
+def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    words = [f"trainer.max_epochs={4 * KILLS}", "callbacks.last.every_n_minutes=0.0005"]
     train.run(settings(tmp_path / "calm", *words))
     chance = os.environ.get("KILLS_SEED", "1")
     done = subprocess.run(
-        [sys.executable, "-c", KILL, str(tmp_path / "killed"), "20", chance, *words],
+        [sys.executable, "-c", KILL, str(tmp_path / "killed"), str(KILLS), chance, *words],
         cwd=Path(__file__).parents[2],
         env=environment_in(tmp_path),
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "20 0"
+    assert done.stdout.splitlines()[-1] == f"{KILLS} 0"
     assert_same_run(tmp_path / "calm", tmp_path / "killed")
 
 
@@ -201,20 +201,26 @@ def has_stepped(folder: Path) -> bool:
     return (folder / "train.log").exists() and "loss" in (folder / "train.log").read_text()
 
 
+@pytest.fixture(scope="module", params=[1, 2])
+def calm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
+    """A run on one device or on two that nobody interrupts, and its words."""
+    own = ("trainer.max_epochs=6", f"trainer.devices={request.param}")
+    words = (*[word for word in RUN if not word.startswith(("trainer.max_epochs", "callbacks.last"))], *own)
+    where = tmp_path_factory.mktemp("calm")
+    run = start(where, *words, "hydra.run.dir=run")
+    out, err = run.communicate(timeout=250)
+    assert run.returncode == 0, out + err
+    return where / "run", words
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize(
     ("number", "status", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
 )
 def test_a_signal_saves_and_says_how_to_go_on(
-    tmp_path: Path, devices: int, number: int, status: int, name: str
+    tmp_path: Path, calm: tuple[Path, tuple[str, ...]], number: int, status: int, name: str
 ) -> None:
-    own = ("trainer.max_epochs=20", f"trainer.devices={devices}")
-    words = (*[word for word in RUN if not word.startswith(("trainer.max_epochs", "callbacks.last"))], *own)
-    calm = start(tmp_path, *words, "hydra.run.dir=calm")
-    calm.communicate(timeout=250)
-    assert calm.returncode == 0
+    undisturbed, words = calm
     run = start(tmp_path, *words, "hydra.run.dir=cut")
     wait_until(lambda: has_stepped(tmp_path / "cut"), seconds=100)
     os.killpg(run.pid, number)
@@ -227,7 +233,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     again = start(tmp_path, "resume=cut")
     out, err = again.communicate(timeout=250)
     assert again.returncode == 0, err
-    assert_same_run(tmp_path / "calm", tmp_path / "cut")
+    assert_same_run(undisturbed, tmp_path / "cut")
 
 
 # --- what it decides, and when ---

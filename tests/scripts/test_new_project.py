@@ -541,7 +541,7 @@ def test_its_quick_start_and_its_tests_pass(template: Path, tmp_path: Path, comm
     assert imported.strip() == str(project / "src" / "my_lab" / "__init__.py")
     shown = run(project, commands_of, "-m", "my_lab.train", "experiment=digits")
     assert float(re.search(r"overall +([0-9.]+)%", shown)[1]) > 95
-    files = ["tests/test_conf.py", "tests/test_train.py", "tests/data"]  # about a minute, of three for all
+    files = ["tests/test_conf.py", "tests/test_compose.py", "tests/models", "tests/data/test_digits.py"]
     options = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "--numprocesses=0"]
     assert " passed" in run(project, commands_of, "-m", "pytest", *options, *files)
     assert git(project, "status", "--porcelain") == ""
