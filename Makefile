@@ -38,7 +38,7 @@ test-fast: $(VENV)/installed-dev ## run the tests that take less than ten second
 
 .PHONY: test-long
 test-long: $(VENV)/installed-dev ## kill runs and sweeps at random moments, five times as often as the tests do
-	KILLS=20 $(BIN)/python -m pytest -k kills_at_random --timeout=1800
+	KILLS=20 $(BIN)/python -m pytest -k kills_at_random
 
 .PHONY: mutants
 mutants: $(VENV)/installed-dev ## change metrics, data and checkpoints on purpose, list what no test notices: an hour

@@ -22,7 +22,7 @@ from hydra.core.utils import env_override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from lenet_lab.command_line import MULTIRUN, OF_THE_SWEEP, given_twice, in_order, mend_parser_of_hydra
+from lenet_lab.command_line import MULTIRUN, OF_THE_SWEEP, given_twice, in_order, patch_hydra_parser
 from lenet_lab.errors import IncompleteError, UserError
 from lenet_lab.interruption import Interrupted, ended_by_signals
 from lenet_lab.run_folder import LOCK, RunFolder, hold, names
@@ -102,7 +102,7 @@ def run_command(
             overrides = [word for word in overrides if not (resumes and _recorded(word))]
             print(usage(name, config_folder(), overrides, leaves_files))  # noqa: T201
             return
-        mend_parser_of_hydra()
+        patch_hydra_parser()
         words = in_order(words)
         if not leaves_files and not once:
             raise UserError(f"-m is refused: {name} shows one thing at a time and leaves no files. Call it for each.")

@@ -16,7 +16,7 @@ OF_THE_SWEEP = ("launcher", "sweeper")
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that takes help of any type, and looks at it only when it is shown."""
+    """A parser that accepts help of any type and checks it only when it is shown."""
 
     def add_argument(self, *names: str, help: Any = None, **rest: Any) -> argparse.Action:  # noqa: A002 - argparse's
         action = super().add_argument(*names, **rest)
@@ -24,8 +24,8 @@ class _Parser(argparse.ArgumentParser):
         return action
 
 
-def mend_parser_of_hydra() -> None:
-    """Make Hydra's command line work on Python 3.14: to be called before Hydra reads one.
+def patch_hydra_parser() -> None:
+    """Make Hydra's command line work on Python 3.14; call it before Hydra reads one.
 
     From 3.14 on argparse refuses a help text that is no string as soon as it is added. That of --shell-completion in
     Hydra 1.3 is an object which becomes a text when shown. Only the name `argparse` in Hydra's own module is replaced,

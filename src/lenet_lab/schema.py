@@ -32,8 +32,8 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _keep_the_place(uri: str) -> str:
-    """Have an SQLite file named by its whole path: a run may go on from another folder."""
+def _absolute_database(uri: str) -> str:
+    """Return the address with an absolute path, if it is of SQLite: a run may be resumed from another folder."""
     kind, found, path = uri.partition("sqlite:///")
     return f"{found}{_absolute(path)}" if found and not kind else uri
 
@@ -214,7 +214,7 @@ class Augment(Target):
 class Logger(Target):
     """Where curves go: any logger of lightning.pytorch.loggers or the user's own."""
 
-    tracking_uri: Annotated[str, AfterValidator(_keep_the_place)] = Field(
+    tracking_uri: Annotated[str, AfterValidator(_absolute_database)] = Field(
         ABSENT, description="sqlite:///FILE, made where there is none, or http://HOST:PORT"
     )
 

@@ -166,7 +166,7 @@ print(killed, os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(150 * KILLS)
 def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     words = [f"trainer.max_epochs={4 * KILLS}", "callbacks.last.every_n_minutes=0.0005"]
     train.run(settings(tmp_path / "calm", *words))

@@ -41,7 +41,7 @@ def identity(file: Path) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(150 * KILLS)
 def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     chance = random.Random(os.environ.get("KILLS_SEED", 5))
     calm = run_sweep(tmp_path, *JOBS, "hydra.sweep.dir=calm")
