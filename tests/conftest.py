@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.forked import Forks
+from tests import forked
 from tests.real_images import real_images  # noqa: F401 - a fixture
 
 ROUNDING = 1e-5
@@ -60,7 +59,6 @@ class Result:
 
 
 Command = Callable[..., Result]
-FORKS = Forks()
 
 
 class PowerCutError(Exception):
@@ -76,25 +74,15 @@ def environment_in(where: Path) -> dict[str, str]:
 def run_command(where: Path, module: str, *overrides: str, options: tuple[str, ...] = (), **environment: str) -> Result:
     """Call `python -m lenet_lab.<module>` in the folder `where`; the run folder is `where/run` unless given.
 
-    What is in `SMALL` gives way to what comes after it.
+    What is in `SMALL` gives way to what comes after it. `options` are Python's own.
     """
     chosen = [word.split("=", 1)[1] for word in overrides if word.startswith(("hydra.run.dir=", "resume="))]
     folder = where / (chosen[0] if chosen else "run")
     keys = [word.partition("=")[0] for word in overrides]
     given = [word for place, word in enumerate(overrides) if word not in SMALL or keys[place] not in keys[place + 1 :]]
     given += [] if chosen else [f"hydra.run.dir={folder}"]
-    if options or environment or not hasattr(os, "fork"):
-        done = subprocess.run(
-            [sys.executable, *options, "-m", f"lenet_lab.{module}", *given],
-            cwd=where,
-            env=environment_in(where) | environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
-    else:
-        done = FORKS.run(f"lenet_lab.{module}", given, where, environment_in(where), timeout=280)
+    words = [sys.executable, *options, "-m", f"lenet_lab.{module}", *given]
+    done = forked.run(words, cwd=where, env=environment_in(where) | environment, timeout=280)
     return Result(done.returncode, done.stdout, done.stderr, folder)
 
 

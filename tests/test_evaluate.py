@@ -3,7 +3,6 @@
 import os
 import pickle
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import ROUNDING, Command, Result, run_command
+from tests import forked
+from tests.conftest import ROUNDING, Command, Result, environment_in, run_command
 
 
 def measured(result: Result) -> dict[str, Any]:
@@ -184,7 +184,8 @@ def test_a_file_does_not_choose_where_to_download_from_or_to(
         "    config['choices'] = dict.fromkeys(('data', 'model', 'test_time'), 'evaluate/from_checkpoint')\n"
         "    print(evaluate.complete(config)['data'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = forked.run([sys.executable, "-c", code], cwd=tmp_path, env=environment_in(tmp_path))
+    assert done.returncode == 0, done.stderr
     assert "evil" not in done.stdout
     assert "https://www.cs.toronto.edu/" in done.stdout
 

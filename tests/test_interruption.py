@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lenet_lab.interruption import Interrupted, Interruption, take
+from tests import forked
 from tests.conftest import SMALL, environment_in
 
 CUT = """
@@ -29,12 +30,10 @@ run_command("train", train.complete, train.run)
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_in_the_test_as_well(tmp_path: Path, number: int, status: int) -> None:
     words = [*SMALL, "report=false", "hydra.run.dir=run"]
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-c", CUT.format(number=int(number), words=words)],
         cwd=tmp_path,
         env=environment_in(tmp_path),
-        capture_output=True,
-        text=True,
     )
     assert done.returncode == status, done.stderr
     assert done.stderr == ""

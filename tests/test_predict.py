@@ -18,6 +18,7 @@ from PIL import Image
 
 from lenet_lab.prediction.classify import choose_device
 from lenet_lab.quoting import quote_paths
+from tests import forked
 from tests.conftest import ROUNDING, Command, Result, environment_in, run_command
 from tests.test_command import HEAVY, imported
 
@@ -47,7 +48,7 @@ def files(folder: Path) -> list[str]:
 def piped(where: Path, content: bytes, *words: str) -> Result:
     """Call the command with `content` at its standard input."""
     call = [sys.executable, "-m", "lenet_lab.predict", *words, f"hydra.run.dir={where}/run"]
-    done = subprocess.run(call, cwd=where, env=environment_in(where), input=content, capture_output=True, timeout=100)
+    done = forked.run(call, cwd=where, env=environment_in(where), content=content, text=False)
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode(), where / "run")
 
 
@@ -290,7 +291,7 @@ def test_ctrl_c_leaves_no_half_table_and_frees_the_folder(digits_run: Result, tm
     for number in range(1, 200):
         (tmp_path / "images" / f"{number}.png").hardlink_to(tmp_path / "images" / "0.png")
     call = [sys.executable, "-m", "lenet_lab.predict", best(digits_run), "images=images", "hydra.run.dir=run"]
-    started = subprocess.Popen(call, cwd=tmp_path, env=environment_in(tmp_path), stdout=subprocess.PIPE, text=True)
+    started = forked.Popen(call, cwd=tmp_path, env=environment_in(tmp_path), stdout=subprocess.PIPE, text=True)
     assert started.stdout is not None
     assert any("run folder" in line for line in started.stdout)  # it is about to decode
     with pytest.raises(subprocess.TimeoutExpired):

@@ -1,7 +1,6 @@
 """Several devices: real processes that talk through gloo on this machine."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import torch
 
 from lenet_lab.errors import UserError
 from lenet_lab.processes import device_count, let_threads_sleep, stand_alone
-from tests.conftest import ROUNDING, SMALL, Command, Result, run_command
+from tests import forked
+from tests.conftest import ROUNDING, SMALL, Command, Result, environment_in, run_command
 from tests.resumed import differences
 
 
@@ -96,11 +96,10 @@ def test_an_error_in_the_processes_is_said_once(command: Command) -> None:
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_sweep_gives_each_job_one_folder(tmp_path: Path, devices: int) -> None:
     jobs = [f"trainer.devices={devices}", "seed=1,2", "logger=none"]
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-m", "lenet_lab.train", "-m", *SMALL, *jobs],
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
+        env=environment_in(tmp_path),
         timeout=200,
     )
     assert done.returncode == 0, done.stderr

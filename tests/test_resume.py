@@ -20,6 +20,7 @@ from lenet_lab.recorded import Request, check_folder, parse, read_recorded
 from lenet_lab.run_folder import LOCK, hold
 from lenet_lab.sweeps.job import Attempt, Record, is_locked, read_record, write_record
 from lenet_lab.train import complete
+from tests import forked
 from tests.conftest import SMALL, Result, environment_in, run_command
 from tests.conftest import Command as CommandLine
 from tests.test_command import HEAVY, imported
@@ -39,7 +40,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
 def cut_off(where: Path, *more: str) -> Path:
     """Begin a run and kill it once it has a checkpoint; give its folder."""
     words = [sys.executable, "-m", "lenet_lab.train", *LONG, *more, "hydra.run.dir=run"]
-    process = subprocess.Popen(
+    process = forked.Popen(
         words, cwd=where, env=environment_in(where), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     folder = where / "run"

@@ -1,5 +1,6 @@
 """The shapes that annotations name are checked, here and in commands."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from jaxtyping import TypeCheckError
 
 from lenet_lab.metrics import EvaluationMetrics
 from lenet_lab.models.lenet import LeNet
-from tests.conftest import FORKS, environment_in
+from tests import forked
+from tests.conftest import environment_in
 
 ONE_IMAGE = """
 import torch
@@ -35,7 +37,7 @@ def test_a_wrong_type_is_refused() -> None:
 
 def test_commands_are_checked_too(tmp_path: Path) -> None:
     (tmp_path / "one_image.py").write_text(ONE_IMAGE)
-    done = FORKS.run("one_image", [], tmp_path, environment_in(tmp_path), timeout=100)
+    done = forked.run([sys.executable, "-m", "one_image"], cwd=tmp_path, env=environment_in(tmp_path), timeout=100)
     assert done.returncode == 1
     assert "x: Float[Tensor, 'B C H W']" in done.stderr
 

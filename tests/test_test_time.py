@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from torch import Tensor
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_test_time
 from lenet_lab.test_time import Views
-from tests.conftest import ROUNDING
+from tests.conftest import ROUNDING, run_command
 
 
 def test_flip_averages_the_probabilities_of_both_views() -> None:
@@ -66,14 +64,14 @@ def test_a_run_is_told_as_many_views_as_the_network_is_shown(flip: bool, shift: 
     assert (len(shown), str(views)) == (count, f"{count} views of each image")
 
 
-def command(name: str, *words: str) -> None:
-    done = subprocess.run([sys.executable, "-m", f"lenet_lab.{name}", *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+def succeed(where: Path, name: str, *words: str) -> None:
+    done = run_command(where, name, *words)
+    assert done.status == 0, done.out + done.err
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("flip") / "run"
+    where = tmp_path_factory.mktemp("flip")
     settings = (
         "data.batch_size=64",
         "trainer.max_epochs=1",
@@ -82,15 +80,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "report=false",
         "seed=3",
     )
-    command("train", "data=digits", "test_time=flip", *settings, f"hydra.run.dir={folder}")
-    return folder
+    succeed(where, "train", "data=digits", "test_time=flip", *settings)
+    return where / "run"
 
 
 def test_evaluate_shows_the_views_of_training(run: Path, tmp_path: Path) -> None:
     checkpoint = f"checkpoint={run / 'checkpoints/best.ckpt'}"
     trained = json.loads((run / "metrics.json").read_text())
     for name, words in (("as_trained", ()), ("once", ("test_time=none",))):
-        command("evaluate", checkpoint, *words, f"hydra.run.dir={tmp_path / name}")
+        succeed(tmp_path, "evaluate", checkpoint, *words, f"hydra.run.dir={name}")
     as_trained, once = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("as_trained", "once"))
     assert as_trained["test/loss"] == pytest.approx(trained["test/loss"], rel=ROUNDING)
     assert as_trained["test/accuracy"] == trained["test/accuracy"]
@@ -104,7 +102,7 @@ def test_predict_takes_an_image_and_its_mirror_image_for_the_same(run: Path, tmp
     Image.fromarray(pixels).save(images / "a.png")
     Image.fromarray(pixels[:, ::-1].copy()).save(images / "b.png")
     checkpoint = f"checkpoint={run / 'checkpoints/best.ckpt'}"
-    command("predict", checkpoint, f"images={images}", "pictures=0", f"hydra.run.dir={tmp_path / 'predict'}")
+    succeed(tmp_path, "predict", checkpoint, f"images={images}", "pictures=0", "hydra.run.dir=predict")
     with (tmp_path / "predict/predictions.csv").open(newline="") as stream:
         one, other = csv.DictReader(stream)
     assert one["class_1"] == other["class_1"]

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import re
-import subprocess
 import sys
 import termios
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests import forked
 from tests.conftest import SMALL, Command, Result, run_command, write_images
 
 
@@ -196,7 +196,7 @@ def test_every_scheduler_trains(command: Command, scheduler: str) -> None:
 def test_a_terminal_gets_a_bar_and_colours(tmp_path: Path) -> None:
     main, other = pty.openpty()
     termios.tcsetwinsize(other, (24, 60))
-    process = subprocess.Popen(
+    process = forked.Popen(
         [sys.executable, "-m", "lenet_lab.train", *SMALL, "data.batch_size=2", "hydra.run.dir=run"],
         cwd=tmp_path,
         env={**os.environ, "TERM": "xterm-256color", "LENET_LAB_CACHE": "cache"},

@@ -27,6 +27,7 @@ from lenet_lab.checkpoint import read_checkpoint
 from lenet_lab.compose import compose
 from lenet_lab.interruption import Interrupted
 from lenet_lab.run_folder import in_folder
+from tests import forked
 from tests.conftest import KILLS, PowerCutError, environment_in
 from tests.resumed import OF_THE_CLOCK, assert_same_run
 from tests.sweeps.conftest import wait_until
@@ -168,15 +169,14 @@ print(killed, os.waitstatus_to_exitcode(status))
 @pytest.mark.slow
 @pytest.mark.timeout(150 * KILLS)
 def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
-    words = [f"trainer.max_epochs={4 * KILLS}", "callbacks.last.every_n_minutes=0.0005"]
+    words = [f"trainer.max_epochs={2 * KILLS}", "callbacks.last.every_n_minutes=0.0005"]
     train.run(settings(tmp_path / "calm", *words))
     chance = os.environ.get("KILLS_SEED", "1")
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-c", KILL, str(tmp_path / "killed"), str(KILLS), chance, *words],
         cwd=Path(__file__).parents[2],
         env=environment_in(tmp_path),
-        capture_output=True,
-        text=True,
+        timeout=150 * KILLS,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{KILLS} 0"
@@ -185,7 +185,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
 
 def start(where: Path, *words: str) -> "subprocess.Popen[str]":
     """A run in a group of its own, as a shell starts it."""
-    return subprocess.Popen(
+    return forked.Popen(
         [sys.executable, "-m", "lenet_lab.train", *words],
         cwd=where,
         env=environment_in(where),

@@ -1,8 +1,6 @@
 """What the tests of sweeps share: sweeps as a user runs them."""
 
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +11,8 @@ from typing import Any
 import pytest
 
 from lenet_lab.sweeps.job import Record, read_record, state_of
-from tests.conftest import FORKS, environment_in
+from tests import forked
+from tests.conftest import environment_in
 
 TINY = ("data=digits", "data.batch_size=64", "optimizer.lr=0.05", "trainer.max_epochs=1", "logger=none")
 """A job of less than a second, once its process is there."""
@@ -61,18 +60,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 def run_sweep(where: Path, *overrides: str, module: str = "train", **environment: str) -> Sweep:
     words, inherited, folder = sweep_command(where, *overrides, module=module)
-    if environment or not hasattr(os, "fork"):
-        done = subprocess.run(
-            words,
-            cwd=where,
-            env={**inherited, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=280,
-        )
-    else:
-        done = FORKS.run(words[2], words[3:], where, inherited, timeout=280)
+    done = forked.run(words, cwd=where, env={**inherited, **environment}, timeout=280)
     return Sweep(done.returncode, done.stdout, done.stderr, folder)
 
 

@@ -14,6 +14,7 @@ import yaml
 from lenet_lab.sweeps import local
 from lenet_lab.sweeps.job import Job, Record, read_record, write_record
 from lenet_lab.sweeps.local import Local
+from tests import forked
 from tests.sweeps.conftest import TINY, Sweep, run_sweep, sweep_command, wait_until
 
 TROUBLE = "+callbacks.trouble._target_=tests.sweeps.trouble.Trouble"
@@ -123,7 +124,7 @@ def test_the_same_folder_takes_more_jobs_and_repeats_none(sweep: Callable[..., S
 @pytest.mark.slow
 def test_two_commands_share_a_sweep(tmp_path: Path) -> None:
     words, environment, folder = sweep_command(tmp_path, *TINY, "seed=1,2,3,4,5")
-    both = [subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
+    both = [forked.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
     outs = [process.communicate(timeout=200)[0].decode() for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
     jobs = Sweep(0, "", "", folder).jobs
@@ -136,7 +137,7 @@ def test_ctrl_c_stops_the_jobs_and_leaves_nothing_running(tmp_path: Path) -> Non
     words, environment, folder = sweep_command(
         tmp_path, *TINY, TROUBLE, "+callbacks.trouble.kind=hang", "seed=1,2", "launcher.slots=2"
     )
-    process = subprocess.Popen(
+    process = forked.Popen(
         words,
         cwd=tmp_path,
         env={**environment, "PYTHONPATH": ROOT},
@@ -184,7 +185,7 @@ def test_a_folder_that_holds_a_run_takes_no_sweep(sweep: Callable[..., Sweep], t
 @pytest.mark.slow
 def test_two_different_sweeps_begun_at_once_in_one_folder_keep_their_jobs_apart(tmp_path: Path) -> None:
     commands = [sweep_command(tmp_path, *TINY, f"seed={seeds}") for seeds in ("1,2", "3,4,4")]
-    both = [subprocess.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE) for words, env, _ in commands]
+    both = [forked.Popen(words, cwd=tmp_path, env=env, stdout=subprocess.PIPE) for words, env, _ in commands]
     outs = [process.communicate(timeout=200)[0].decode() for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
     found = Sweep(0, "", "", commands[0][2])

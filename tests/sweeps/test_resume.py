@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from lenet_lab.sweeps.job import Attempt
+from tests import forked
 from tests.conftest import KILLS
 from tests.sweeps.conftest import Sweep, run_sweep, sweep_command, wait_until
 
 JOBS = (
     "data=digits",
     "data.batch_size=16",
-    f"trainer.max_epochs={8 * KILLS}",  # more than all attempts together get done before they are killed
+    f"trainer.max_epochs={3 * KILLS}",  # more than all attempts together get done before they are killed
     "augment=shift",
     "scheduler=one_cycle",
     "optimizer.lr=0.02",
@@ -52,7 +53,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     finished: dict[Path, tuple[int, int]] = {}
     jobs_killed = 0
     for number in range(KILLS):
-        process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        process = forked.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
         if number % 5:  # else at any moment of its start
             wait_until(lambda process=process: at_work(killed) or process.poll() is not None)
         time.sleep(chance.uniform(0, 1.5))

@@ -22,6 +22,7 @@ from lenet_lab.command import check_sweep, config_folder
 from lenet_lab.errors import UserError
 from lenet_lab.sweeps.job import read_record, state_of
 from lenet_lab.sweeps.search import Search
+from tests import forked
 from tests.sweeps.conftest import TINY, Sweep, sweep_command, wait_until
 from tests.sweeps.postgres import server
 from tests.sweeps.quick import EPOCHS, accuracy, search
@@ -242,7 +243,7 @@ def test_wrong_settings_are_refused(overrides: list[str], message: str) -> None:
 def start(folder: Path, chosen: dict[str, Any], *words: str) -> subprocess.Popen[bytes]:
     """A search in a process of its own, with jobs that cost a moment."""
     command = [sys.executable, "-m", "tests.sweeps.quick", str(folder), json.dumps(chosen), *words]
-    return subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    return forked.Popen(command, cwd=Path(__file__).parents[2])
 
 
 def wait_or_end(true: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -354,7 +355,7 @@ def test_real_jobs_of_a_killed_command_are_finished_by_another(tmp_path: Path) -
     words += ["optimizer.lr=tag(log,interval(0.01,0.1))", "trainer.max_epochs=2"]
     command, environment, folder = sweep_command(tmp_path, *words)
     log = (tmp_path / "log").open("w")
-    killed, other = (subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log) for _ in range(2))
+    killed, other = (forked.Popen(command, env=environment, cwd=tmp_path, stdout=log, stderr=log) for _ in range(2))
     with log:
         wait_or_end(lambda: len(list((folder / ".study").glob("*.lock"))) == 2, killed)  # each has begun a trial
         wait_or_end(lambda: any(folder.rglob("curves.csv")), killed)

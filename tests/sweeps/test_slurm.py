@@ -17,6 +17,7 @@ from lenet_lab.errors import UserError
 from lenet_lab.sweeps import slurm
 from lenet_lab.sweeps.job import Attempt, Job, Record, read_record, write_record
 from lenet_lab.sweeps.slurm import ENDINGS, Slurm
+from tests import forked
 from tests.conftest import SMALL, Command, Result, environment_in
 from tests.sweeps.conftest import wait_until
 
@@ -290,7 +291,7 @@ class Sweep:
         self.command = [sys.executable, "-m", "lenet_lab.train", "-m", *QUICK, *words, *overrides]
 
     def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        return forked.Popen(
             self.command, cwd=self.folder.parent, env=self.environment, stderr=subprocess.PIPE, text=True
         )
 

@@ -2,11 +2,13 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import FORKS, environment_in
+from tests import forked
+from tests.conftest import environment_in
 
 LONGEST = 400  # characters of a line of a message
 MAY_STAY = re.compile(r"(cache|data)|(cache|data)/[^/]+\.lock|cache/folder-[0-9a-f]+-v1(/.*)?")
@@ -44,7 +46,9 @@ def refuse(case: Case, folder: Path) -> None:
         case.files(folder)
     before = names(folder)
     module, *words = shlex.split(case.words.replace("HERE", str(folder)))
-    done = FORKS.run(f"lenet_lab.{module}", words, folder, environment_in(folder), timeout=280)
+    done = forked.run(
+        [sys.executable, "-m", f"lenet_lab.{module}", *words], cwd=folder, env=environment_in(folder), timeout=280
+    )
     said = done.stderr.rstrip("\n")
     assert done.returncode == 2, said
     assert re.fullmatch(pattern(f"error: {case.says}", folder), said), said
