@@ -4,17 +4,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from tests import forked
-from tests.real_images import real_images  # noqa: F401 - a fixture
+from tests.real_images import real_images, real_images_cache  # noqa: F401 - fixtures
 
 ROUNDING = 1e-5
 """Largest difference, relative or of numbers near 1, between one float32 result and the same computed in another order.
@@ -35,6 +36,33 @@ def pytest_configure() -> None:
     """Heed Ctrl-C here and in all that tests start: after `nohup`, or with `&` in a script, it is ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests more than the minute after which a test that hangs is ended."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail where a test leaves a process behind that works in the test's folder, and end it."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder is not None:
+        left = [process for process in psutil.process_iter() if _works_in(process, folder)]
+        _, alive = psutil.wait_procs(left, timeout=5)  # one that was killed may take a moment
+        for process in alive:
+            process.kill()
+        assert alive == []
+
+
+def _works_in(process: psutil.Process, folder: Path) -> bool:
+    try:
+        return Path(process.cwd()).is_relative_to(folder)
+    except psutil.Error:  # it has ended, or is somebody else's
+        return False
 
 
 @pytest.fixture(autouse=True)
