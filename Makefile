@@ -25,16 +25,18 @@ dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on 
 	[ -d "$$run" ] || { echo "RUN=$$run is no folder: give a run, a sweep, or runs/train for all."; exit 2; }; \
 	echo "$$run"; exec $(BIN)/python -m tensorboard.main --logdir "$$run"
 
+# Whole files, whose tests share what they have made, in the order of their names: long files come first.
+BESIDE := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 .PHONY: test
 test: $(VENV)/installed-dev ## run all tests; COVERAGE=1 lists what of src none of them runs, too
 	$(if $(COVERAGE),rm -f .coverage .coverage.*)
-	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(BESIDE)
 	$(if $(COVERAGE),$(BIN)/python -m coverage combine --quiet)
 	$(if $(COVERAGE),$(BIN)/python -m coverage report)
 
 .PHONY: test-fast
 test-fast: $(VENV)/installed-dev ## run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
+	$(BIN)/python -m pytest $(BESIDE) -m "not slow"
 
 .PHONY: test-long
 test-long: $(VENV)/installed-dev ## kill runs and sweeps at random moments, five times as often as the tests do
@@ -55,8 +57,8 @@ soak: $(VENV)/installed-dev ## kill runs at random for an hour, fill disks, load
 	@$(BIN)/python scripts/soak --minutes $(MINUTES)
 
 # begin: template
-# The second project takes the first one's environment, at the same path, instead of minutes to install another. Its tests
-# run here, and are the same but for a name: tests/scripts/test_new_project.py runs some of them in a made project.
+# Their tests run here, and are the same but for a name. The second project takes the first one's environment, at the same
+# path, instead of minutes to install another; its code is that of the first.
 .PHONY: check-new-project
 check-new-project: $(VENV)/installed-dev ## make a project from this one, with and without the notes, and check it
 	@set -eu; \
@@ -67,7 +69,7 @@ check-new-project: $(VENV)/installed-dev ## make a project from this one, with a
 	mv "$$project/.venv" "$$folder"; rm -rf "$$project"; \
 	$(BIN)/python scripts/new_project.py "$$project" --without-notes; \
 	mv "$$folder/.venv" "$$project"; \
-	$(MAKE) -C "$$project" lint quickstart docs
+	$(MAKE) -C "$$project" docs
 # end: template
 
 # begin: notes

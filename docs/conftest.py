@@ -4,7 +4,7 @@
 | --- | --- |
 | python with `>>>` | a doctest: what is printed must be what the page says; `...` stands for anything |
 | python | runs; it must print nothing, or the page would hide it |
-| console | each line after `$ ` is run by the shell, and must print what follows it |
+| console | each line after `$ ` is run, by the shell if it is more than `python -m`, and must print what follows it |
 | any that begins `# some/path.ext` | written to that file |
 
 Where a figure depends on the processor, `# doctest: +NUMBER` allows it to be off by one in the last digit given.
@@ -17,6 +17,7 @@ import doctest
 import io
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,14 +33,16 @@ from sybil.evaluators.doctest import OutputChecker
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+from tests import forked
 
 # begin: notes
-from tests.real_images import find_cifar10, find_real_images, keep_as_cifar10, unpack
+from tests.real_images import DECODED, find_cifar10, find_real_images, folder_of_all, keep_as_cifar10, unpack
 
 # end: notes
 
 # Hydra wants its own line to be the first.
 FILE = re.compile(r"(?:# @package .*\n)?# ([\w./-]+\.(?:py|yaml|json|txt))\n")
+PLAIN = re.compile(r"python -m [^;&|<>$`*?#]+")  # a command in which the shell has nothing to do
 COLUMNS = "80"  # of the terminal that the pages show
 PICTURES = "LENET_LAB_PICTURES"  # a folder that gets the pictures which the pages draw
 
@@ -100,15 +103,19 @@ def run_commands(example: Example) -> str | None:
     scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for block in blocks[1:]:
         command, _, expected = block.partition("\n")
-        done = subprocess.run(  # noqa: S602 - the pages show what a person types into a shell
-            command,
-            shell=True,
-            env={**os.environ, "PATH": scripts, "COLUMNS": COLUMNS},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        environment = {**os.environ, "PATH": scripts, "COLUMNS": COLUMNS}
+        if PLAIN.fullmatch(command):
+            done = forked.run(shlex.split(command), env=environment, stderr=subprocess.STDOUT, timeout=280)
+        else:
+            done = subprocess.run(  # noqa: S602 - the pages show what a person types into a shell
+                command,
+                shell=True,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
         lines = (line.rstrip() for line in done.stdout.splitlines())
         printed = "\n".join(line for line in lines if line) + "\n"
         wanted = "\n".join(line for line in expected.splitlines() if line) + "\n"
@@ -160,11 +167,13 @@ collected = pages("scaling.md", "notes/*.md", exclude="notes/cifar10.md")
 
 
 # begin: notes
+SHARED = list[Path]()  # the folder of this session of pytest, known once it has begun
 SLOW = {"cifar10.md", "research.md"}  # all blocks or none: they build on each other
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark pages that take long, and skip a page that cannot run once, not once for each of its blocks."""
+    SHARED.append(folder_of_all(config._tmp_path_factory))
     for item in items:
         if item.path.name in SLOW:
             item.add_marker("slow")
@@ -186,8 +195,8 @@ def enter_folder_with_cifar10(namespace: dict[str, Any]) -> None:
     if downloaded:
         os.environ["LENET_LAB_CACHE"] = str(downloaded)
     else:
-        cache = Path(namespace["_cache"])
-        keep_as_cifar10(unpack(images, cache / "images"), cache)
+        shared = SHARED[0]
+        keep_as_cifar10(unpack(images, shared), shared / DECODED, Path(namespace["_cache"]))
 
 
 collected += pages("notes/cifar10.md", setup=enter_folder_with_cifar10)

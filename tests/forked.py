@@ -24,15 +24,17 @@ import sys
 import threading
 import traceback
 import types
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Never
 
 IMPORTED = (
     *("torch", "torch.utils.tensorboard.summary", "torchvision", "torchmetrics.classification", "lightning.pytorch"),
     *("torch.distributed.launcher.api", "lightning.pytorch.callbacks", "hydra", "hydra.utils", "pydantic", "psutil"),
-    *("jinja2", "rich.progress", "matplotlib.backends.backend_agg", "matplotlib.figure"),
+    *("jinja2", "rich.progress", "matplotlib.backends.backend_agg", "matplotlib.figure", "mlflow.tracking", "wandb"),
     *("lenet_lab.sweeps.warm", "lenet_lab.explain", "lenet_lab.processes", "lenet_lab.loggers.tensorboard"),
 )
 """Most of what a run imports, but no command; none reads variables that the tests set, or starts a thread."""
@@ -165,6 +167,7 @@ def _read(connection: socket.socket, size: int) -> bytes:
 def main() -> None:
     """Be that process, until the other side has gone."""
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # to start CUDA here would keep it from the children
+    os.environ["MLFLOW_DISABLE_TELEMETRY"], os.environ["MLFLOW_CONFIGURE_LOGGING"] = "true", "false"  # as a run does
     for name in IMPORTED:
         import_module(name)
     handler = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler"
@@ -208,7 +211,9 @@ def _here(words: Sequence[str | bytes]) -> dict[str, Any]:
 def _fork_here(request: dict[str, Any], files: Sequence[int], kept: Iterable[int]) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()  # else both would write it
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on: threads of libraries, which sleep
+        child = os.fork()
     if child == 0:
         try:
             _become(request, files, {int(file) for file in kept})
@@ -244,6 +249,8 @@ def _become(request: dict[str, Any], files: Sequence[int], kept: set[int]) -> Ne
     kind, what, *rest = words[place:]
     sys.orig_argv = [sys.executable, *words]
     sys.path[:1] = [request["cwd"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    if "PYTHONPATH" in os.environ and find_spec("sitecustomize"):
+        import_module("sitecustomize")  # as Python does at its start
     status = 0
     try:
         if kind == "-m":

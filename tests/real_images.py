@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from lenet_lab.compose import compose
 from lenet_lab.data.cifar10 import CLASSES, Cifar10
 from lenet_lab.data.image_folder import ImageFolder
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.store import FORMAT, StoreWriter, open_store
+
+DECODED = "cifar10-decoded"
 
 
 def find_real_images() -> Path | None:
@@ -25,13 +28,20 @@ def find_real_images() -> Path | None:
     return archive if archive.is_file() else None
 
 
-def unpack(place: Path, folder: Path) -> Path:
-    """Give the folder of images that `find_real_images` has found; an archive is unpacked into `folder`."""
-    if place.is_file():
-        with tarfile.open(place) as tar:
-            tar.extractall(folder, filter="data")
-        return folder
-    return place
+def unpack(place: Path, where: Path) -> Path:
+    """Give the folder of images that `find_real_images` has found; an archive is unpacked in `where`, once."""
+    folder = where / "cifar10"
+    with FileLock(where / "cifar10.lock"):
+        if place.is_file() and not folder.is_dir():
+            with tarfile.open(place) as tar:
+                tar.extractall(folder, filter="data")
+    return folder if place.is_file() else place
+
+
+def folder_of_all(factory: pytest.TempPathFactory) -> Path:
+    """A folder that the processes of this session of pytest share."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +52,13 @@ def real_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(
             "needs CIFAR-10 as images: set LENET_LAB_CIFAR10_IMAGES to a folder with train/<class>/* and test/<class>/*"
         )
-    return unpack(place, tmp_path_factory.mktemp("cifar10"))
+    return unpack(place, folder_of_all(tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def real_images_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `real_images` are decoded, by the first test that needs them."""
+    return folder_of_all(tmp_path_factory) / DECODED
 
 
 # begin: notes
@@ -53,14 +69,15 @@ def find_cifar10() -> Path | None:
     return cache if whole else None
 
 
-def keep_as_cifar10(images: Path, cache: Path) -> None:
+def keep_as_cifar10(images: Path, decoded: Path, cache: Path) -> None:
     """Put a stand-in where `data=cifar10` finds its images decoded.
 
     Args:
         images: train/<class>/* and test/<class>/*, a re-encoding in another order, so figures differ a little.
+        decoded: the cache for these.
         cache: a folder that no other run uses.
     """
-    given = compose("data=image_folder", f"data.root={images}", f"data.cache={cache}")["data"]
+    given = compose("data=image_folder", f"data.root={images}", f"data.cache={decoded}")["data"]
     source = ImageFolder(**{key: given[key] for key in inspect.signature(ImageFolder).parameters})
     for split, decoded in zip(("train", "test"), source.load(), strict=True):
 

@@ -132,9 +132,9 @@ def test_a_hundred_runs_can_be_compared(tmp_path: Path, browser: Browser) -> Non
     for number in range(100):
         logger = TensorBoard(str(tmp_path), name=f"run-{number:03}", version="")
         logger.log_hyperparams({"optimizer.lr": number / 1000, "model": "LeNet"} | {f"key{n}": n for n in range(25)})
-        for step in range(100):
-            logger.log_metrics({f"val/accuracy/{label}": step / 100 for label in range(10)}, step)
-        logger.log_metrics({"best/val/accuracy": number / 100, "test/accuracy": number / 100}, 100)
+        for step in range(10):
+            logger.log_metrics({f"val/accuracy/{label}": step / 10 for label in range(10)}, step)
+        logger.log_metrics({"best/val/accuracy": number / 100, "test/accuracy": number / 100}, 10)
         logger.finalize("finished")
     with tensorboard(tmp_path) as address, opened(browser, address) as tab:
         page = choose(tab, "hparams", "run-0", "optimizer.lr", "best/val/accuracy")  # rows are drawn when scrolled to

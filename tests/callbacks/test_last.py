@@ -94,7 +94,7 @@ def _logging() -> Iterator[None]:
 def test_goes_on_in_the_middle_of_an_epoch_wherever_the_folder_is_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], model: dict[str, Any] | None
 ) -> None:
-    train.run(settings(tmp_path / "calm", *words, model=model))
+    train.run(settings(tmp_path / "calm", *words, "callbacks.last.every_n_minutes=null", model=model))
     cuts = cut_at(monkeypatch, *([3, 9, 15, 20] if "trainer.accumulate_grad_batches=4" in words else [5, 37, 70, 95]))
     can_be_cut = last._can_be_cut
     monkeypatch.setattr(
@@ -170,7 +170,7 @@ print(killed, os.waitstatus_to_exitcode(status))
 @pytest.mark.timeout(150 * KILLS)
 def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     words = [f"trainer.max_epochs={2 * KILLS}", "callbacks.last.every_n_minutes=0.0005"]
-    train.run(settings(tmp_path / "calm", *words))
+    train.run(settings(tmp_path / "calm", *words, "callbacks.last.every_n_minutes=null"))
     chance = os.environ.get("KILLS_SEED", "1")
     done = forked.run(
         [sys.executable, "-c", KILL, str(tmp_path / "killed"), str(KILLS), chance, *words],

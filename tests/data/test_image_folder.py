@@ -13,6 +13,7 @@ from PIL import Image
 from lenet_lab.data.decode import FILES_WORTH_A_POOL, decode_files
 from lenet_lab.data.image_folder import ImageFolder
 from lenet_lab.errors import UserError
+from tests import forked
 from tests.conftest import write_images
 
 
@@ -263,13 +264,9 @@ def test_processes_that_start_together_decode_once(tmp_path: Path) -> None:
         "if __name__ == '__main__':\n    train, test = folder(Path(sys.argv[1]), Path(sys.argv[2])).load()\n"
         "    print(len(train), len(test), int(train.images.sum()))"
     )
-    script = tmp_path / "together.py"
-    script.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    started = [
-        subprocess.Popen([sys.executable, script, root, cache], stdout=subprocess.PIPE, text=True, env=environment)
-        for _ in range(4)
-    ]
+    (tmp_path / "together.py").write_text(code)
+    words = [sys.executable, "-m", "together", root, cache]
+    started = [forked.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tmp_path) for _ in range(4)]
     outputs = [process.communicate(timeout=120)[0].split("\n") for process in started]
     assert sum(lines.count("decoding") for lines in outputs) == 2  # train and test, each by one process
     assert len({tuple(line for line in lines if line != "decoding") for lines in outputs}) == 1
@@ -286,10 +283,7 @@ def test_a_killed_decoding_leaves_nothing_that_counts(tmp_path: Path) -> None:
         "store.StoreWriter.finish = lambda *_, **__: (print('almost', flush=True), time.sleep(60))\n"
         "folder(Path(sys.argv[1]), Path(sys.argv[2])).load()"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(
-        [sys.executable, "-c", code, root, cache], stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    with forked.Popen([sys.executable, "-c", code, root, cache], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "almost\n"
         process.kill()
@@ -301,8 +295,8 @@ def test_a_killed_decoding_leaves_nothing_that_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_reads_all_of_cifar10(real_images: Path, tmp_path: Path) -> None:
-    train, test = folder(real_images, tmp_path).load()
+def test_reads_all_of_cifar10(real_images: Path, real_images_cache: Path) -> None:
+    train, test = folder(real_images, real_images_cache).load()
     assert np.bincount(train.labels).tolist() == [5000] * 10
     assert np.bincount(test.labels).tolist() == [1000] * 10
     row = 31_234  # decoded in another process than the first

@@ -86,7 +86,7 @@ def run_pages(folder: Path, pages: dict[str, str], **environment: str) -> tuple[
     (folder / "docs" / "notes").mkdir(parents=True)
     shutil.copy(ROOT / "docs" / "conftest.py", folder / "docs")
     (folder / "tests").mkdir()
-    for name in ("__init__.py", "real_images.py", "shapes.py"):
+    for name in ("__init__.py", "forked.py", "real_images.py", "shapes.py"):
         shutil.copy(ROOT / "tests" / name, folder / "tests")
     for name, page in pages.items():
         (folder / "docs" / "notes" / f"{name}.md").write_text(page)

@@ -61,6 +61,7 @@ def _fork(ready: int, go: int, root: Path, cache: Path, told: Path) -> int:
 def test_a_million_images_are_trained_on_in_memory_for_a_few(command: Command, tmp_path: Path) -> None:
     data = ["data=digits", "data._target_=tests.faults.million.Million", f"+data.folder={tmp_path}"]
     steps = ["data.batch_size=500", "trainer.max_epochs=1", "trainer.limit_train_batches=100", "report=false"]
+    steps += ["threads=1"]  # beside other tests, two are slower
     short = ["trainer.limit_val_batches=2", "callbacks.dashboard=null", "logger=none"]
     result = command("train", *data, *steps, *short, *overrides("Memory", every=10))
     assert result.status == 0, result.err

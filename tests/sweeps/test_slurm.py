@@ -327,14 +327,14 @@ def until(condition: Callable[[], object]) -> None:
 def test_a_sweep_learns_on_tasks_of_slurm_what_it_learns_on_devices_here(
     cluster: dict[str, str], tmp_path: Path, command: Command
 ) -> None:
-    sweep = Sweep(cluster, tmp_path, "trainer.devices=1,2", "seed=1,2")
+    sweep = Sweep(cluster, tmp_path, "trainer.devices=1,2", "seed=1")
     assert sweep.run() == 0
-    assert [sweep.record(job).state for job in range(4)] == ["done"] * 4
+    assert [sweep.record(job).state for job in range(2)] == ["done"] * 2
     here = command("train", *QUICK, "trainer.devices=2", "seed=1").metrics
-    there = sweep.result(2).metrics
+    there = sweep.result(1).metrics
     assert {**there, "train/seconds": here["train/seconds"]} == here
     assert there["test/count"] == 359
-    log = (sweep.folder / "2" / "train.log").read_text()
+    log = (sweep.folder / "1" / "train.log").read_text()
     assert "32 images x 2 devices = 64 images a step" in log
     assert log.count("run folder") == 1
 
