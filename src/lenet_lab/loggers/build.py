@@ -101,7 +101,7 @@ def _alone(place: str) -> Iterator[None]:
     database = sqlite_file(place)
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(database.with_name(f".{database.name}.lock")):
-        with closing(sqlite3.connect(database, SECONDS_FOR_A_LOCKED_DATABASE)) as connection:
+        with closing(sqlite3.connect(database, timeout=SECONDS_FOR_A_LOCKED_DATABASE)) as connection:
             connection.execute("SELECT * FROM sqlite_master")  # of what is no database MLflow would try for minutes
         yield
 
