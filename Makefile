@@ -25,7 +25,8 @@ dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on 
 	[ -d "$$run" ] || { echo "RUN=$$run is no folder: give a run, a sweep, or runs/train for all."; exit 2; }; \
 	echo "$$run"; exec $(BIN)/python -m tensorboard.main --logdir "$$run"
 
-# Whole files, whose tests share what they have made, in the order of their names: long files come first.
+# xdist would start with the files of the most tests. In the order of names the slow folders come first; the tests of a
+# file share a process, and what its fixtures have made.
 BESIDE := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 .PHONY: test
 test: $(VENV)/installed-dev ## run all tests; COVERAGE=1 lists what of src none of them runs, too
@@ -57,15 +58,15 @@ soak: $(VENV)/installed-dev ## kill runs at random for an hour, fill disks, load
 	@$(BIN)/python scripts/soak --minutes $(MINUTES)
 
 # begin: template
-# Their tests run here, and are the same but for a name. The second project takes the first one's environment, at the same
-# path, instead of minutes to install another; its code is that of the first.
+# The tests of a made project are not run: they are these under another name. The second project takes the environment of
+# the first, at the same path, instead of minutes to install another; its code is that of the first.
 .PHONY: check-new-project
 check-new-project: $(VENV)/installed-dev ## make a project from this one, with and without the notes, and check it
 	@set -eu; \
 	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; trap 'exit 1' INT TERM; \
 	project=$$folder/my_first_project; \
 	$(BIN)/python scripts/new_project.py "$$project"; \
-	$(MAKE) -C "$$project" lint quickstart notes PAGE=research; \
+	$(MAKE) -C "$$project" lint quickstart docs notes PAGE=research; \
 	mv "$$project/.venv" "$$folder"; rm -rf "$$project"; \
 	$(BIN)/python scripts/new_project.py "$$project" --without-notes; \
 	mv "$$folder/.venv" "$$project"; \

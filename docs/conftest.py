@@ -4,7 +4,7 @@
 | --- | --- |
 | python with `>>>` | a doctest: what is printed must be what the page says; `...` stands for anything |
 | python | runs; it must print nothing, or the page would hide it |
-| console | each line after `$ ` is run, by the shell if it is more than `python -m`, and must print what follows it |
+| console | each line after `$ ` is run, in a shell unless it is a plain `python -m …`, and prints what follows it |
 | any that begins `# some/path.ext` | written to that file |
 
 Where a figure depends on the processor, `# doctest: +NUMBER` allows it to be off by one in the last digit given.
@@ -36,7 +36,7 @@ from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 from tests import forked
 
 # begin: notes
-from tests.real_images import DECODED, find_cifar10, find_real_images, folder_of_all, keep_as_cifar10, unpack
+from tests.real_images import DECODED, find_cifar10, find_real_images, keep_as_cifar10, session_folder, unpack
 
 # end: notes
 
@@ -167,16 +167,17 @@ collected = pages("scaling.md", "notes/*.md", exclude="notes/cifar10.md")
 
 
 # begin: notes
-SHARED = list[Path]()  # the folder of this session of pytest, known once it has begun
+SHARED = list[Path]()  # one folder for all processes of this pytest session, set at collection
 SLOW = {"cifar10.md", "research.md"}  # all blocks or none: they build on each other
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark pages that take long, and skip a page that cannot run once, not once for each of its blocks."""
-    SHARED.append(folder_of_all(config._tmp_path_factory))
+    SHARED.append(session_folder(config._tmp_path_factory))
     for item in items:
         if item.path.name in SLOW:
             item.add_marker("slow")
+            item.add_marker(pytest.mark.timeout(300))
     if find_cifar10() is None and find_real_images() is None:
         blocks = [item for item in items if item.path.name == "cifar10.md"][1:]
         items[:] = [item for item in items if item not in blocks]

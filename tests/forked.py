@@ -1,18 +1,19 @@
-"""Python programs that are forked from a process which has imported PyTorch and the like: seconds of each test.
+"""Run Python programs in processes forked from one that has imported PyTorch, which saves seconds in each test.
 
 `Popen` and `run` do what those of `subprocess` do with `python -m MODULE WORDS` or `python -c CODE WORDS`. One process
 for each process of pytest forks them on request. What a command starts itself, the processes of its devices and the one
 that a sweep forks its jobs from, is forked as well, from the command.
 
 A program does what Python does: it goes to the folder, takes the variables, and runs the module as `__main__`. It ends
-without destroying its objects, which would take longer than a refused command runs: memory that it shares with the
-others would be copied first.
+by `os._exit`: destroying objects would first copy the memory that it shares, which takes longer than a refused command.
+All programs share Python's seed of hashes, which decides the order of a set.
 """
 
 import atexit
 import gc
 import json
 import logging
+import multiprocessing.forkserver
 import multiprocessing.util
 import os
 import runpy
@@ -25,7 +26,8 @@ import threading
 import traceback
 import types
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,46 +42,67 @@ IMPORTED = (
 """Most of what a run imports, but no command; none reads variables that the tests set, or starts a thread."""
 
 WAYS = ("-m", "-c")
-"""To name the program; any other option comes before it."""
+"""Options of Python that name the program; all others stand before them."""
 
-READ_AT_START = {"HYDRA_FULL_ERROR", "LD_PRELOAD"}
-"""Variables that are read as a process starts, or by what it imports."""
+
+def _can_be_forked(words: Sequence[Any], env: Mapping[str, str]) -> bool:
+    """Tell whether a fork does what a new process would; libraries of other systems than Linux forbid to fork."""
+    at_start = env.get("HYDRA_FULL_ERROR") == "1" or "LD_PRELOAD" in env  # is read by what has been imported already
+    return sys.platform == "linux" and os.fsdecode(words[1]) in WAYS and not at_start
 
 
 class _Forked(subprocess.Popen[Any]):
     """What is common to both ways to fork: everything but `_fork`."""
 
-    def _execute_child(self, args: Sequence[str], *rest: Any) -> None:  # subprocess asks this for the process
-        _, _, _, pass_fds, cwd, env, _, _, _, *pipes = rest
-        files = [given if given >= 0 else number for number, given in enumerate((pipes[0], pipes[3], pipes[5]))]
+    def _execute_child(self, args: Sequence[Any], *rest: Any) -> None:  # subprocess asks this for the process
+        executable, preexec_fn, _, pass_fds, cwd, env, _, _, shell, *pipes = rest
         variables = {str(name): str(value) for name, value in (os.environ if env is None else env).items()}
-        request = {"words": [str(word) for word in args[1:]], "cwd": str(cwd or Path.cwd()), "env": variables}
-        self.pid = self._fork({**request, "session": bool(pipes[-2])}, files, pass_fds)
+        self.forked = _can_be_forked(args, variables)
+        if not self.forked:
+            super()._execute_child(args, *rest)
+            return
+        if preexec_fn or pass_fds or shell or executable:
+            raise NotImplementedError("a fork knows none of these settings")
+        files = [given if given >= 0 else number for number, given in enumerate((pipes[0], pipes[3], pipes[5]))]
+        request = {"words": [os.fsdecode(word) for word in args[1:]], "cwd": str(Path(cwd or ".").absolute())}
+        self.pid = self._fork({**request, "env": variables, "session": bool(pipes[-2])}, files)
         self._child_created = True
         self._close_pipe_fds(*pipes[:6])
 
-    def _fork(self, request: dict[str, Any], files: list[int], kept: Iterable[int]) -> int:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:  # else it would be waited for
+            self.kill()
+        super().__exit__(kind, *rest)
+
+    def _fork(self, request: dict[str, Any], files: list[int]) -> int:
         raise NotImplementedError
 
 
 class Popen(_Forked):
     """A process forked from the one that has imported everything, which is started where there is none."""
 
-    def _fork(self, request: dict[str, Any], files: list[int], kept: Iterable[int]) -> int:
+    def _fork(self, request: dict[str, Any], files: list[int]) -> int:
         self._ended, ended = os.pipe()  # tells how it has ended
         try:
             return _server.fork(request, [*files, ended])
+        except BaseException:
+            os.close(self._ended)
+            raise
         finally:
             os.close(ended)
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        if not self.forked:
+            return super()._try_wait(wait_flags)
         if wait_flags & os.WNOHANG and not select.select([self._ended], [], [], 0)[0]:
             return 0, 0
         status = os.read(self._ended, 4)
         os.close(self._ended)
         return self.pid, int.from_bytes(status) if status else signal.SIGKILL
 
-    def _internal_poll(self, *_: object, **__: object) -> int | None:
+    def _internal_poll(self, *words: Any, **more: Any) -> int | None:
+        if self._child_created and not self.forked:
+            return super()._internal_poll(*words, **more)
         if self.returncode is None and self._child_created:
             pid, status = self._try_wait(os.WNOHANG)
             if pid:
@@ -90,16 +113,14 @@ class Popen(_Forked):
 class _ForkedHere(_Forked):
     """A process forked from this one, for what a command starts itself: its parent is the command, as it expects."""
 
-    def _fork(self, request: dict[str, Any], files: list[int], kept: Iterable[int]) -> int:
-        return _fork_here(request, files, kept)
+    def _fork(self, request: dict[str, Any], files: list[int]) -> int:
+        return _fork_here(request, files, ())
 
 
 def run(
     command: Sequence[object], timeout: float = 100, content: Any = None, **settings: Any
 ) -> "subprocess.CompletedProcess[Any]":
     """Do what `subprocess.run` does, with output captured.
-
-    A program with options for Python itself, or with one of `READ_AT_START`, is not forked.
 
     Args:
         command: the first word is Python's.
@@ -109,12 +130,12 @@ def run(
     """
     stdin = subprocess.DEVNULL if content is None else subprocess.PIPE
     pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    start = subprocess.Popen if command[1] not in WAYS or READ_AT_START & settings["env"].keys() else Popen
-    with start(command, start_new_session=True, **{"text": True, **pipes, **settings}) as process:
+    with Popen(command, start_new_session=True, **{"text": True, **pipes, **settings}) as process:
         try:
             out, err = process.communicate(content, timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        except BaseException:  # that of pytest-timeout, too
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -131,9 +152,16 @@ class _Server:
             if self._process is None or self._process.poll() is not None:
                 self._start()
             content = json.dumps(request).encode()
-            socket.send_fds(self._ours, [len(content).to_bytes(8)], files)
-            self._ours.sendall(content)
-            return int.from_bytes(_read(self._ours, 4))
+            try:
+                socket.send_fds(self._ours, [len(content).to_bytes(8)], files)
+                self._ours.sendall(content)
+                answer = _read(self._ours, 4)
+                assert len(answer) == 4, "the process that forks has ended"
+            except BaseException:  # else the next request would get this answer
+                self._ours.close()
+                self._process = None
+                raise
+            return int.from_bytes(answer)
 
     def _start(self) -> None:
         self._ours, theirs = socket.socketpair()
@@ -172,7 +200,11 @@ def main() -> None:
         import_module(name)
     handler = "torch.distributed.elastic.multiprocessing.subprocess_handler.subprocess_handler"
     import_module(handler).Popen = _ForkedHere  # type: ignore[attr-defined]
-    multiprocessing.util.spawnv_passfds = lambda _, words, kept: _fork_here(_here(words), [0, 1, 2], kept)
+    spawn = multiprocessing.util.spawnv_passfds
+    multiprocessing.util.spawnv_passfds = lambda path, words, kept: (
+        _fork_here(_here(words), [0, 1, 2], kept) if _can_be_forked(words, os.environ) else spawn(path, words, kept)
+    )
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which one of these imports ignores
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, what it shares
     connection = socket.socket(fileno=int(sys.argv[1]))
@@ -217,8 +249,10 @@ def _fork_here(request: dict[str, Any], files: Sequence[int], kept: Iterable[int
     if child == 0:
         try:
             _become(request, files, {int(file) for file in kept})
+        except BaseException:
+            traceback.print_exc()
         finally:
-            os._exit(70)  # it could not
+            os._exit(70)
     return child
 
 
@@ -227,17 +261,22 @@ def _become(request: dict[str, Any], files: Sequence[int], kept: set[int]) -> Ne
     if request["session"]:
         os.setsid()
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # else it is ignored, and stays so
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, file in enumerate(files):
         os.dup2(file, number)
     nothing = os.open(os.devnull, os.O_RDWR)
-    # Not closed: an object of the other program's may still close its file, which must then be no file of this one's.
+    # Pointed to /dev/null, not closed: an object of the other program's may close its file later.
     for number in [int(file.name) for file in Path("/dev/fd").iterdir()]:
         if number > 2 and number not in kept and number != nothing and _is_open(number):
             os.dup2(nothing, number, inheritable=False)
     sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
+    sys.modules["numpy"].random.seed()
+    multiprocessing.forkserver._forkserver.__init__()  # else it is locked where this was forked to be such a server
     logging.root.handlers.clear()
     atexit._clear()
     atexit.register(multiprocessing.util._exit_function)
@@ -249,10 +288,12 @@ def _become(request: dict[str, Any], files: Sequence[int], kept: set[int]) -> Ne
     kind, what, *rest = words[place:]
     sys.orig_argv = [sys.executable, *words]
     sys.path[:1] = [request["cwd"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    if "PYTHONPATH" in os.environ and find_spec("sitecustomize"):
-        import_module("sitecustomize")  # as Python does at its start
-    status = 0
+    sys.modules.pop("sitecustomize", None)
+    sys.modules["__main__"] = program = types.ModuleType("__main__")
+    status, interrupted = 0, False
     try:
+        if "PYTHONPATH" in os.environ and find_spec("sitecustomize"):
+            import_module("sitecustomize")  # as Python does at its start
         if kind == "-m":
             sys.argv = [what, *rest]
             sys.modules.pop(what, None)  # else runpy warns that it is run a second time
@@ -260,7 +301,6 @@ def _become(request: dict[str, Any], files: Sequence[int], kept: set[int]) -> Ne
         else:
             sys.argv = ["-c", *rest]
             sys.modules.pop("lenet_lab.sweeps.warm", None)  # its import has an effect
-            sys.modules["__main__"] = program = types.ModuleType("__main__")
             exec(compile(what, "<string>", "exec"), program.__dict__)  # noqa: S102 - as `python -c` does
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
@@ -268,7 +308,7 @@ def _become(request: dict[str, Any], files: Sequence[int], kept: set[int]) -> Ne
             print(ended.code, file=sys.stderr)
     except KeyboardInterrupt:
         traceback.print_exc()
-        status = -signal.SIGINT
+        interrupted = True
     except BaseException:
         traceback.print_exc()
         status = 1
@@ -276,7 +316,7 @@ def _become(request: dict[str, Any], files: Sequence[int], kept: set[int]) -> Ne
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    if status < 0:
+    if interrupted:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     os._exit(status)

@@ -34,12 +34,13 @@ def unpack(place: Path, where: Path) -> Path:
     with FileLock(where / "cifar10.lock"):
         if place.is_file() and not folder.is_dir():
             with tarfile.open(place) as tar:
-                tar.extractall(folder, filter="data")
+                tar.extractall(part := folder.with_suffix(".part"), filter="data")
+            part.rename(folder)
     return folder if place.is_file() else place
 
 
-def folder_of_all(factory: pytest.TempPathFactory) -> Path:
-    """A folder that the processes of this session of pytest share."""
+def session_folder(factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all processes of this pytest session share."""
     own = factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
@@ -52,13 +53,13 @@ def real_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(
             "needs CIFAR-10 as images: set LENET_LAB_CIFAR10_IMAGES to a folder with train/<class>/* and test/<class>/*"
         )
-    return unpack(place, folder_of_all(tmp_path_factory))
+    return unpack(place, session_folder(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
 def real_images_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where `real_images` are decoded, by the first test that needs them."""
-    return folder_of_all(tmp_path_factory) / DECODED
+    return session_folder(tmp_path_factory) / DECODED
 
 
 # begin: notes
@@ -69,15 +70,15 @@ def find_cifar10() -> Path | None:
     return cache if whole else None
 
 
-def keep_as_cifar10(images: Path, decoded: Path, cache: Path) -> None:
+def keep_as_cifar10(images: Path, images_cache: Path, cache: Path) -> None:
     """Put a stand-in where `data=cifar10` finds its images decoded.
 
     Args:
         images: train/<class>/* and test/<class>/*, a re-encoding in another order, so figures differ a little.
-        decoded: the cache for these.
+        images_cache: where these are decoded.
         cache: a folder that no other run uses.
     """
-    given = compose("data=image_folder", f"data.root={images}", f"data.cache={decoded}")["data"]
+    given = compose("data=image_folder", f"data.root={images}", f"data.cache={images_cache}")["data"]
     source = ImageFolder(**{key: given[key] for key in inspect.signature(ImageFolder).parameters})
     for split, decoded in zip(("train", "test"), source.load(), strict=True):
 

@@ -16,12 +16,14 @@ from lenet_lab.run_folder import in_folder
 from tests.conftest import SMALL, Command, Result
 
 QUICK = (*SMALL, "logger=none", "report=false", "seed=7", "augment=flip_shift")
+NEW = ("-u",)
+"""Options of Python: a command with one is not forked, so it has another seed of hashes and nothing of another run."""
 
 
 def test_a_run_comes_to_the_same_again(command: Command, tmp_path: Path) -> None:
     first = command("train", *QUICK)
     assert first.status == 0, first.err
-    again = command("train", f"from={first.folder}", "hydra.run.dir=again")
+    again = command("train", f"from={first.folder}", "hydra.run.dir=again", options=NEW)
     assert again.status == 0, again.err
     assert "the same   as run: the weights of best.ckpt bit for bit, and all metrics" in again.out
     assert again.out == (again.folder / "train.log").read_text()
@@ -47,7 +49,7 @@ def test_two_devices_muon_one_cycle_and_augmentation_come_to_the_same_again(comm
     more = ("trainer.devices=2", "optimizer=muon", "scheduler=one_cycle", "augment=[flip,shift,cutout,colour]")
     first = command("train", *QUICK, *more)
     assert first.status == 0, first.err
-    again = command("train", f"from={first.folder}", "hydra.run.dir=again")
+    again = command("train", f"from={first.folder}", "hydra.run.dir=again", options=NEW)
     assert again.status == 0, again.err
     assert "the same   as run" in again.out
 

@@ -16,6 +16,8 @@ from lenet_lab.errors import UserError
 from tests import forked
 from tests.conftest import write_images
 
+ROOT = str(Path(__file__).parents[2])
+
 
 def folder(root: Path, cache: Path, **changes: object) -> ImageFolder:
     settings = {
@@ -265,8 +267,9 @@ def test_processes_that_start_together_decode_once(tmp_path: Path) -> None:
         "    print(len(train), len(test), int(train.images.sum()))"
     )
     (tmp_path / "together.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": ROOT}
     words = [sys.executable, "-m", "together", root, cache]
-    started = [forked.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tmp_path) for _ in range(4)]
+    started = [forked.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) for _ in range(4)]
     outputs = [process.communicate(timeout=120)[0].split("\n") for process in started]
     assert sum(lines.count("decoding") for lines in outputs) == 2  # train and test, each by one process
     assert len({tuple(line for line in lines if line != "decoding") for lines in outputs}) == 1
@@ -283,7 +286,8 @@ def test_a_killed_decoding_leaves_nothing_that_counts(tmp_path: Path) -> None:
         "store.StoreWriter.finish = lambda *_, **__: (print('almost', flush=True), time.sleep(60))\n"
         "folder(Path(sys.argv[1]), Path(sys.argv[2])).load()"
     )
-    with forked.Popen([sys.executable, "-c", code, root, cache], stdout=subprocess.PIPE, text=True) as process:
+    command, environment = [sys.executable, "-c", code, root, cache], {**os.environ, "PYTHONPATH": ROOT}
+    with forked.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "almost\n"
         process.kill()

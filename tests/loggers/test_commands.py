@@ -3,6 +3,8 @@
 import logging
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,11 @@ from lenet_lab import terminal, train
 from lenet_lab.compose import compose
 from lenet_lab.curves import read_curves
 from lenet_lab.run_folder import in_folder
+from tests import forked
 from tests.callbacks.test_last import cut_at
-from tests.conftest import SMALL, Command, PowerCutError, Result, run_command
+from tests.conftest import SMALL, Command, PowerCutError, Result, environment_in, run_command
 from tests.loggers.readers import client, history, read_csv, read_mlflow, read_wandb, settings
-from tests.sweeps.conftest import run_sweep
+from tests.sweeps.conftest import run_sweep, wait_until
 
 ALL = "logger=[tensorboard,csv,mlflow,wandb]"
 EPOCHS = 3
@@ -165,6 +168,20 @@ def test_a_run_that_was_cut_off_goes_on_in_the_same_places(tmp_path: Path, monke
     first, second = sorted(folder.glob("wandb/offline-run-*"))
     assert first.name.rpartition("-")[2] == second.name.rpartition("-")[2]
     assert history(read_wandb(second), "test/accuracy") == [results["test/accuracy"]]
+
+
+def test_a_killed_run_stays_running_in_mlflow_until_it_goes_on(tmp_path: Path) -> None:
+    words = [*SMALL, "logger=mlflow", "logger.mlflow.tracking_uri=sqlite:///mlflow.db", "report=false"]
+    words += ["trainer.max_epochs=20", "callbacks.dashboard=null", "hydra.run.dir=run"]
+    command = [sys.executable, "-m", "lenet_lab.train", *words]
+    with forked.Popen(command, cwd=tmp_path, env=environment_in(tmp_path), stdout=subprocess.DEVNULL) as process:
+        wait_until((tmp_path / "run" / "checkpoints" / "last.ckpt").exists)
+        process.kill()
+    (killed,) = read_mlflow(tmp_path / "mlflow.db").values()
+    assert killed.info.status == "RUNNING"
+    assert run_command(tmp_path, "train", "resume=run").status == 0
+    (ended,) = read_mlflow(tmp_path / "mlflow.db").values()
+    assert (ended.info.status, ended.info.run_id) == ("FINISHED", killed.info.run_id)
 
 
 def without(where: Path, *packages: str) -> dict[str, str]:

@@ -273,7 +273,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         pytest.skip("the daemons of SLURM need root")
     folder = tmp_path_factory.mktemp("slurm")
     started = subprocess.run(
-        [sys.executable, CLUSTER, "start", folder, "--nodes=2", "--cpus=4"], capture_output=True, text=True
+        [sys.executable, CLUSTER, "start", folder, "--nodes=2", "--cpus=4"],
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert started.returncode == 0, started.stderr
     name, value = started.stdout.strip().removeprefix("export ").split("=")
