@@ -103,19 +103,9 @@ def run_commands(example: Example) -> str | None:
     scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for block in blocks[1:]:
         command, _, expected = block.partition("\n")
+        words = shlex.split(command) if PLAIN.fullmatch(command) else ["/bin/sh", "-c", command]
         environment = {**os.environ, "PATH": scripts, "COLUMNS": COLUMNS}
-        if PLAIN.fullmatch(command):
-            done = forked.run(shlex.split(command), env=environment, stderr=subprocess.STDOUT, timeout=280)
-        else:
-            done = subprocess.run(  # noqa: S602 - the pages show what a person types into a shell
-                command,
-                shell=True,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
+        done = forked.run(words, env=environment, stderr=subprocess.STDOUT, timeout=280)
         lines = (line.rstrip() for line in done.stdout.splitlines())
         printed = "\n".join(line for line in lines if line) + "\n"
         wanted = "\n".join(line for line in expected.splitlines() if line) + "\n"

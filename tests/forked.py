@@ -48,7 +48,14 @@ WAYS = ("-m", "-c")
 def _can_be_forked(words: Sequence[Any], env: Mapping[str, str]) -> bool:
     """Tell whether a fork does what a new process would; libraries of other systems than Linux forbid to fork."""
     at_start = env.get("HYDRA_FULL_ERROR") == "1" or "LD_PRELOAD" in env  # is read by what has been imported already
-    return sys.platform == "linux" and os.fsdecode(words[1]) in WAYS and not at_start
+    is_python = words[0] in ("python", sys.executable, os.fsencode(sys.executable))
+    return sys.platform == "linux" and is_python and os.fsdecode(words[1]) in WAYS and not at_start
+
+
+def _request(words: Sequence[Any], env: dict[str, str], cwd: Any = ".", session: bool = False) -> dict[str, Any]:
+    """What `_become` needs to know, as JSON can say it."""
+    texts = [os.fsdecode(word) for word in words[1:]]
+    return {"words": texts, "cwd": str(Path(cwd).absolute()), "env": env, "session": session}
 
 
 class _Forked(subprocess.Popen[Any]):
@@ -64,8 +71,7 @@ class _Forked(subprocess.Popen[Any]):
         if preexec_fn or pass_fds or shell or executable:
             raise NotImplementedError("a fork knows none of these settings")
         files = [given if given >= 0 else number for number, given in enumerate((pipes[0], pipes[3], pipes[5]))]
-        request = {"words": [os.fsdecode(word) for word in args[1:]], "cwd": str(Path(cwd or ".").absolute())}
-        self.pid = self._fork({**request, "env": variables, "session": bool(pipes[-2])}, files)
+        self.pid = self._fork(_request(args, variables, cwd or ".", session=bool(pipes[-2])), files)
         self._child_created = True
         self._close_pipe_fds(*pipes[:6])
 
@@ -202,7 +208,9 @@ def main() -> None:
     import_module(handler).Popen = _ForkedHere  # type: ignore[attr-defined]
     spawn = multiprocessing.util.spawnv_passfds
     multiprocessing.util.spawnv_passfds = lambda path, words, kept: (
-        _fork_here(_here(words), [0, 1, 2], kept) if _can_be_forked(words, os.environ) else spawn(path, words, kept)
+        _fork_here(_request(words, dict(os.environ)), [0, 1, 2], kept)
+        if _can_be_forked(words, os.environ)
+        else spawn(path, words, kept)
     )
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which one of these imports ignores
     gc.collect()
@@ -232,12 +240,6 @@ def main() -> None:
                 os.close(file)
             alive[child] = ended_at
             connection.sendall(child.to_bytes(4))
-
-
-def _here(words: Sequence[str | bytes]) -> dict[str, Any]:
-    """The request for a program like this one, with other words."""
-    texts = [os.fsdecode(word) for word in words[1:]]
-    return {"words": texts, "cwd": str(Path.cwd()), "env": dict(os.environ), "session": False}
 
 
 def _fork_here(request: dict[str, Any], files: Sequence[int], kept: Iterable[int]) -> int:
