@@ -317,7 +317,8 @@ def _become(request: dict[str, Any], files: Sequence[int], kept: set[int]) -> Ne
     threading._shutdown()  # as Python does before it destroys objects
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if not stream.closed:  # what was run may have done so
+            stream.flush()
     if interrupted:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)

@@ -11,6 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lenet_lab import terminal, train
+from lenet_lab.command import read_config
 from lenet_lab.compose import compose
 from lenet_lab.curves import read_curves
 from lenet_lab.run_folder import in_folder
@@ -47,7 +48,7 @@ def test_says_nothing_of_the_loggers_own_and_how_to_open_what_they_left(run: Res
 
 def test_leaves_nothing_but_what_the_readme_lists(run: Result) -> None:
     where = run.folder.parent
-    assert f"tracking_uri: sqlite:///{where}/runs/mlflow.db?timeout=60" in (run.folder / "config.yaml").read_text()
+    assert read_config(run.folder)["logger"]["mlflow"]["tracking_uri"] == f"sqlite:///{where}/runs/mlflow.db?timeout=60"
     assert sorted(path.name for path in where.iterdir()) == ["run", "runs"]
     assert sorted(path.name for path in (where / "runs").iterdir()) == [".mlflow.db.lock", "mlflow.db"]
     assert sorted(path.name for path in run.folder.iterdir() if path.is_dir()) == [
