@@ -1,6 +1,7 @@
 """`train resume=RUN_FOLDER`: which runs go on, from what, and what is refused."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -14,9 +15,10 @@ import pytest
 import torch
 import yaml
 
+from lenet_lab import recorded
 from lenet_lab.command import Command, read_config
 from lenet_lab.errors import UserError
-from lenet_lab.recorded import Request, check_folder, parse, read_recorded
+from lenet_lab.recorded import ROOT, Request, check_folder, parse, read_recorded, refuse_foreign, refuse_links
 from lenet_lab.run_folder import LOCK, hold
 from lenet_lab.sweeps.job import Attempt, Record, is_locked, read_record, write_record
 from lenet_lab.train import complete
@@ -194,20 +196,24 @@ def test_help_tells_of_it_and_does_not_stumble_over_it(command: CommandLine) -> 
         (["resume=run", "-c"], "-c  is refused here"),
         (["resume=run", "resume=run"], "resume= is given twice"),
         (["resume=run", "from=run"], "resume= and from= are refused together"),
-        (["allow=[my_lab]", "data=digits"], "allow=[my_lab] is refused: it goes with resume=RUN_FOLDER"),
-        (["resume=run", "allow="], "allow= is refused: give what you trust"),
-        (["resume=run", "allow=[a,,b]"], "allow=[a,,b] is refused: give what you trust"),
+        (["trust=true", "data=digits"], "trust=true is refused: it goes with resume=RUN_FOLDER or from=RUN_FOLDER"),
+        (["resume=run", "trust="], "trust= is refused: give trust=true, or leave it out."),
+        (["from=run", "trust=True"], "trust=True is refused: give trust=true, or leave it out."),
+        (["from=run", "trust=\x1b[2J"], "trust=\\x1b[2J is refused: give trust=true, or leave it out."),
+        (["resume=run", "trust=true", "trust=true"], "trust= is given twice"),
     ],
 )
 def test_what_cannot_stand_beside_it_is_refused(words: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+    with pytest.raises(UserError, match=f"^{re.escape(message)}") as error:
         parse(words)
+    assert len(str(error.value).splitlines()) <= 2
 
 
 def test_what_can_stand_beside_it() -> None:
-    request = parse(["allow=[my_lab,other.part]", "from=run", "--cfg=job", "hydra.run.dir=there"])
-    assert request == Request(False, Path("run").absolute(), ("my_lab", "other.part"), ("hydra.run.dir=there",), True)
-    assert parse(["resume=~/x=y"]).folder == Path("~/x=y").expanduser()
+    request = parse(["trust=true", "from=run", "--cfg=job", "hydra.run.dir=there"])
+    assert request == Request(False, Path("run").absolute(), True, ("hydra.run.dir=there",), True)
+    request = parse(["resume=~/x=y"])
+    assert (request.folder, request.trust) == (Path("~/x=y").expanduser(), False)
 
 
 def test_what_is_no_run_is_refused(command: CommandLine, tmp_path: Path) -> None:
@@ -245,7 +251,7 @@ def test_what_is_no_run_is_refused(command: CommandLine, tmp_path: Path) -> None
         (lambda text: 9000 * "[", "config.yaml is not the configuration of a run: more than 50 parts within parts"),
         (
             lambda text: text.replace("seed: 42", "seed: ${oc.env:HOME}"),
-            "config.yaml is refused: config.yaml of a run holds no interpolations",
+            "config.yaml: seed=${oc.env:HOME} is refused: give a whole number",
         ),
         (lambda text: text.replace("lr: 0.05", "lr: -1"), "config.yaml: optimizer.lr=-1 is refused: give a number"),
         (lambda text: f"{text}unheard_of: 1\n", "config.yaml: unheard_of=1 is refused: there is no such key"),
@@ -273,22 +279,88 @@ def test_what_a_run_was_given_by_the_machine_stays(interrupted: Path, tmp_path: 
     assert (config["threads"], config["trainer"]["precision"], config["speed"]["onednn"]) == (3, "bf16-mixed", False)
 
 
-def test_what_a_configuration_may_name_is_limited_to_what_is_allowed(
+def test_what_the_program_chooses_is_filled_in_only_where_the_configuration_has_the_key(
+    interrupted: Path, tmp_path: Path
+) -> None:
+    """A project whose command has no such key would else refuse what it was not told by anybody."""
+    shutil.copy(interrupted / "environment.json", tmp_path)
+    (tmp_path / "config.yaml").write_text("folder: /there\ntrainer: {}\nspeed: none\n")
+    config = read_recorded(tmp_path, Command("train", lambda config: config))
+    assert config == {"folder": str(tmp_path), "trainer": {}, "speed": "none"}
+
+
+def of_my_lab(folder: Path) -> None:
+    """Give the run in `folder` an optimizer and data of the user's own; whoever imports them leaves a file."""
+    (folder.parent / "my_lab.py").write_text(
+        "import pathlib\nfrom torch.optim import SGD\nfrom lenet_lab.data.digits import Digits\n"
+        "pathlib.Path('imported').touch()\nclass Own(SGD): ...\nclass Data(Digits): ...\n"
+    )
+    text = (folder / "config.yaml").read_text().replace("_target_: torch.optim.SGD", "_target_: my_lab.Own")
+    text = text.replace("_target_: lenet_lab.data.digits.Digits", "_target_: my_lab.Data")
+    assert text.count("my_lab") == 2
+    (folder / "config.yaml").write_text(text)
+
+
+def test_a_run_with_classes_of_the_users_own_goes_on_without_a_word_more(
     command: CommandLine, interrupted: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "my_lab.py").write_text(
-        "import pathlib\nfrom torch.optim import SGD\npathlib.Path('imported').touch()\nclass Own(SGD):\n    pass\n"
-    )
     folder = only_config(interrupted, tmp_path / "run")
-    text = (folder / "config.yaml").read_text()
-    (folder / "config.yaml").write_text(text.replace("_target_: torch.optim.SGD", "_target_: my_lab.Own"))
-    refused = command("train", f"resume={folder}")
-    assert refused.status == 2
-    assert refused.err.startswith(f"error: optimizer._target_=my_lab.Own in {folder}/config.yaml is refused")
-    assert "allow=[my_lab]" in refused.err
-    assert not (tmp_path / "imported").exists()
-    assert command("train", f"resume={folder}", "allow=[my_lab]").status == 0
+    of_my_lab(folder)
+    result = command("train", f"resume={folder}")
+    assert result.status == 0, result.err
     assert (tmp_path / "imported").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("given_away", [".", "config.yaml"])
+@pytest.mark.parametrize("key", ["resume", "from"])
+def test_the_folder_of_another_user_runs_only_with_trust(
+    command: CommandLine, interrupted: Path, tmp_path: Path, given_away: str, key: str
+) -> None:
+    folder = only_config(interrupted, tmp_path / "run")
+    of_my_lab(folder)
+    left = contents(folder)
+    os.chown(folder / given_away, 12345, -1)
+    refused = command("train", f"{key}={folder}")
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.startswith(f"error: {key}={folder} is refused: user 12345 owns {folder / given_away}, ")
+    assert refused.err.endswith("\nIf you trust that user, add trust=true.\n")
+    assert len(refused.err.splitlines()) == 2
+    assert contents(folder) == left
+    assert not (tmp_path / "imported").exists()
+    shown = command("train", f"{key}={folder}", "--cfg", "job")
+    if key == "resume":
+        assert "_target_: my_lab.Own" in shown.out
+        assert not (tmp_path / "imported").exists()
+    trusted = command("train", f"{key}={folder}", "trust=true")
+    if key == "from":  # past the owner, and on to the next question
+        assert f"from={folder} is a run that is not done" in trusted.err
+    else:
+        assert trusted.status == 0, trusted.err
+        assert (tmp_path / "imported").exists()
+
+
+def test_whose_a_folder_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.yaml").touch()
+    refuse_foreign(tmp_path, "resume")
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    if tmp_path.stat().st_uid == ROOT:
+        refuse_foreign(tmp_path, "resume")
+        monkeypatch.setattr(recorded, "ROOT", -1)
+    with pytest.raises(UserError, match=rf"^from={tmp_path} is refused: (the )?user \S+ owns {tmp_path}, "):
+        refuse_foreign(tmp_path, "from")
+    monkeypatch.delattr(os, "geteuid")  # as on Windows
+    refuse_foreign(tmp_path, "resume")
+
+
+def test_a_configuration_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.yaml")  # whoever opens it to read waits for one that writes
+    with pytest.raises(UserError, match=r"config\.yaml is not the configuration of a run: it is no regular file\n"):
+        read_recorded(tmp_path, Command("train", complete))
+    (tmp_path / "config.yaml").unlink()
+    (tmp_path / "config.yaml").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"it is no regular file"):
+        read_recorded(tmp_path, Command("train", complete))
 
 
 def test_a_run_on_several_machines_is_left_to_slurm(command: CommandLine, interrupted: Path, tmp_path: Path) -> None:
@@ -313,10 +385,10 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.yaml").touch()
     (folder / "newest").symlink_to(folder / "config.yaml")  # as W&B makes them
-    check_folder(folder, "resume")
+    refuse_links(folder)
     (folder / "checkpoints").symlink_to(tmp_path)
     with pytest.raises(UserError, match=r"run/checkpoints is a link that leads out of it\. Remove the link"):
-        check_folder(folder, "resume")
+        refuse_links(folder)
 
 
 def test_signs_of_hydra_before_it_are_refused(command: CommandLine) -> None:

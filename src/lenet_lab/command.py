@@ -32,7 +32,7 @@ Config = dict[str, Any]
 SHOW_TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"  # with a user's error too; Hydra's own switch for it
 ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 """In place of `trainer`, for commands that have none."""
-OF_RECORDED = ("resume=", "from=", "allow=")
+OF_RECORDED = ("resume=", "from=", "trust=")
 """How the words begin that concern a run whose configuration lies in its folder (see `lenet_lab.recorded`)."""
 EXIT_USER_ERROR = 2  # a fault of the program's own ends with 1, as everywhere in Python
 

@@ -1,9 +1,12 @@
-"""A run whose configuration lies in its folder: to go on with it, or to repeat it.
+"""A run whose configuration lies in its folder: to resume it, or to repeat it.
 
-That configuration is data from outside, perhaps a stranger's. It is read once, checked as a command line would be, and
-what was checked is what runs.
+A run folder is a program: what its configuration names is imported and called, like a script that one starts. It is
+read once, checked as a command line would be, and what was checked is what runs.
 """
 
+import io
+import os
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +19,16 @@ from omegaconf.errors import OmegaConfBaseException
 from lenet_lab.command import OF_RECORDED, Command, read_config
 from lenet_lab.command_line import MULTIRUN
 from lenet_lab.errors import UserError
+from lenet_lab.wording import printable, shown
 
 Config = dict[str, Any]
 
 MOST_BYTES = 200_000  # of a config.yaml; those of runs have a few thousand
+DEEPEST = 50  # parts within parts
 EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other takes a time that is the square of the depth
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError)
 BESIDE = {"resume": "a run goes on as it began", "from": "a run is repeated as it was"}
+ROOT = 0  # the user who may change anything on a machine: to refuse its folders would protect nobody
 
 
 @dataclass(frozen=True)
@@ -32,20 +38,20 @@ class Request:
     Attributes:
         resume: go on with the run; else repeat it.
         folder: of the run.
-        allow: what its configuration may name beside what it may anyway (see `lenet_lab.trust`).
+        trust: run its configuration even if another user of the machine owns it.
         place: words that choose the folder of a repetition, as Hydra has them.
         show: only show the configuration.
     """
 
     resume: bool
     folder: Path
-    allow: tuple[str, ...]
+    trust: bool
     place: tuple[str, ...]
     show: bool
 
 
 def run_recorded(words: Sequence[str], command: Command, run: Callable[[Config], dict[str, Any]]) -> None:
-    """Do what `words`, a command line with `resume=`, `from=` or `allow=` in it, asks for.
+    """Do what `words`, a command line with `resume=`, `from=` or `trust=` in it, asks for.
 
     Raises:
         UserError: it asks for what cannot be, or the folder does not hold what it takes.
@@ -77,7 +83,7 @@ def parse(words: Sequence[str]) -> Request:
     which = [key for key in BESIDE if key in given]
     if not which:
         raise UserError(
-            f"allow={given['allow']} is refused: it goes with resume=RUN_FOLDER or from=RUN_FOLDER only.\n"
+            f"{shown('trust=' + given['trust'])} is refused: it goes with resume=RUN_FOLDER or from=RUN_FOLDER only.\n"
             "What you name on the command line and in conf/ is taken without it."
         )
     if len(which) > 1:
@@ -85,13 +91,18 @@ def parse(words: Sequence[str]) -> Request:
     key = which[0]
     if not given[key]:
         raise UserError(f"{key}= is empty: give the folder of a run, {key}=RUN_FOLDER.")
+    if given.get("trust", "true") != "true":
+        raise UserError(
+            f"{shown('trust=' + given['trust'])} is refused: give trust=true, or leave it out.\n"
+            "It runs the configuration in a folder that another user of this machine owns."
+        )
     show, others = _without_show(others)
     place = tuple(word for word in others if key == "from" and word.startswith("hydra.run.dir="))
     for word in others:
         if word in MULTIRUN:
             raise UserError(f"{word} is refused beside {key}=, which is for one run.")
         if word not in place:
-            taken = "allow=" if key == "resume" else "hydra.run.dir= and allow="
+            taken = "trust=true" if key == "resume" else "hydra.run.dir= and trust=true"
             raise UserError(
                 f"{word} is refused beside {key}=: {BESIDE[key]}, and only {taken} may stand there.\n"
                 "For other settings begin a new run, with the whole command."
@@ -99,7 +110,7 @@ def parse(words: Sequence[str]) -> Request:
     return Request(
         resume=key == "resume",
         folder=Path(given[key]).expanduser().absolute(),
-        allow=_list(given["allow"]) if "allow" in given else (),
+        trust="trust" in given,
         place=place,
         show=show,
     )
@@ -117,13 +128,6 @@ def _without_show(words: list[str]) -> tuple[bool, list[str]]:
     return False, words
 
 
-def _list(text: str) -> tuple[str, ...]:
-    entries = tuple(entry.strip() for entry in text.removeprefix("[").removesuffix("]").split(","))
-    if not all(entries):
-        raise UserError(f"allow={text} is refused: give what you trust, such as [my_lab,other.part].")
-    return entries
-
-
 def check_folder(folder: Path, key: str) -> None:
     """Refuse what is no folder of a single run.
 
@@ -139,7 +143,6 @@ def check_folder(folder: Path, key: str) -> None:
     if not folder.is_dir():
         raise UserError(f"{key}={folder} is a file. Give the folder of a run, which holds its config.yaml.")
     if (folder / "config.yaml").exists():
-        _refuse_links(folder, key)
         return
     if (folder / "sweep.log").exists() or any(folder.glob("*/job.json")):
         place = f", with hydra.sweep.dir={folder}, to go on with it" if key == "resume" else ""
@@ -152,32 +155,67 @@ def check_folder(folder: Path, key: str) -> None:
     raise UserError(f"{key}={folder} holds no config.yaml, so it is not the folder of a run, or not whole.{such_as}")
 
 
-def _refuse_links(folder: Path, key: str) -> None:
-    """Refuse a folder from which a link leads out: what the run writes would go there."""
+def refuse_foreign(folder: Path, key: str) -> None:
+    """Refuse to run a configuration that another user of the machine has written, or can change.
+
+    Args:
+        folder: of a run.
+        key: that it was given as, "resume" or "from".
+
+    Raises:
+        UserError: somebody else than this user or root owns the folder, or its config.yaml.
+    """
+    if not hasattr(os, "geteuid"):  # Windows has no such numbers
+        return
+    for path in (folder, folder / "config.yaml"):
+        owner = path.stat().st_uid
+        if owner not in (os.geteuid(), ROOT):
+            raise UserError(
+                f"{key}={folder} is refused: {_user(owner)} owns {path}, and what its configuration names would run "
+                f"as you.\nIf you trust that user, add trust=true."
+            )
+
+
+def _user(number: int) -> str:
+    import pwd
+
+    try:
+        return f"the user {printable(pwd.getpwuid(number).pw_name)}"
+    except KeyError:  # of another machine, whose disk this is
+        return f"user {number}"
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse to resume in a folder from which a link leads out.
+
+    What the run writes would go there, which nobody sees who reads its configuration; in a copy, to the original.
+
+    Raises:
+        UserError: there is such a link.
+    """
     inside = folder.resolve()
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise UserError(f"{key}={folder} is refused: {path} is a link that leads out of it. Remove the link.")
+            raise UserError(f"resume={folder} is refused: {path} is a link that leads out of it. Remove the link.")
 
 
-def read_recorded(folder: Path, command: Command, allow: Sequence[str] | None = ()) -> Config:
+def read_recorded(folder: Path, command: Command) -> Config:
     """Give the configuration in the folder of a run, checked; the folder may have been moved since.
 
     Args:
         folder: of the run.
         command: whose run it is.
-        allow: see `Request`; None: it is only to be shown, and what it names does not matter.
 
     Raises:
-        UserError: it cannot be read, is not one that this version of the command would begin a run with, or names what
-            nobody has allowed.
+        UserError: it cannot be read, or is not one that this version of the command would begin a run with.
     """
     from lenet_lab.run_folder import in_folder
 
     file = folder / "config.yaml"
     try:
-        _refuse_bombs(file)
-        config = read_config(folder)
+        text = _read(file)
+        _refuse_bombs(text)
+        config: Config = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))  # type: ignore[assignment]
         if not isinstance(config, dict) or not Path(str(config.get("folder", ""))).is_absolute():
             raise ValueError("it does not name its folder")
     except UNREADABLE as error:
@@ -185,13 +223,8 @@ def read_recorded(folder: Path, command: Command, allow: Sequence[str] | None = 
             f"{file} is not the configuration of a run: {_reason(error)}\n"
             "If it was damaged, bring back a copy: a run leaves its settings in report.html, too."
         ) from error
-    config = in_folder(config, folder)
-    if allow is not None:
-        from lenet_lab.trust import refuse_foreign_targets
-
-        refuse_foreign_targets(config, allow, file)
     try:
-        return command.complete(_as_it_ran(config, folder))
+        return command.complete(_as_it_ran(in_folder(config, folder), folder))
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
 
@@ -203,14 +236,21 @@ def _reason(error: Exception) -> str:
     return next(iter(said.splitlines()), type(error).__name__)
 
 
-def _refuse_bombs(file: Path) -> None:
-    """Refuse what no run has written: a few lines of YAML can stand for more values than memory holds."""
-    from lenet_lab.trust import DEEPEST
-
-    if file.stat().st_size > MOST_BYTES:
+def _read(file: Path) -> str:
+    """Read a file of text; a pipe would wait for ever, and a device has no end."""
+    with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), encoding="utf-8") as stream:  # noqa: PTH123
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise ValueError("it is no regular file")
+        text = stream.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+    return text
+
+
+def _refuse_bombs(text: str) -> None:
+    """Refuse what no run has written: a few lines of YAML can stand for more values than memory holds."""
     depth = 0
-    for event in yaml.parse(file.read_text(encoding="utf-8"), EVENTS):
+    for event in yaml.parse(text, EVENTS):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"an alias in line {event.start_mark.line + 1}")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -226,7 +266,7 @@ def _as_it_ran(config: Config, folder: Path) -> Config:
     if environment is None:
         return config
     filled = dict(config)
-    if config.get("threads") is None and environment.threads:
+    if config.get("threads", 0) is None and environment.threads:
         filled["threads"] = environment.threads
     for key, found in (("precision", environment.precision), *environment.speed.items()):
         group = "trainer" if key == "precision" else "speed"

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 
 from lenet_lab.command import Command, config_folder, run_in_folder
 from lenet_lab.errors import UserError
-from lenet_lab.recorded import Request, check_folder, read_recorded, show
+from lenet_lab.recorded import Request, check_folder, read_recorded, refuse_foreign, show
 from lenet_lab.run_folder import RunFolder, in_folder
 
 Config = dict[str, Any]
@@ -18,17 +18,19 @@ def reproduce(request: Request, command: Command, run: Callable[[Config], dict[s
     """Repeat the run, compare, and leave `comparison.json` in the new folder.
 
     Raises:
-        UserError: the folder holds no such run, or it is not done.
+        UserError: the folder holds no such run, is another user's, or the run is not done.
         SystemExit: with status 1: the result is another one.
     """
     original = request.folder
     check_folder(original, "from")
+    if not (request.show or request.trust):
+        refuse_foreign(original, "from")
     if not (original / "metrics.json").exists():
         raise UserError(
             f"from={original} is a run that is not done (no metrics.json): there is nothing to compare with.\n"
             f"Go on with it first: resume={original}"
         )
-    config = read_recorded(original, command, None if request.show else request.allow)
+    config = read_recorded(original, command)
     if not request.show:
         from lenet_lab.comparison import refuse_unreadable
 

@@ -7,7 +7,7 @@ from typing import Any
 from lenet_lab.command import Command, compute, inherited_settings
 from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
-from lenet_lab.recorded import Request, check_folder, keep, read_recorded, show
+from lenet_lab.recorded import Request, check_folder, keep, read_recorded, refuse_foreign, refuse_links, show
 from lenet_lab.run_folder import hold
 from lenet_lab.terminal import short
 
@@ -18,20 +18,23 @@ def resume(request: Request, command: Command, run: Callable[[Config], dict[str,
     """Go on from the last checkpoint; a run without one begins anew. One that is done is left in peace.
 
     Raises:
-        UserError: the folder holds no such run, or another process works on it.
+        UserError: the folder holds no such run, is another user's, or another process works on it.
         SystemExit: with the status that the job of a sweep has ended with.
     """
     folder = request.folder
     check_folder(folder, "resume")
     if request.show:
-        show(read_recorded(folder, command, allow=None))
+        show(read_recorded(folder, command))
         return
+    if not request.trust:
+        refuse_foreign(folder, "resume")
+    refuse_links(folder)
     if _is_done(folder):
         return
     with hold(folder):
         if _is_done(folder):  # by the one who held it before
             return
-        config = read_recorded(folder, command, request.allow)
+        config = read_recorded(folder, command)
         _refuse_several_nodes(config, folder)
         keep(config)
         _say_if_anew(folder)
