@@ -109,6 +109,20 @@ def test_a_run_goes_on_where_it_is_now_as_if_nothing_had_happened(
     assert "epoch 4/4" in (moved / "train.log").read_text()
 
 
+def test_the_same_command_again_names_the_way_to_resume(
+    command: CommandLine, interrupted: Path, digits_run: Result
+) -> None:
+    again = command("train", *LONG, f"hydra.run.dir={interrupted}")
+    assert again.status == 2
+    assert again.err == (
+        f"error: {interrupted} holds a run already, and nothing in it is overwritten.\n"
+        f"It is not finished: resume it with resume={interrupted}, or choose another folder with hydra.run.dir=DIR.\n"
+    )
+    finished = command("train", *LONG, f"hydra.run.dir={digits_run.folder}")
+    assert finished.status == 2
+    assert "resume" not in finished.err
+
+
 def test_a_run_without_a_checkpoint_begins_anew(
     command: CommandLine, interrupted: Path, calm: Result, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ whatever the command line was.
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -143,10 +144,10 @@ def run_in_folder(
     from lenet_lab.explain import naming  # only now: `--cfg job` need not wait for it
 
     folder = Path(config["folder"])
-    _refuse_taken(folder)
+    _refuse_taken(folder, name if resumes else None)
     before = names(folder) - {LOCK}
     with hold(folder) if resumes else nullcontext(), naming(folder):
-        _claim(config)
+        _claim(config, name if resumes else None)
         try:
             return compute(name, config, run)
         except IncompleteError:
@@ -237,7 +238,7 @@ def inherited_settings() -> Iterator[None]:
         yield
 
 
-def _claim(config: Config) -> None:
+def _claim(config: Config, resumes: str | None) -> None:
     """Write `config.yaml`, which no other run ever overwrites; there is none of it, or all."""
     from lenet_lab.whole_file import write_whole  # only now: `--cfg job` need not wait for it
 
@@ -245,16 +246,19 @@ def _claim(config: Config) -> None:
     try:
         write_whole(file, OmegaConf.to_yaml(config), new=True)
     except FileExistsError:  # another process was quicker
-        _refuse_taken(file.parent)
+        _refuse_taken(file.parent, resumes)
         raise
 
 
-def _refuse_taken(folder: Path) -> None:
-    if (folder / "config.yaml").exists():
-        raise UserError(
-            f"{folder} holds a run already, and nothing in it is overwritten.\n"
-            "Choose another folder with hydra.run.dir=DIR, or leave it out to get a new one."
-        )
+def _refuse_taken(folder: Path, resumes: str | None) -> None:
+    """Refuse a folder that holds a run; `resumes` is the command that could resume it, if this is one."""
+    if not (folder / "config.yaml").exists():
+        return
+    advice = "Choose another folder with hydra.run.dir=DIR, or leave it out to get a new one."
+    if resumes and (folder / f"{resumes}.log").exists() and not (folder / "metrics.json").exists():
+        resume = shlex.quote(f"resume={folder}")
+        advice = f"It is not finished: resume it with {resume}, or choose another folder with hydra.run.dir=DIR."
+    raise UserError(f"{folder} holds a run already, and nothing in it is overwritten.\n{advice}")
 
 
 def _give_back(folder: Path, left: set[str], name: str) -> None:
