@@ -45,12 +45,40 @@ def test_the_one_before_is_kept_where_that_is_asked_for(file: Path) -> None:
 
 
 def test_lightning_writes_in_this_way(file: Path) -> None:
-    plugin = WholeCheckpointIO()
+    plugin = WholeCheckpointIO(file.parents[1])
     plugin.save_checkpoint({"step": 1}, str(file))
     plugin.save_checkpoint({"step": 2}, file)
     assert names(file) == ["last.ckpt"]
     plugin.save_checkpoint({"step": 3}, file, storage_options=KEEP_PREVIOUS)
     assert [content(file.with_name(name))["step"] for name in names(file)] == [3, 2]
+
+
+def test_only_what_lies_below_the_run_folder_is_removed(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    for folder in (run / "sharded", run / "checkpoints", outside):
+        folder.mkdir(parents=True)
+        (folder / "a.ckpt").write_text("precious")
+    (run / "linked").symlink_to(outside)
+    (run / "linked.ckpt").symlink_to(outside / "a.ckpt")
+    (run / "sharded" / "linked").symlink_to(outside)
+    monkeypatch.chdir(tmp_path)
+    plugin = WholeCheckpointIO("run")
+    for inside in (run / "linked", run / "linked.ckpt", run / "nothing.ckpt"):
+        plugin.remove_checkpoint(inside)
+    assert caplog.text == ""
+    kept = ("..", ".", "checkpoints/..", "linked/a.ckpt", "../outside/a.ckpt", outside, f"local://{outside}")
+    for each in kept:
+        plugin.remove_checkpoint(each if "outside" in str(each) else f"{run}/{each}")
+    plugin.remove_checkpoint("ftp://localhost:9/a.ckpt")
+    assert caplog.text.count("lies outside the run folder, and is not removed") == len(kept) + 1
+    assert len(list(run.iterdir())) == 4
+    assert (outside / "a.ckpt").read_text() == "precious"
+    plugin.remove_checkpoint(str(run / "checkpoints" / "a.ckpt"))
+    plugin.remove_checkpoint("run/sharded")
+    assert sorted(path.name for path in run.rglob("*")) == ["checkpoints", "linked", "linked.ckpt"]
+    assert (outside / "a.ckpt").read_text() == "precious"
 
 
 class Cut:

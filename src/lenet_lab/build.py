@@ -119,7 +119,7 @@ def build_trainer(config: Config, data: ImageDataModule, callbacks: list[Callbac
         callbacks=callbacks,
         deterministic=is_deterministic(config),
         logger=loggers or False,
-        plugins=[WholeCheckpointIO(), _cluster()],
+        plugins=[WholeCheckpointIO(config["folder"]), _cluster()],
         default_root_dir=config["folder"],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,

@@ -1,6 +1,9 @@
 """How checkpoints reach the disk: whole, or not at all."""
 
+import logging
 import os
+import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lenet_lab.checkpoint import previous
 from lenet_lab.whole_file import create_beside, name_beside, remove_beside
 
+log = logging.getLogger(__name__)
+
 KEEP_PREVIOUS = {"keep_previous": True}
 """Option of `Trainer.save_checkpoint`: see `write_checkpoint`."""
 
@@ -20,11 +25,34 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     Lightning's own way writes to the system's temporary folder first, and a move from there to another disk can be
     cut off half way.
+
+    Args:
+        folder: of the run, outside which no checkpoint is removed.
     """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__()
+        self.folder = Path(folder)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Save, as Lightning asks for it."""
         write_checkpoint(checkpoint, Path(path), **(storage_options or {}))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a file, or a checkpoint that is a folder, below the run folder; what a link leads to stays.
+
+        Lightning asks for whatever path its callbacks remember, with any scheme that fsspec knows.
+        """
+        given = Path(path).absolute()
+        place = given.parent.resolve() / given.name
+        if given.name == ".." or not place.parent.is_relative_to(self.folder.resolve()):
+            log.warning("%s lies outside the run folder, and is not removed.", path)
+            return
+        kind = place.lstat().st_mode if os.path.lexists(place) else 0
+        if stat.S_ISREG(kind):
+            place.unlink()
+        elif stat.S_ISDIR(kind):
+            shutil.rmtree(place)
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool = False) -> None:

@@ -1,8 +1,8 @@
 """What a checkpoint claims about itself, held against the file: a stranger's could ask for any amount of memory."""
 
 import zipfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,10 +23,7 @@ def refuse_packed(path: Path) -> None:
 
 
 def refuse_claims(checkpoint: Mapping[str, Any]) -> None:
-    """Refuse tensors that claim more values than are kept of them, and paths that lead out of the run's folder.
-
-    Lightning removes files that a checkpoint names, as soon as a better one comes: those below the folder only, but it
-    follows `..` from there.
+    """Refuse tensors that claim more values than are kept of them.
 
     Raises:
         ValueError: there are some.
@@ -34,20 +31,3 @@ def refuse_claims(checkpoint: Mapping[str, Any]) -> None:
     for weights in checkpoint["state_dict"].values():
         if isinstance(weights, torch.Tensor) and weights.nbytes > weights.untyped_storage().nbytes():
             raise ValueError("a tensor claims more values than the file holds")
-    for text in _texts(checkpoint.get("callbacks"), iter(range(MOST_VALUES))):
-        if ".." in PurePath(text).parts:
-            raise ValueError("it names a file outside its folder")
-
-
-def _texts(value: Any, left: Iterator[int]) -> Iterator[str]:
-    if next(left, None) is None:
-        raise ValueError("it holds too many values")
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from _texts(key, left)
-            yield from _texts(part, left)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for part in value:
-            yield from _texts(part, left)

@@ -445,7 +445,8 @@ def test_what_has_ended_training_and_the_best_so_far_go_where_the_folder_is_now(
     kept: dict[str, Any] = {}
     callback = Last(new)
     callback.on_save_checkpoint(FakeTrainer(should_stop=True), MODULE, kept)
-    best, elsewhere = ModelCheckpoint(new, "best", monitor="val/accuracy"), ModelCheckpoint(monitor="val/loss")
+    best = ModelCheckpoint(new, "best", monitor="val/accuracy")
+    elsewhere = ModelCheckpoint(tmp_path / "other", monitor="val/loss")
     state = {
         "dirpath": old,
         "best_model_path": f"{old}/best.ckpt",
@@ -454,8 +455,8 @@ def test_what_has_ended_training_and_the_best_so_far_go_where_the_folder_is_now(
         "best_k_models": {f"{old}/best.ckpt": 0.5},
         "best_model_score": 0.5,
     }
-    others = {"dirpath": None, "best_model_path": "/x/y"}
-    kept["callbacks"] = {best.state_key: state, elsewhere.state_key: dict(others)}
+    others = {"best_model_path": "local:///x/y", "best_k_models": {"/x/..": 1, "ftp://host/z": 2}}
+    kept["callbacks"] = {best.state_key: state, elsewhere.state_key: dict(others), ModelCheckpoint: dict(others)}
     trainer = FakeTrainer(callbacks=[callback, best, elsewhere])
     callback.on_load_checkpoint(trainer, MODULE, kept)
     assert trainer.should_stop is True
@@ -467,7 +468,14 @@ def test_what_has_ended_training_and_the_best_so_far_go_where_the_folder_is_now(
         "best_k_models": {str(new / "best.ckpt"): 0.5},
         "best_model_score": 0.5,
     }
-    assert kept["callbacks"][elsewhere.state_key] == others
+    for key, folder in ((elsewhere.state_key, tmp_path / "other"), (ModelCheckpoint, tmp_path / "other")):
+        assert kept["callbacks"][key] == {
+            "dirpath": str(folder),
+            "best_model_path": str(folder / "y"),
+            "kth_best_model_path": "",
+            "last_model_path": "",
+            "best_k_models": {str(folder / "z"): 2},
+        }
     callback.on_load_checkpoint(trainer, MODULE, {"callbacks": {}})
     assert trainer.should_stop is False
 

@@ -75,14 +75,17 @@ class Last(Checkpoint):
         checkpoint[STOPPED] = trainer.should_stop
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """End training where it had ended, and tell Lightning's checkpoints where their folder is now.
+        """End training where it had ended, and rebase what Lightning's checkpoints keep on where their folders are now.
 
-        From another place they would forget the best score.
+        From another folder they would forget the best score; and of files anywhere else, a stranger's checkpoint could
+        have them removed.
         """
         trainer.should_stop = checkpoint.get(STOPPED, False)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ModelCheckpoint) and (state := checkpoint["callbacks"].get(callback.state_key)):
-                _move(state, state.get("dirpath"), callback.dirpath)
+            if isinstance(callback, ModelCheckpoint):
+                for key in (callback.state_key, type(callback)):  # Lightning gives states of old versions the second
+                    if state := checkpoint["callbacks"].get(key):
+                        _rebase(state, callback.dirpath or self.file.parent)
 
     def _save(self, trainer: Trainer) -> None:
         for logger in trainer.loggers:  # first: what it has of these steps will not be written again
@@ -140,15 +143,15 @@ def _can_be_cut(trainer: Trainer, batch_idx: int) -> bool:
     )
 
 
-def _move(state: dict[str, Any], old: str | None, new: str | Path | None) -> None:
-    """Put a new folder in place of the old one in what a ModelCheckpoint keeps of itself."""
-    if old is None or new is None or str(new) == old:
-        return
+def _rebase(state: dict[str, Any], folder: str | Path) -> None:
+    """Take only the names of files from what a ModelCheckpoint kept of itself; they lie in `folder`, its own."""
 
-    def moved(path: str) -> str:
-        return str(Path(new, Path(path).name)) if path else path
+    def rebased(path: Any) -> str:
+        name = Path(str(path)).name
+        return str(Path(folder, name)) if name not in ("", "..") else ""
 
-    state["dirpath"] = str(new)
+    state["dirpath"] = str(folder)
     for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-        state[key] = moved(state[key])
-    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+        state[key] = rebased(state.get(key, ""))
+    best = {rebased(path): score for path, score in state.get("best_k_models", {}).items()}
+    state["best_k_models"] = {path: score for path, score in best.items() if path}
