@@ -2,17 +2,18 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import hydra
 import torch
 from hydra.errors import InstantiationException, MissingConfigException
 from jaxtyping import Float, UInt8
 from omegaconf import OmegaConf
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from lenet_lab.checkpoint import NOT_KEPT, About, Choice, load_weights, read_about
@@ -20,10 +21,17 @@ from lenet_lab.data.decode import RESIZE, ImageFormat
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build_network, build_test_time
+from lenet_lab.quoting import typed
+from lenet_lab.schema import Data, Target, Views
 from lenet_lab.test_time import TestTime, once
 from lenet_lab.wording import shown
 
 OPTION = "evaluate/from_checkpoint"
+LEFT_OPEN = ("root", "cache", "eval_batch_size")
+"""Keys that are null in `conf/data/evaluate/from_checkpoint.yaml`: as the checkpoint and its option say."""
+SCHEMAS: dict[str, type[BaseModel]] = {"data": Data, "model": Target, "test_time": Views}
+FOLDER = ("data", "root")
+"""Group and key of the folder that images are read from."""
 
 
 def checkpoint_path(config: dict[str, Any]) -> Path:
@@ -73,7 +81,54 @@ def _values(given: dict[str, Any], command: str, group: str, choice: Choice, pat
             f"checkpoint={path} has a setting {group}.{min(unknown)}, which {group}={choice.option} here has not.\n"
             f"It was made with another version of that option: choose one with {group}=OPTION."
         )
-    return {**own, **kept, **{key: value for key, value in given.items() if value is not None}}
+    chosen = {key: value for key, value in given.items() if value is not None or key not in LEFT_OPEN}
+    refuse_texts({key: value for key, value in kept.items() if key not in chosen}, own, group, path)
+    return {**own, **kept, **chosen}
+
+
+def refuse_texts(recorded: Mapping[str, Any], own: Mapping[str, Any], group: str, path: Path) -> None:
+    """Refuse texts of a checkpoint that the option here has not: one may be an address, a file, or the name of code.
+
+    Numbers, booleans and null are taken from a file, and so is a text where the schema lists what it may be, and the
+    folder of images where the option leaves it open.
+
+    Args:
+        recorded: values of the option's keys in the checkpoint.
+        own: all keys of the option on this machine, with their values.
+        group: of the option.
+        path: of the checkpoint, for the message.
+
+    Raises:
+        UserError: there is one; what to add to have it, or not to, is told.
+    """
+    for key, value in recorded.items():
+        if {*_texts(value)} <= {*_texts(own[key])} or _is_choice(group, key, value) or (group, key) == FOLDER:
+            continue
+        cure = f"If you want it, add {shown(typed(f'+{group}.{key}', value))}"
+        if own[key] != "???":
+            cure += f"; if not, {shown(typed(f'+{group}.{key}', own[key]))} as it is here"
+        raise UserError(
+            f"checkpoint={path} was trained with {group}.{key}={shown(value)}, and no text is taken from a file.\n"
+            f"{cure}."
+        )
+
+
+def _texts(value: Any, place: tuple[str | int | None, ...] = ()) -> Iterator[tuple[tuple[str | int | None, ...], str]]:
+    """Return all texts in plain data, keys among them, each with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield (*place, key, None), key
+            yield from _texts(part, (*place, key))
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from _texts(part, (*place, number))
+
+
+def _is_choice(group: str, key: str, value: Any) -> bool:
+    field = SCHEMAS[group].model_fields.get(key)
+    return field is not None and get_origin(field.annotation) is Literal and value in get_args(field.annotation)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,12 @@
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from lenet_lab.wording import shown
 
 
 def quoted(text: str) -> str:
@@ -12,6 +16,31 @@ def quoted(text: str) -> str:
 
     plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no interpolation
     return str(QuotedString(text=plain, quote=Quote.single).with_quotes())
+
+
+def typed(key: str, value: Any) -> str:
+    """Return KEY=VALUE as one types it in a shell, for Hydra to read this plain value from it."""
+    plain = isinstance(value, str) and _read(f"x={value}") == value
+    return shlex.quote(f"{key}={value if plain else _literal(value)}")
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}: {_literal(each)}' for key, each in value.items())}}}"
+    return f"[{','.join(map(_literal, value))}]" if isinstance(value, list) else shown(value)
+
+
+def _read(override: str) -> Any:
+    """Return the value that Hydra reads in a word; None where it can read none."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return None
 
 
 def readable(override: str) -> bool:
