@@ -130,7 +130,7 @@ def literal(text: str) -> str:
 def prepare_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Mark code, and list the keys of a schema with what is allowed there."""
     lines[:] = literal("\n".join(lines)).split("\n")
-    if is_schema(obj):
+    if is_schema(obj) and "Attributes:" not in lines:
         own = [(key, field) for key, field in obj.model_fields.items() if key in obj.__annotations__]
         lines += ["Attributes:"] * bool(own)
         for key, field in own:

@@ -153,21 +153,25 @@ def pages(*patterns: str, **rest: Any) -> Sybil:
     return Sybil(**{"parsers": [parse], "patterns": patterns, "setup": enter_folder, "teardown": leave_folder, **rest})
 
 
-collected = pages("scaling.md", "notes/*.md", exclude="notes/cifar10.md")
+collected = pages("scaling.md", "tasks.md", "notes/*.md", exclude="notes/cifar10.md")
+
+SLOW = {"cifar10.md", "research.md", "tasks.md"}  # all blocks or none: they build on each other
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the blocks of pages that take long."""
+    if item.path.name in SLOW:
+        item.add_marker("slow")
+        item.add_marker(pytest.mark.timeout(300))
 
 
 # begin: notes
 SHARED = list[Path]()  # one folder for all processes of this pytest session, set at collection
-SLOW = {"cifar10.md", "research.md"}  # all blocks or none: they build on each other
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark pages that take long, and skip a page that cannot run once, not once for each of its blocks."""
+    """Skip a page that cannot run once, not once for each of its blocks."""
     SHARED.append(session_folder(config._tmp_path_factory))
-    for item in items:
-        if item.path.name in SLOW:
-            item.add_marker("slow")
-            item.add_marker(pytest.mark.timeout(300))
     if find_cifar10() is None and find_real_images() is None:
         blocks = [item for item in items if item.path.name == "cifar10.md"][1:]
         items[:] = [item for item in items if item not in blocks]

@@ -72,6 +72,13 @@ def _one_thread() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
+OF_DATA = dict.fromkeys(("in_channels", "image_size", "num_classes"), "from_data")
+"""Arguments of a network that the data give."""
+
+FROM_DATA = "".join(f"{key}: {value}\n" for key, value in OF_DATA.items())
+"""The same as lines of an option's file."""
+
+
 @dataclass
 class Result:
     """How a command ended, and what it left."""

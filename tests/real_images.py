@@ -1,6 +1,5 @@
 """CIFAR-10 as images, where this machine has them; for the tests, and for the pages of the site."""
 
-import inspect
 import os
 import tarfile
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from lenet_lab.build import build_data
 from lenet_lab.compose import compose
 from lenet_lab.data.cifar10 import CLASSES, Cifar10
 from lenet_lab.data.image_folder import ImageFolder
@@ -78,8 +78,8 @@ def keep_as_cifar10(images: Path, images_cache: Path, cache: Path) -> None:
         images_cache: where these are decoded.
         cache: a folder that no other run uses.
     """
-    given = compose("data=image_folder", f"data.root={images}", f"data.cache={images_cache}")["data"]
-    source = ImageFolder(**{key: given[key] for key in inspect.signature(ImageFolder).parameters})
+    source = build_data(compose("data=image_folder", f"data.root={images}", f"data.cache={images_cache}"))
+    assert isinstance(source, ImageFolder)
     for split, decoded in zip(("train", "test"), source.load(), strict=True):
 
         def fill(store: StoreWriter, decoded: ImageSet = decoded) -> None:

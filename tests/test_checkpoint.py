@@ -4,45 +4,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lenet_lab.checkpoint import (
-    About,
-    check_images,
+    Metadata,
     describe,
     find_last,
     load_weights,
     previous,
-    read_about,
     read_checkpoint,
+    read_metadata,
     steps_of,
     take_up_last,
 )
 from lenet_lab.checkpoint_io import write_checkpoint
-from lenet_lab.data.image_set import ImageSet
 from lenet_lab.errors import UserError
 
-ABOUT = {
-    "model": {"option": "lenet", "values": {}},
-    "data": {"option": "digits", "values": {}},
-    "classes": ["a", "b"],
-    "image_shape": [1, 8, 8],
+RUN = {
+    "format": 2,
+    "choices": {"task": "classification", "data": "digits", "model": "lenet"},
+    "words": ["model=lenet", "augment=[flip,shift]"],
+    "values": {"task": {}, "data": {}, "model": {}},
+    "facts": {"classes": ["a", "b"], "num_classes": 2},
     "precision": "32-true",
 }
 WEIGHT = torch.arange(1000.0)
 
 
-def images(classes: tuple[str, ...] = ("a", "b"), shape: tuple[int, ...] = (1, 8, 8)) -> ImageSet:
-    return ImageSet(np.zeros((2, *shape), np.uint8), np.array([0, 1]), classes)
-
-
-def write(folder: Path, step: int = 1, about: Any = ABOUT, **more: Any) -> Path:
+def write(folder: Path, step: int = 1, run: Any = RUN, **more: Any) -> Path:
     """Write what a run would, as far as it is looked at here."""
     file = folder / "checkpoints" / "last.ckpt"
-    content = {"state_dict": {"network.weight": WEIGHT}, "global_step": step, "lenet_lab": about, **more}
+    content = {"state_dict": {"network.weight": WEIGHT}, "global_step": step, "run": run, **more}
     write_checkpoint(content, file, keep_previous=True)
     return file
 
@@ -64,31 +58,43 @@ def turn_a_bit(file: Path) -> None:
     file.write_bytes(content)
 
 
-def test_a_run_says_of_itself_what_its_network_and_images_are() -> None:
+def test_a_run_says_of_itself_what_its_task_and_data_are() -> None:
     config = {
-        "choices": {"model": "lenet", "data": "cifar10"},
+        "choices": {"model": "lenet", "data": "cifar10", "task": "mine"},
+        "words": ["model=lenet"],
+        "task": {"_target_": "x", "takes": ["model"], "monitor": "val/loss"},
         "model": {"_target_": "lenet_lab.models.lenet.LeNet", "hidden": [3, 4]},
-        "data": {"_target_": "x", "val_share": 0.1, "mirrors": ["http://x"], "cache": "/here"},
+        "data": {"_target_": "x", "takes": ["augment", "seed"], "share": 0.1, "mirrors": ["http://x"], "cache": "/x"},
+        "augment": {"flip": {"_target_": "x", "often": 0.5}, "none": None},
+        "optimizer": {"_target_": "nobody takes it"},
+        "seed": 3,
         "trainer": {"precision": "bf16-mixed"},
     }
-    assert describe(config, images(shape=(3, 4, 5))) == {
-        "model": {"option": "lenet", "values": {"hidden": [3, 4]}},
-        "data": {"option": "cifar10", "values": {"val_share": 0.1}},
-        "test_time": {"option": "none", "values": {}},
-        "classes": ["a", "b"],
-        "image_shape": [3, 4, 5],
+    assert describe(config, {"image_size": (3, 4)}) == {
+        "format": 2,
+        "choices": config["choices"],
+        "words": ["model=lenet"],
+        "values": {
+            "task": {"monitor": "val/loss"},
+            "data": {"share": 0.1},
+            "model": {"hidden": [3, 4]},
+            "augment": {"flip": {"often": 0.5}, "none": None},
+        },
+        "facts": {"image_size": [3, 4]},
         "precision": "bf16-mixed",
     }
-    views = {"choices": {**config["choices"], "test_time": "views"}, "test_time": {"_target_": "x", "flip": True}}
-    assert describe({**config, **views}, images())["test_time"] == {"option": "views", "values": {"flip": True}}
 
 
 def test_what_it_says_is_read_back(tmp_path: Path) -> None:
     file = write(tmp_path, 7)
-    assert read_about(file) == About(**ABOUT)
-    assert read_about(file).test_time.option == "none"
+    assert read_metadata(file) == Metadata(**RUN)
     assert steps_of(file) == 7
     assert read_checkpoint(file)["state_dict"]["network.weight"].equal(WEIGHT)
+
+
+def test_one_of_an_older_version_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"was written by an older version of this program.*\nTrain again"):
+        read_checkpoint(write(tmp_path, lenet_lab={"model": {}}))
 
 
 def test_a_file_is_read_once_for_each_version_of_it(tmp_path: Path) -> None:
@@ -106,22 +112,13 @@ def test_a_file_is_read_once_for_each_version_of_it(tmp_path: Path) -> None:
     assert read_checkpoint(file) is not second
 
 
-def test_weights_are_put_into_the_network(tmp_path: Path) -> None:
-    network = nn.ParameterDict({"weight": torch.zeros(1000)})
-    file = write(tmp_path, state_dict={"network.weight": WEIGHT, "loss.weight": WEIGHT})
-    load_weights(network, file)
-    assert network["weight"].equal(WEIGHT)
-    with pytest.raises(UserError, match=r"last.ckpt does not fit this network: size mismatch for weight: .*\nGive the"):
-        load_weights(nn.Linear(2, 2, bias=False), file)
-
-
-def test_images_must_be_those_it_was_trained_on(tmp_path: Path) -> None:
+def test_weights_are_put_into_the_task(tmp_path: Path) -> None:
+    task = nn.ModuleDict({"network": nn.ParameterDict({"weight": torch.zeros(1000)})})
     file = write(tmp_path)
-    check_images(file, images())
-    with pytest.raises(UserError, match=r"on other images.\nIts classes: a, b; of these images: a, c\."):
-        check_images(file, images(("a", "c")))
-    with pytest.raises(UserError, match=r"Its image shape: 1, 8, 8; of these images: 3, 8, 8\."):
-        check_images(file, images(shape=(3, 8, 8)))
+    load_weights(task, file)
+    assert task["network"]["weight"].equal(WEIGHT)
+    with pytest.raises(UserError, match=r"last.ckpt does not fit this network: size mismatch .*weight: .*\nGive the"):
+        load_weights(nn.ModuleDict({"network": nn.Linear(2, 2, bias=False)}), file)
 
 
 def nested(levels: int) -> Any:
@@ -133,11 +130,11 @@ def nested(levels: int) -> Any:
 
 
 def values(**given: Any) -> dict[str, Any]:
-    return ABOUT | {"model": {"option": "lenet", "values": given}}
+    return RUN | {"values": {"model": given}}
 
 
 @pytest.mark.parametrize(
-    ("about", "message"),
+    ("run", "message"),
     [
         (values(_target_="os.system"), r"names code to run \(_target_=os.system\), and was not used\."),
         (values(hidden=[{"_partial_": True}]), r"names code to run \(_partial_=True\)"),
@@ -146,19 +143,19 @@ def values(**given: Any) -> dict[str, Any]:
         (values(hidden=torch.ones(())), "holds a Tensor among its settings, and was not used"),
         (values(hidden=nested(20)), "holds more settings than a network can have, and was not used"),
         (values(hidden=[0] * 100_000), "holds more settings than a network can have"),
-        (ABOUT | {"data": {"option": "digits", "values": {"_x": 1}}}, "names code to run"),
-        (ABOUT | {"test_time": {"option": "views", "values": {"_x": 1}}}, "names code to run"),
-        (ABOUT | {"model": {"option": "a/b", "values": {}}}, "is not a checkpoint of this program"),
-        (ABOUT | {"image_shape": [1, 8]}, "is not a checkpoint of this program"),
-        (ABOUT | {"image_shape": [1, 0, 8]}, "is not a checkpoint of this program"),
-        (ABOUT | {"image_shape": [1, 16385, 8]}, "is not a checkpoint of this program"),
-        (ABOUT | {"classes": "ab"}, "is not a checkpoint of this program"),
+        (RUN | {"values": {"data": {"_x": 1}}}, "names code to run"),
+        (RUN | {"facts": {"_x": 1}}, "names code to run"),
+        (RUN | {"choices": {"model": "../b"}}, "is not a checkpoint of this program"),
+        (RUN | {"words": ["model.hidden=${oc.env:HOME}"]}, "is not a checkpoint of this program"),
+        (RUN | {"words": ["hydra.run.dir=x"]}, "is not a checkpoint of this program"),
+        (RUN | {"format": 1}, "is not a checkpoint of this program"),
+        (RUN | {"facts": "ab"}, "is not a checkpoint of this program"),
         (None, "is not a checkpoint of this program"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
-def test_what_is_not_plain_data_is_refused(tmp_path: Path, about: Any, message: str) -> None:
-    file = write(tmp_path, about=about)
+def test_what_is_not_plain_data_is_refused(tmp_path: Path, run: Any, message: str) -> None:
+    file = write(tmp_path, run=run)
     with pytest.raises(UserError, match=message) as caught:
         read_checkpoint(file)
     assert str(caught.value).startswith(f"checkpoint={file} ")
@@ -168,13 +165,9 @@ def test_what_is_not_plain_data_is_refused(tmp_path: Path, about: Any, message: 
 def test_settings_may_be_deep_and_many(tmp_path: Path) -> None:
     given = {"hidden": nested(19), "more": [0] * 90_000, "text": "${", "none": None, "share": 0.5, "on": True}
     with pytest.raises(UserError, match="interpolation"):
-        read_checkpoint(write(tmp_path, about=values(**given)))
+        read_checkpoint(write(tmp_path, run=values(**given)))
     given["text"] = "$HOME"
-    assert read_about(write(tmp_path, about=values(**given))).model.values == given
-
-
-def test_a_shape_may_be_as_large_as_any_image(tmp_path: Path) -> None:
-    assert read_about(write(tmp_path, about=ABOUT | {"image_shape": [1, 1, 16384]})).image_shape == [1, 1, 16384]
+    assert read_metadata(write(tmp_path, run=values(**given))).values["model"] == given
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The Lightning module does exactly what a plain PyTorch loop does."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Trainer, seed_everything
 
-from lenet_lab.classifier import Classifier, Schedule
+from lenet_lab.classifier import Classifier
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.digits import Digits
+from lenet_lab.errors import UserError
 from lenet_lab.models.lenet import LeNet
+from lenet_lab.schedule import Schedule
 from tests.conftest import ROUNDING
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
@@ -29,7 +32,7 @@ def digits(**changes: Any) -> ImageDataModule:
         "std": 0.5,
         "seed": 3,
     }
-    return ImageDataModule(Digits(), **{**settings, **changes})
+    return Digits(**{**settings, **changes})
 
 
 def trainer(folder: Path, **changes: Any) -> Trainer:
@@ -51,7 +54,7 @@ def test_weights_equal_those_of_a_plain_loop_bit_for_bit(tmp_path: Path) -> None
     lightning.load_state_dict(plain.state_dict())
 
     data = digits()
-    classifier = Classifier(lightning, data.source.load()[0].classes, SGD)
+    classifier = Classifier(lightning, data.load()[0].classes, SGD)
     trainer(tmp_path).fit(classifier, datamodule=data)
 
     data = digits()
@@ -113,7 +116,7 @@ def test_training_images_are_augmented_and_others_are_not(tmp_path: Path) -> Non
             seen["other"].add(batch[0].max().item())
             return super()._measure(batch)
 
-    data = digits(augment=[Black()])
+    data = digits(augment={"black": Black()})
     run = trainer(tmp_path, max_epochs=1)
     classifier = Watched(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD)
     run.fit(classifier, datamodule=data)
@@ -140,3 +143,51 @@ def test_one_that_only_evaluates_cannot_be_trained() -> None:
     network = LeNet(in_channels=1, image_size=(32, 32), num_classes=10)
     with pytest.raises(RuntimeError, match="a Classifier without optimizer cannot be trained"):
         Classifier(network, ["a", "b"]).configure_optimizers()
+
+
+class Gives(torch.nn.Module):
+    """Gives the same for any images."""
+
+    def __init__(self, output: torch.Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.output[: len(images)]
+
+
+IMAGES, LABELS = torch.zeros(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("batch", "output", "message"),
+    [
+        (
+            (IMAGES,),
+            torch.zeros(4, 3),
+            "batches of tuple of float32 (4, 1, 8, 8), and this task takes images and",
+        ),
+        ((IMAGES.byte(), LABELS), torch.zeros(4, 3), "images of uint8 (4, 1, 8, 8), and this task takes float"),
+        ((IMAGES[:, 0], LABELS), torch.zeros(4, 3), "images of float32 (4, 8, 8), and this task takes float"),
+        ((IMAGES, LABELS.float()), torch.zeros(4, 3), "labels of float32 (4,) for images of float32 (4, 1, 8, 8)"),
+        ((IMAGES, torch.zeros(4, 8, 8).long()), torch.zeros(4, 3), "labels of int64 (4, 8, 8) for images"),
+        ((IMAGES, LABELS + 1), torch.zeros(4, 3), "labels from 1 to 3, and there are 3 classes"),
+        ((IMAGES, LABELS), torch.zeros(4, 2), "gives float32 (2, 2) for 2 images, and (2, 3) is needed"),
+    ],
+)
+def test_a_first_batch_that_does_not_fit_is_refused(batch: Any, output: torch.Tensor, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)) as refused:
+        Classifier(Gives(output), "abc").check_batch(batch)
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def test_the_look_at_a_batch_leaves_no_trace() -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 3)
+    )
+    network[2].eval()  # as one whose statistics are frozen
+    before, random = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
+    Classifier(network, "abc").check_batch((torch.rand(4, 1, 8, 8, generator=torch.Generator()), LABELS))
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert [module.training for module in network] == [True, True, False, True]

@@ -8,7 +8,7 @@ from torch._inductor import config as inductor
 
 from lenet_lab.checkpoint import read_checkpoint
 from lenet_lab.classifier import Classifier
-from lenet_lab.compiled import Compiled
+from lenet_lab.compiled import Compiled, compile_forward
 from lenet_lab.errors import UserError
 from lenet_lab.models.lenet import LeNet
 from tests.conftest import SMALL, Command
@@ -17,10 +17,9 @@ needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compi
 
 
 def test_a_classifier_that_is_compiled_has_the_names_of_one_that_is_not() -> None:
-    network = LeNet(1, (16, 16), 10)
-    assert Classifier(network, "0123456789", compile_mode="default").state_dict().keys() == (
-        Classifier(network, "0123456789").state_dict().keys()
-    )
+    plain, compiled = LeNet(1, (16, 16), 10), LeNet(1, (16, 16), 10)
+    compile_forward(compiled, "default")
+    assert Classifier(compiled, "0123456789").state_dict().keys() == Classifier(plain, "0123456789").state_dict().keys()
 
 
 @pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled")

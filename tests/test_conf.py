@@ -1,5 +1,6 @@
 """Every configuration file, found by name: it composes, passes the schema, and what it names exists."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from hydra.utils import get_object
 
 from lenet_lab.command import config_folder
 from lenet_lab.compose import compose
+from lenet_lab.data.datamodule import ImageDataModule
 
 CONF = config_folder()
 FILES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.rglob("*.yaml"))
@@ -44,4 +46,14 @@ def test_every_file_says_what_it_is_for(file: Path) -> None:
 
 
 def test_the_default_is_the_tutorial() -> None:
-    assert compose() == compose("experiment=tutorial")
+    default, tutorial = compose(), compose("experiment=tutorial")
+    assert (default.pop("words"), tutorial.pop("words")) == ([], ["experiment=tutorial"])
+    assert default == tutorial
+
+
+def test_the_settings_of_images_are_those_of_the_module_that_takes_them() -> None:
+    defaults = inspect.signature(ImageDataModule).parameters
+    given = compose("data=digits", "speed=exact")["data"]
+    assert {name: given.get(name, defaults[name].default) for name in defaults} == {
+        name: parameter.default for name, parameter in defaults.items()
+    }

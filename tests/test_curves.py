@@ -15,7 +15,7 @@ def file(tmp_path: Path) -> Path:
     """Of a run of two validations."""
     begin_curves(tmp_path / "curves.csv", step=0)
     for row in ROWS:
-        add_to_curves(tmp_path / "curves.csv", {**row, "seconds": 1})
+        add_to_curves(tmp_path / "curves.csv", row)
     return tmp_path / "curves.csv"
 
 
@@ -42,7 +42,13 @@ def test_rows_after_the_checkpoint_are_forgotten(file: Path, step: int, kept: in
     assert read_curves(file) == ROWS[:kept]
     add_to_curves(file, {"epoch": 3.0, "step": 30.0, "val/loss": 0.5})
     assert read_curves(file) == (*ROWS[:kept], {"epoch": 3, "step": 30, "val/loss": 0.5})
-    assert file.read_text().splitlines()[-1] == "3,30,,0.5,"
+    assert file.read_text().splitlines()[-1] == ("3,30,,0.5," if kept else "3,30,,0.5")
+
+
+def test_a_metric_that_is_logged_later_gets_a_column(file: Path) -> None:
+    add_to_curves(file, {"epoch": 3, "step": 30, "val/f1": 0.5})
+    assert read_curves(file) == (*ROWS, {"epoch": 3, "step": 30, "val/f1": 0.5})
+    assert file.read_text().splitlines()[1] == "1,10,2.5,2.0,0.25,"
 
 
 def test_a_line_that_was_cut_off_is_left_out(file: Path) -> None:

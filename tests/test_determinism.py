@@ -12,7 +12,7 @@ from lenet_lab.dashboard import Seen
 from lenet_lab.determinism import is_deterministic
 from lenet_lab.errors import UserError
 from lenet_lab.metrics import EvaluationMetrics
-from tests.conftest import SMALL, Command
+from tests.conftest import FROM_DATA, SMALL, Command
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_an_operation_without_such_a_form_is_named_with_the_cure(command: Comman
         "        return self.last(self.unpool(*self.pool(x)).flatten(1))\n"
     )
     (tmp_path / "own" / "model").mkdir(parents=True)
-    (tmp_path / "own" / "model" / "unpool.yaml").write_text("_target_: mine.Unpool\n")
+    (tmp_path / "own" / "model" / "unpool.yaml").write_text(f"_target_: mine.Unpool\n{FROM_DATA}")
     words = ("--config-dir=own", *SMALL, "model=unpool", "debug=one_batch", "logger=none", "report=false")
     refused = command("train", *words)
     assert refused.status == 2

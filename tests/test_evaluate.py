@@ -112,29 +112,31 @@ class Exploit:
 
 def poisoned(digits_run: Result, how: str, proof: Path) -> Any:
     checkpoint = torch.load(digits_run.folder / "checkpoints" / "best.ckpt", weights_only=True)
-    about = checkpoint["lenet_lab"]
+    run = checkpoint["run"]
     if how == "pickle":
         checkpoint["extra"] = Exploit(proof)
     elif how == "target":
-        about["model"]["values"]["_target_"] = "os.system"
+        run["values"]["model"]["_target_"] = "os.system"
     elif how == "nested target":
-        about["data"]["values"]["mean"] = [{"_target_": "pathlib.Path.touch", "_args_": [str(proof)]}]
+        run["values"]["data"]["mean"] = [{"_target_": "pathlib.Path.touch", "_args_": [str(proof)]}]
     elif how == "target in a tuple":
-        about["model"]["values"]["hidden"] = ({"_target_": "pathlib.Path.touch", "_args_": [str(proof)]},)
+        run["values"]["model"]["hidden"] = ({"_target_": "pathlib.Path.touch", "_args_": [str(proof)]},)
     elif how == "tensor":
-        about["data"]["values"]["mean"] = torch.zeros(3)
+        run["values"]["data"]["mean"] = torch.zeros(3)
     elif how == "not a choice":
-        checkpoint["lenet_lab"] = {"model": ["x"]}
+        checkpoint["run"] = {"model": ["x"]}
     elif how == "interpolation":
-        about["data"]["values"]["mean"] = "${oc.env:HOME}"
+        run["values"]["data"]["mean"] = "${oc.env:HOME}"
     elif how == "option":
-        about["model"]["option"] = "../../../etc/x"
+        run["choices"]["model"] = "../../../etc/x"
     elif how == "override":
-        about["data"]["option"] = "digits,hydra.run.dir=/tmp"
+        run["choices"]["data"] = "digits,hydra.run.dir=/tmp"
     elif how == "unknown option":
-        about["model"]["option"] = "no_such_model"
+        run["choices"]["model"] = "no_such_model"
+    elif how == "word":
+        run["words"] = ["hydra.run.dir=/tmp/evil"]
     elif how == "unknown key":
-        about["model"]["values"]["device"] = "cuda"
+        run["values"]["model"]["device"] = "cuda"
     return checkpoint
 
 
@@ -150,6 +152,7 @@ def poisoned(digits_run: Result, how: str, proof: Path) -> Any:
         "interpolation",
         "option",
         "override",
+        "word",
         "unknown option",
         "unknown key",
     ],
@@ -169,7 +172,8 @@ def test_a_file_does_not_choose_where_to_download_from_or_to(
 ) -> None:
     checkpoint = torch.load(digits_run.folder / "checkpoints" / "best.ckpt", weights_only=True)
     evil = {"mirrors": ["http://127.0.0.1:9/evil"], "cache": "evil", "root": f"{tmp_path}/evil"}
-    checkpoint["lenet_lab"]["data"] = {"option": "cifar10", "values": evil}
+    run = checkpoint["run"]
+    run["choices"]["data"], run["values"]["data"], run["words"] = "cifar10", evil, ["data=cifar10"]
     torch.save(checkpoint, tmp_path / "bad.ckpt")
     # no network here: what it tries is what the user's own file says
     command("evaluate", "--cfg", "job", "checkpoint=bad.ckpt")
@@ -181,7 +185,7 @@ def test_a_file_does_not_choose_where_to_download_from_or_to(
         "with initialize_config_dir(str(config_folder()), version_base='1.3'):\n"
         "    config = hydra.compose('evaluate', overrides=['checkpoint=bad.ckpt', 'folder=x'])\n"
         "    config = OmegaConf.to_container(OmegaConf.masked_copy(config, list(config.keys() - {*OF_THE_SWEEP})))\n"
-        "    config['choices'] = dict.fromkeys(('data', 'model', 'test_time'), 'evaluate/from_checkpoint')\n"
+        "    config['choices'] = dict.fromkeys(('task', 'data', 'model', 'test_time'), 'evaluate/from_checkpoint')\n"
         "    print(evaluate.complete(config)['data'])"
     )
     done = forked.run([sys.executable, "-c", code], cwd=tmp_path, env=environment_in(tmp_path))

@@ -19,6 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lenet_lab.api import load
+from lenet_lab.checkpoint import read_metadata
 from lenet_lab.data.decode import ImageFormat
 from lenet_lab.data.digits import Digits
 from lenet_lab.data.normalize import Normalize
@@ -26,11 +28,9 @@ from lenet_lab.deploy.files import run_onnx, run_torch, write_onnx, write_torch
 from lenet_lab.deploy.network import Deployed, about, trace
 from lenet_lab.deploy.parity import compare
 from lenet_lab.errors import UserError
-from lenet_lab.from_checkpoint import TrainedNetwork, load_trained
 from lenet_lab.models.lenet import LeNet
-from tests.conftest import ROUNDING, Command, Result, environment_in, run_command
-
-LENET = {"_target_": "lenet_lab.models.lenet.LeNet"}
+from lenet_lab.trained_network import TrainedNetwork
+from tests.conftest import FROM_DATA, ROUNDING, Command, Result, environment_in, run_command
 
 
 def best(run: Result) -> Path:
@@ -71,7 +71,8 @@ def softmax_checked(logits: npt.NDArray[np.float32], probabilities: npt.NDArray[
 
 def by_pytorch(checkpoint: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     with torch.inference_mode():
-        return load_trained(LENET, checkpoint)(torch.from_numpy(images)).numpy()
+        trained = load(checkpoint).exportable(read_metadata(checkpoint).facts)
+        return trained(torch.from_numpy(images)).numpy()
 
 
 @pytest.mark.parametrize("format_", PIXELS)
@@ -108,7 +109,8 @@ def test_a_network_that_was_measured_by_several_views_has_a_file_of_one(
     digits_run: Result, command: Command, tmp_path: Path
 ) -> None:
     checkpoint = torch.load(best(digits_run), weights_only=True)
-    checkpoint["lenet_lab"]["test_time"] = {"option": "flip", "values": {"flip": True, "shift": 0}}
+    checkpoint["run"]["choices"]["test_time"] = "flip"
+    checkpoint["run"]["values"]["test_time"] = {"flip": True, "shift": 0}
     torch.save(checkpoint, tmp_path / "flip.ckpt")
     result = command("export", f"checkpoint={tmp_path}/flip.ckpt", "format=torch")
     assert "accuracy   lower than metrics.json says: the run was measured with test_time=flip" in result.out, result.err
@@ -345,9 +347,9 @@ def test_a_file_that_would_not_do_is_not_left(
 ) -> None:
     (tmp_path / "own.py").write_text(OWN.replace("BODY", body))
     (tmp_path / "conf" / "model").mkdir(parents=True)
-    (tmp_path / "conf" / "model" / "own.yaml").write_text("# Mine.\n_target_: own.Own\n")
+    (tmp_path / "conf" / "model" / "own.yaml").write_text(f"# Mine.\n_target_: own.Own\n{FROM_DATA}")
     checkpoint: dict[str, Any] = torch.load(best(digits_run), weights_only=True)
-    checkpoint["lenet_lab"]["model"] = {"option": "own", "values": {}}
+    checkpoint["run"]["choices"]["model"], checkpoint["run"]["values"]["model"] = "own", {}
     checkpoint["state_dict"] = {
         "network.linear.weight": torch.ones(10, 1024) / 1e6,
         "network.linear.bias": torch.ones(10),

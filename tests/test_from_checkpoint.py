@@ -107,13 +107,17 @@ def test_null_leaves_open_what_the_file_of_the_command_says() -> None:
 
 def test_what_is_given_on_the_command_line_wins(digits_run: Result, command: Command, tmp_path: Path) -> None:
     checkpoint = torch.load(digits_run.folder / "checkpoints" / "best.ckpt", weights_only=True)
-    about = checkpoint["lenet_lab"]
-    about["model"]["option"] = "mine"
-    about["model"]["values"]["weights"] = "hf-hub:them/net"
+    run = checkpoint["run"]
+    run["choices"]["model"] = "mine"
+    run["values"]["model"]["weights"] = "hf-hub:them/net"
     torch.save(checkpoint, tmp_path / "bad.ckpt")
     own = tmp_path / "conf" / "model" / "mine.yaml"
     own.parent.mkdir(parents=True)
-    own.write_text("_target_: my_lab.Net\nweights: null\nconv_channels: [6, 16]\nhidden: [120, 84]\n")
+    keys = ("in_channels", "image_size", "num_classes")
+    own.write_text(
+        "_target_: my_lab.Net\nweights: null\nconv_channels: [6, 16]\nhidden: [120, 84]\n"
+        + "".join(f"{key}: from_data\n" for key in keys)
+    )
     (tmp_path / "my_lab.py").write_text(
         "from lenet_lab.models.lenet import LeNet\n"
         "class Net(LeNet):\n"

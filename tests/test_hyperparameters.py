@@ -17,17 +17,17 @@ def test_is_flat_plain_and_short() -> None:
         "data.batch_size": 32,
         "model": "lenet",
         "model.conv_channels": "[6, 16]",
-        "optimizer": "SGD",
+        "optimizer": "sgd",
         "optimizer.lr": 0.05,
         "optimizer.nesterov": False,
-        "scheduler": "OneCycleLR",
+        "scheduler": "one_cycle",
         "scheduler.pct_start": 0.3,
         "augment": "flip, shift",
         "augment.shift.pixels": 2,
         "trainer.max_epochs": 30,
         "trainer.gradient_clip_val": 1.0,
         "trainer.precision": "32-true",
-        "loss": "CrossEntropyLoss",
+        "loss": "cross_entropy",
         "loss.label_smoothing": 0.0,
         "test_time": "none",
         "speed.memory_format": "contiguous",
@@ -44,9 +44,9 @@ def test_leaves_out_what_concerns_the_machine_only() -> None:
     assert hyperparameters(here) == hyperparameters(there)
 
 
-def test_says_none_where_there_is_none() -> None:
+def test_names_options_and_says_none_where_there_is_nothing() -> None:
     values = hyperparameters(compose("scheduler=constant", "augment=none"))
-    assert (values["scheduler"], values["augment"]) == ("none", "none")
+    assert (values["scheduler"], values["augment"]) == ("constant", "none")
 
 
 @pytest.mark.parametrize(

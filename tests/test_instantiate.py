@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lenet_lab.errors import UserError
-from lenet_lab.instantiate import build, build_network
+from lenet_lab.instantiate import build, build_part
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_the_reason_is_told_in_a_line(
 
 def test_what_is_no_network_is_named() -> None:
     with pytest.raises(UserError, match=r"^model \(builtins.dict\) makes a dict: give a torch.nn.Module\.$"):
-        build_network({"_target_": "builtins.dict"}, (3, 32, 32), 10)
+        build_part({"_target_": "builtins.dict", "a": 1}, "model")

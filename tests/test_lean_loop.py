@@ -15,9 +15,10 @@ from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
-from lenet_lab.classifier import Classifier, Schedule
+from lenet_lab.classifier import Classifier
 from lenet_lab.lean_loop import LeanLoop, use_lean_loop
 from lenet_lab.models.lenet import LeNet
+from lenet_lab.schedule import Schedule
 from tests.test_classifier import SGD, digits, trainer
 
 BATCHES = 10  # of an epoch

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet_lab.metrics import EvaluationMetrics, write_metrics
+from lenet_lab.metrics import EvaluationMetrics
+from lenet_lab.results import write_metrics
 
 
 def logits(*predicted: int, classes: int = 3) -> torch.Tensor:

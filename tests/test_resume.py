@@ -207,7 +207,7 @@ def test_help_tells_of_it_and_does_not_stumble_over_it(command: CommandLine) -> 
         (["from=run", "--multirun"], "--multirun is refused beside from="),
         (["resume=run", "--cfg", "hydra"], "--cfg hydra is refused here: give --cfg job"),
         (["resume=run", "--cfg=all"], "--cfg all is refused here"),
-        (["resume=run", "-c"], "-c  is refused here"),
+        (["resume=run", "-c"], "--cfg  is refused here"),
         (["resume=run", "resume=run"], "resume= is given twice"),
         (["resume=run", "from=run"], "resume= and from= are refused together"),
         (["trust=true", "data=digits"], "trust=true is refused: it goes with resume=RUN_FOLDER or from=RUN_FOLDER"),

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+from lenet_lab.classifier import Classifier
 from lenet_lab.errors import UserError
-from lenet_lab.instantiate import build_test_time
 from lenet_lab.test_time import Views
 from tests.conftest import ROUNDING, run_command
 
@@ -48,7 +48,9 @@ def test_shift_moves_images_and_reflects_their_edges() -> None:
 
 def test_a_shift_as_large_as_the_image_is_refused_before_training() -> None:
     with pytest.raises(UserError, match=r"test_time\.shift=8 needs images larger than 8x8"):
-        build_test_time({"_target_": "lenet_lab.test_time.Views", "flip": False, "shift": 8}, (3, 8, 8))
+        Classifier(nn.Flatten(), "ab", test_time=Views(flip=False, shift=8)).check_batch(
+            (torch.zeros(1, 3, 8, 8), torch.zeros(1, dtype=torch.int64))
+        )
 
 
 @pytest.mark.parametrize(("flip", "shift", "count"), [(False, 0, 1), (True, 0, 2), (False, 3, 5), (True, 1, 10)])

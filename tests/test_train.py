@@ -38,6 +38,7 @@ def test_leaves_exactly_what_the_readme_lists(digits_run: Result) -> None:
         "environment.json",
         "metrics.json",
         "report.html",
+        "task.json",
         "tensorboard",
         "tensorboard/hparams.yaml",
         "train.log",
@@ -87,7 +88,7 @@ def test_checkpoints_hold_only_tensors_and_plain_data(digits_run: Result) -> Non
         checkpoint = torch.load(digits_run.folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
         assert all(key.startswith("network.") for key in checkpoint["state_dict"])
         assert sum(tensor.numel() for tensor in checkpoint["state_dict"].values()) == 61_706
-        assert json.loads(json.dumps(checkpoint["lenet_lab"])) == checkpoint["lenet_lab"]
+        assert json.loads(json.dumps(checkpoint["run"])) == checkpoint["run"]
 
 
 @pytest.mark.slow

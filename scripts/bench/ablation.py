@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from command import on_images, train
+from images import data_module
 from section import Section, Setup
 
 SEEDS = 5
@@ -71,18 +72,15 @@ def accuracy_of_one_view(folder: Path, setup: Setup) -> float:
     """Of the same checkpoint where it is shown each validation image as it is, computed as precisely as in its run."""
     import torch
 
-    from lenet_lab.build import build_data
-    from lenet_lab.checkpoint import read_about
-    from lenet_lab.compose import compose
-    from lenet_lab.from_checkpoint import load_trained
+    from lenet_lab.api import load
+    from lenet_lab.checkpoint import read_metadata
 
-    config = compose("experiment=equal_time", *on_images(setup.data))
-    data = build_data(config)
+    data = data_module("experiment=equal_time", *on_images(setup.data))
     data.setup()
     checkpoint = folder / "checkpoints" / "best.ckpt"
-    trained = load_trained(config["model"], checkpoint)
-    short = read_about(checkpoint).precision == "bf16-mixed"  # the recipe has it where the processor is fast in it
-    images = torch.from_numpy(data.train.images[data.validation_rows])
+    network = load(checkpoint)
+    short = read_metadata(checkpoint).precision == "bf16-mixed"  # the recipe has it where the processor is fast in it
+    images = data.prepare(torch.from_numpy(data.train.images[data.validation_rows]), training=False)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=short):
-        chosen = trained(images).argmax(1).numpy()
+        chosen = network(images).argmax(1).numpy()
     return float((chosen == data.train.labels[data.validation_rows]).mean())

@@ -27,8 +27,8 @@ from lenet_lab.deploy.files import Run, run_onnx, run_torch, write_onnx, write_t
 from lenet_lab.deploy.network import Deployed, about, trace
 from lenet_lab.deploy.parity import compare, sample
 from lenet_lab.export import NEWEST_OPSET
-from lenet_lab.from_checkpoint import TrainedNetwork
 from lenet_lab.models.lenet import LeNet
+from lenet_lab.trained_network import TrainedNetwork
 
 SHAPE = (3, 32, 32)
 BATCHES = (1, 256)

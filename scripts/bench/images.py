@@ -5,9 +5,13 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from lenet_lab.data.datamodule import ImageDataModule
 
 VARIABLE = "LENET_LAB_CIFAR10_IMAGES"
 SPLITS = {"train": 50_000, "test": 10_000}
@@ -46,10 +50,15 @@ def decode(images: Images) -> None:
     """Decode them into the cache of `lenet_lab`, so that no section pays for it."""
     from command import on_images
 
+    data_module(*on_images(images.folder)).prepare_data()
+
+
+def data_module(*words: str) -> "ImageDataModule":
+    """Make the data module that a command with these words has; nothing is loaded yet."""
     from lenet_lab.build import build_data
     from lenet_lab.compose import compose
 
-    build_data(compose(*on_images(images.folder))).prepare_data()
+    return cast("ImageDataModule", build_data(compose(*words)))
 
 
 def _named(folder: Path, said: str) -> Images:
@@ -71,13 +80,11 @@ def _official(place: Path) -> Images | None:
     folder = place / "cifar10"
     about = "CIFAR-10 as PNG files, 50,000 to train on and 10,000 to test on"
     if not folder.is_dir():
-        from lenet_lab.build import build_data
-        from lenet_lab.compose import compose
         from lenet_lab.errors import UserError
 
         print("images: CIFAR-10 as data=cifar10 finds it, or downloads it: 170 MB")
         try:
-            splits = build_data(compose("data=cifar10")).source.load()
+            splits = data_module("data=cifar10").load()
         except UserError as error:
             print(f"images: {str(error).splitlines()[0]}")
             return None
@@ -93,10 +100,8 @@ def _digits(place: Path) -> Images:
     folder = place / "digits"
     about = "NOT CIFAR-10 but as many digits of the same size, repeated: speeds are right, accuracies mean nothing"
     if not folder.is_dir():
-        from lenet_lab.data.digits import Digits
-
         part = _empty(place / "digits.part")
-        for (split, count), found in zip(SPLITS.items(), Digits().load(), strict=True):
+        for (split, count), found in zip(SPLITS.items(), data_module("data=digits").load(), strict=True):
             pixels = np.repeat(np.asarray(found.images), 3, axis=1)
             _write(pixels, np.asarray(found.labels), found.classes, part / split)
             _repeat(part / split, count)

@@ -8,16 +8,14 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from command import on_images
+from images import data_module
 from section import Setup
 from step_contenders import normalized
 
 
 def train_images(setup: Setup) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Uint8 (N, C, H, W) and int64 (N,)."""
-    from lenet_lab.build import build_data
-    from lenet_lab.compose import compose
-
-    data = build_data(compose(*on_images(setup.data)))
+    data = data_module(*on_images(setup.data))
     data.setup()
     return data.train.images, data.train.labels
 

@@ -1,17 +1,18 @@
 """More images than there are: a data set that is its own first one several times over."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from command import on_images
+from images import data_module
 
-from lenet_lab.build import build_data
-from lenet_lab.compose import compose
+from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.store import StoreWriter, open_store
 
 
-class Repeated:
+class Repeated(ImageDataModule):
     """The train images of a folder `times` times, as rows of a store of their own; test images as they are.
 
     What is measured is training on decoded images, so their rows are repeated, not the files: decoding is done once,
@@ -24,7 +25,8 @@ class Repeated:
         times: at most `stored`.
     """
 
-    def __init__(self, root: str, cache: str, stored: int, times: int) -> None:
+    def __init__(self, root: str, cache: str, stored: int, times: int, **loading: Any) -> None:
+        super().__init__(**loading)
         self.root = Path(root)
         self.cache = Path(cache)
         self.stored = stored
@@ -32,7 +34,7 @@ class Repeated:
 
     def load(self) -> tuple[ImageSet, ImageSet]:
         """Give the train and the test images."""
-        train, test = build_data(compose(*on_images(self.root))).source.load()
+        train, test = data_module(*on_images(self.root)).load()
 
         def make(store: StoreWriter) -> None:
             target = np.load(store.create(self.stored * len(train), train.image_shape), mmap_mode="r+")

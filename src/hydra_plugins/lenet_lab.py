@@ -25,9 +25,10 @@ class JobLauncher(Launcher):
         """Run the jobs; one that fails gives NaN, and the others go on."""
         from lenet_lab.sweeps.controller import Controller, result
 
-        jobs = Controller(self.context, self.config).run_grid(job_overrides, initial_job_idx)
+        controller = Controller(self.context, self.config)
+        jobs = controller.run_grid(job_overrides, initial_job_idx)
         return [
-            JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=result(job, self.config))
+            JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=result(job, controller.metric))
             for job in jobs
         ]
 

@@ -1,6 +1,6 @@
 """What a checkpoint says about itself, read as data: nothing in the file can name code to run.
 
-Beside what Lightning keeps in a checkpoint, its key "lenet_lab" holds what `About` lists, as a plain dictionary.
+Beside what Lightning keeps in a checkpoint, its key "run" holds what `Metadata` lists, as a plain dictionary.
 """
 
 import functools
@@ -10,66 +10,73 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from lenet_lab.claims import MOST_VALUES, refuse_claims, refuse_packed
-from lenet_lab.data.image_set import ImageSet
+from lenet_lab.command_line import CHOOSES
 from lenet_lab.errors import UserError
 
 log = logging.getLogger(__name__)
 
-KEY = "lenet_lab"
-NOT_KEPT = {"mirrors", "cache"}  # of `data`: they concern a machine, and a stranger's file must not choose them
-PREFIX = "network."
-"""Of weights in a checkpoint: the attribute of `Classifier` that holds the network."""
+KEY = "run"
+FORMAT: Literal[2] = 2
+NOT_KEPT = {"mirrors", "cache", "takes", "gives"}
+"""Keys that concern a machine, which a stranger's file must not choose, or the program."""
 LAST = Path("checkpoints", "last.ckpt")
 """In a run folder."""
 DEEPEST = 20  # settings within settings
-Side = Annotated[int, Field(ge=1, le=1 << 14)]  # beyond, a file of a few bytes could ask for gigabytes
+OPTION = r"^[\w/-]+$"
 
 
-class Choice(BaseModel):
-    """An option of a configuration group, and the values of its keys."""
+class Metadata(BaseModel):
+    """What a checkpoint says about its run.
+
+    Attributes:
+        format: of this description.
+        choices: the option of each group.
+        words: of the command line that chose options, of a group with several, too.
+        values: by group, the values of the task, the data and what they take.
+        facts: what the data gave, see `lenet_lab.facts`.
+        precision: Lightning's name for it.
+    """
 
     model_config = ConfigDict(strict=True)
 
-    option: str = Field(pattern=r"^\w+$")
+    format: Literal[2]
+    choices: dict[str, Annotated[str, Field(pattern=OPTION)]]
+    words: list[Annotated[str, Field(pattern=f"^{CHOOSES}$")]]
     values: dict[str, Any]
-
-
-class About(BaseModel):
-    """What a checkpoint says about itself; `image_shape` is (C, H, W), `precision` Lightning's name for it."""
-
-    model_config = ConfigDict(strict=True)
-
-    model: Choice
-    data: Choice
-    test_time: Choice = Choice(option="none", values={})  # files of older versions do not say it
-    classes: list[str]
-    image_shape: Annotated[list[Side], Field(min_length=3, max_length=3)]
+    facts: dict[str, Any]
     precision: str
 
 
-def describe(config: Mapping[str, Any], images: ImageSet) -> dict[str, Any]:
-    """What a checkpoint of this run is to say about itself; strings, numbers, lists and dictionaries only."""
-    return About(
-        model=Choice(option=config["choices"]["model"], values=_values(config["model"])),
-        data=Choice(option=config["choices"]["data"], values=_values(config["data"])),
-        test_time=Choice(
-            option=config["choices"].get("test_time", "none"), values=_values(config.get("test_time") or {})
-        ),
-        classes=list(images.classes),
-        image_shape=list(images.image_shape),
+def describe(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the checkpoints of a run are to say about it: strings, numbers, lists and dictionaries only.
+
+    Args:
+        config: of the run, checked.
+        facts: of its data.
+    """
+    groups = dict.fromkeys(["task", "data", *config["task"].get("takes", ()), *config["data"].get("takes", ())])
+    return Metadata(
+        format=FORMAT,
+        choices=config["choices"],
+        words=config.get("words", []),
+        values={group: _plain(config[group]) for group in groups if isinstance(config.get(group), dict)},
+        facts=_plain(facts),
         precision=config["trainer"]["precision"],
     ).model_dump()
 
 
-def _values(node: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in node.items() if key not in NOT_KEPT and not key.startswith("_")}
+def _plain(value: Any) -> Any:
+    """Copy without what Hydra would act on and what concerns the machine."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items() if key not in NOT_KEPT and not key.startswith("_")}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -98,7 +105,12 @@ def _read(path: Path, *version: int) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of odd pickles, which are refused below
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        about = About.model_validate(checkpoint[KEY])
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get("lenet_lab"), dict):
+            raise UserError(
+                f"checkpoint={path} was written by an older version of this program, which described it otherwise.\n"
+                "Train again, or evaluate it with that version."
+            )
+        metadata = Metadata.model_validate(checkpoint[KEY])
         refuse_claims(checkpoint)
     except (OSError, UserError):
         raise
@@ -108,8 +120,9 @@ def _read(path: Path, *version: int) -> dict[str, Any]:
             "It was not used. Give a file that `python -m lenet_lab.train` wrote."
         ) from error
     left = iter(range(MOST_VALUES))
-    for choice in (about.model, about.data, about.test_time):
-        _refuse_instructions(choice.values, path, left)
+    for part in metadata.values.values():
+        _refuse_instructions(part, path, left)
+    _refuse_instructions(metadata.facts, path, left, texts=True)
     return checkpoint
 
 
@@ -171,39 +184,40 @@ def _find_last(folder: Path) -> tuple[Path | None, str]:
     return None, ""
 
 
-def _refuse_instructions(value: Any, path: Path, left: Iterator[int], depth: int = 0) -> None:
-    """Refuse all but plain data, and what Hydra would act on: keys such as `_target_`, and interpolations."""
+def _refuse_instructions(value: Any, path: Path, left: Iterator[int], depth: int = 0, texts: bool = False) -> None:
+    """Refuse all but plain data, and what Hydra would act on: keys such as `_target_`, and interpolations.
+
+    Facts of the data may be any `texts`, such as names of classes: they do not come to Hydra.
+    """
     if depth > DEEPEST or next(left, None) is None:
         raise UserError(f"checkpoint={path} holds more settings than a network can have, and was not used.")
     if type(value) is dict:
         for key, part in value.items():
             if type(key) is not str or key.startswith("_"):
                 raise UserError(f"checkpoint={path} names code to run ({key}={part}), and was not used.")
-            _refuse_instructions(part, path, left, depth + 1)
+            _refuse_instructions(part, path, left, depth + 1, texts)
     elif type(value) is list:
         for part in value:
-            _refuse_instructions(part, path, left, depth + 1)
+            _refuse_instructions(part, path, left, depth + 1, texts)
     elif type(value) not in (str, int, float, bool, type(None)):
         raise UserError(f"checkpoint={path} holds a {type(value).__name__} among its settings, and was not used.")
-    elif type(value) is str and "${" in value:
+    elif type(value) is str and "${" in value and not texts:
         raise UserError(f"checkpoint={path} holds an interpolation ({value}), and was not used.")
 
 
-def read_about(path: Path) -> About:
-    """Give what a checkpoint says about itself; raises as `read_checkpoint` does."""
-    return About.model_validate(read_checkpoint(path)[KEY])
+def read_metadata(path: Path) -> Metadata:
+    """Return what a checkpoint says about its run; raises as `read_checkpoint` does."""
+    return Metadata.model_validate(read_checkpoint(path)[KEY])
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Put the weights of a checkpoint into the network of a `Classifier`.
+def load_weights(task: nn.Module, path: Path) -> None:
+    """Put the weights of a checkpoint into a task.
 
     Raises:
-        UserError: they are those of another network.
+        UserError: they are those of another one.
     """
-    weights = read_checkpoint(path)["state_dict"]
-    own = {key: value for key, value in weights.items() if key.startswith(PREFIX)}  # a loss may have some, too
     try:
-        network.load_state_dict({key.removeprefix(PREFIX): value for key, value in own.items()})
+        task.load_state_dict(read_checkpoint(path)["state_dict"])
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UserError(
@@ -214,21 +228,3 @@ def load_weights(network: nn.Module, path: Path) -> None:
 def steps_of(path: Path) -> int:
     """Tell how many optimizer steps a checkpoint has behind it; raises as `read_checkpoint` does."""
     return int(read_checkpoint(path)["global_step"])
-
-
-def check_images(path: Path, images: ImageSet) -> None:
-    """Refuse images that differ in classes or shape from those that the checkpoint was trained on.
-
-    Raises:
-        UserError: they differ.
-    """
-    about = read_about(path)
-    for name, trained, given in (
-        ("classes", about.classes, list(images.classes)),
-        ("image shape", about.image_shape, list(images.image_shape)),
-    ):
-        if trained != given:
-            raise UserError(
-                f"checkpoint={path} was trained on other images.\n"
-                f"Its {name}: {', '.join(map(str, trained))}; of these images: {', '.join(map(str, given))}."
-            )

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lenet_lab.checkpoint import previous
+from lenet_lab.checkpoint import KEY, previous
 from lenet_lab.whole_file import create_beside, name_beside, remove_beside
 
 log = logging.getLogger(__name__)
 
+HYPER_PARAMETERS = ("hyper_parameters", "hparams_name", "hparams_type")
+"""How keys end that Lightning adds for modules that have called `save_hyperparameters`."""
 KEEP_PREVIOUS = {"keep_previous": True}
 """Option of `Trainer.save_checkpoint`: see `write_checkpoint`."""
 
@@ -28,15 +31,13 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     Args:
         folder: of the run, outside which no checkpoint is removed.
+        metadata: added to every checkpoint, see `lenet_lab.checkpoint.describe`.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.folder = Path(folder)
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Save, as Lightning asks for it."""
-        write_checkpoint(checkpoint, Path(path), **(storage_options or {}))
+        self._metadata = metadata
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a file, or a checkpoint that is a folder, below the run folder; what a link leads to stays.
@@ -53,6 +54,13 @@ class WholeCheckpointIO(TorchCheckpointIO):
             place.unlink()
         elif stat.S_ISDIR(kind):
             shutil.rmtree(place)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Save, as Lightning asks for it, without the objects that `save_hyperparameters` keeps: data is read again."""
+        kept = {key: value for key, value in checkpoint.items() if not key.endswith(HYPER_PARAMETERS)}
+        if self._metadata is not None:
+            kept[KEY] = self._metadata
+        write_checkpoint(kept, Path(path), **(storage_options or {}))
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool = False) -> None:

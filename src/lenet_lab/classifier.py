@@ -1,89 +1,66 @@
 """The LightningModule: what happens to a batch, and what is measured."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
+from rich.console import RenderableType
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lenet_lab.data.datamodule import Batch
+from lenet_lab.accuracy_table import accuracy_table
+from lenet_lab.data.datamodule import Batch, ImageDataModule
+from lenet_lab.data.loader import BatchLoader
+from lenet_lab.errors import UserError
+from lenet_lab.explain import explain
+from lenet_lab.interface import Section
 from lenet_lab.metrics import EvaluationMetrics
+from lenet_lab.report.classes import class_section
+from lenet_lab.report.predictions import PredictionLog, Predictions
+from lenet_lab.schedule import Schedule
 from lenet_lab.test_time import TestTime, once
+from lenet_lab.trained_network import TrainedNetwork, trained_network
+from lenet_lab.wording import described, shortened
 
 RUNNING = "running_figures"
 """Key in checkpoints: sums of loss and hits since the last report."""
 STEPS_A_SUM = 64  # of the running loss: enough to make the cost of a sum vanish
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """A learning-rate schedule that is yet to be given its optimizer.
-
-    Attributes:
-        make: from an optimizer to its scheduler; an argument "run_length" stands for the number of intervals in
-            the whole run, which is known only then.
-        interval: how often it moves.
-        monitor: metric that ReduceLROnPlateau and the like watch.
-    """
-
-    make: "partial[Any]"
-    interval: Literal["step", "epoch"] = "step"
-    monitor: str | None = None
-
-    def start(self, optimizer: Optimizer, steps: int, epochs: int | None) -> Any:
-        """Make the scheduler of a run of so many optimizer steps and epochs."""
-        length = steps if self.interval == "step" else epochs
-        return self.make(
-            optimizer, **{key: length for key, value in self.make.keywords.items() if value == "run_length"}
-        )
-
-
 class Classifier(LightningModule):
     """Trains any network that maps images to logits, with cross entropy unless told otherwise.
 
     Args:
-        network: float (B, C, H, W) to logits (B, classes).
+        model: the network, float (B, C, H, W) to logits (B, classes).
         classes: names, in the order of the labels.
-        optimizer: from parameters to an optimizer; not needed to evaluate.
-        schedule: how the learning rate moves; None keeps it.
+        optimizer: from named parameters to an optimizer; not needed to evaluate.
+        scheduler: how the learning rate moves; None keeps it.
         loss: of training, from logits (B, classes) and labels (B,) to the mean loss ().
         test_time: how validation and test show the network an image.
-        description: plain data that every checkpoint carries, for `lenet_lab.checkpoint`.
-        compile_mode: of torch.compile, for training batches; None leaves the network as it is.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        model: nn.Module,
         classes: Sequence[str],
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
-        schedule: Schedule | None = None,
+        optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer] | None = None,
+        scheduler: Schedule | None = None,
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-        test_time: TestTime = once,
-        description: Mapping[str, Any] | None = None,
-        compile_mode: str | None = None,
+        test_time: TestTime | None = None,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network = model
         self.optimizer = optimizer
-        self.schedule = schedule
+        self.schedule = scheduler
         self.loss = loss
-        self.test_time = test_time
-        self.description = description
-        self._compiled: Callable[[Tensor], Tensor] | None = None
-        if compile_mode is not None:
-            from lenet_lab.compiled import Compiled  # only now: it takes a second
-
-            self._compiled = Compiled(network, compile_mode)
+        self.test_time = test_time or once
         self.metrics = EvaluationMetrics(classes)
-        self.results: dict[str, float] = {}
-        """What the last validation and the last test measured (see `lenet_lab.metrics.EvaluationMetrics.compute`)."""
+        self.predictions: Predictions | None = None
+        """Of the last test."""
+        self._prediction_log = PredictionLog()
         self._steps_seen: list[tuple[Tensor, Tensor, Tensor]] = []  # loss (), predicted (B,), labels (B,)
         self._loss_sum: Tensor
         self._correct: Tensor
@@ -123,7 +100,7 @@ class Classifier(LightningModule):
         With several devices, these are of this device's batches.
         """
         images, labels = batch
-        logits = (self.network if self._compiled is None else self._compiled)(images)
+        logits = self.network(images)
         loss = self.loss(logits, labels)
         # Summed on the device, many steps at once: at batch 4, `self.log` at each step costs a third of it, and waits
         # for a GPU; a sum at each step costs 3 %.
@@ -136,7 +113,10 @@ class Classifier(LightningModule):
             self._add_up()
             self.log("train/loss", self._loss_sum / self._steps)
             self.log("train/accuracy", self._correct / self._images)
-            self.log("train/learning_rate", float(trainer.optimizers[0].param_groups[0]["lr"]))
+            groups = trainer.optimizers[0].param_groups
+            for number, group in enumerate(groups):
+                name = f"/{group.get('name', number)}" if len(groups) > 1 else ""
+                self.log(f"train/learning_rate{name}", float(group["lr"]))
             self._loss_sum.zero_()
             self._correct.zero_()
             self._steps = self._images = 0
@@ -158,7 +138,9 @@ class Classifier(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B classes"]:
         """Measure a batch; gives the logits, for callbacks."""
-        return self._measure(batch)
+        logits = self._measure(batch)
+        self._prediction_log.update(logits, batch[1])
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         """Sum up as `val/…`."""
@@ -166,6 +148,9 @@ class Classifier(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Sum up as `test/…`."""
+        loader = self.trainer.test_dataloaders
+        rows = loader.rows[loader.rank :: loader.world_size] if isinstance(loader, BatchLoader) else None
+        self.predictions = self._prediction_log.finish(self.metrics.confusion.compute(), rows)
         self._sum_up("test")
 
     def _measure(self, batch: Batch) -> Float[Tensor, "B classes"]:
@@ -178,28 +163,110 @@ class Classifier(LightningModule):
     def _sum_up(self, stage: str) -> None:
         metrics = self.metrics.compute(stage)
         self.metrics.reset()
-        self.results.update(metrics)
-        # All devices hold the same numbers here; sync_dist only tells Lightning so.
-        self.log_dict({key: value for key, value in metrics.items() if key != f"{stage}/count"}, sync_dist=True)
+        device = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no float64
+        for name, value in metrics.items():
+            exact = torch.tensor(value, dtype=torch.float64, device=device)
+            # All devices hold the same numbers here; sync_dist only tells Lightning so. A count is no curve.
+            self.log(name, exact, sync_dist=True, logger=False if name == f"{stage}/count" else None)
 
     def configure_optimizers(self) -> Any:
         """Make the optimizer and, where there is one, its schedule."""
         if self.optimizer is None:
             raise RuntimeError("a Classifier without optimizer cannot be trained")
-        optimizer = self.optimizer(self.network.parameters())
+        optimizer = self.optimizer(self.network.named_parameters())
         if self.schedule is None:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        scheduler = {
-            "scheduler": self.schedule.start(optimizer, steps, self.trainer.max_epochs),
-            "interval": self.schedule.interval,
-            "monitor": self.schedule.monitor,
+        return {"optimizer": optimizer, "lr_scheduler": self.schedule.configure(optimizer, self.trainer)}
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        """Refuse test-time augmentation that images of this size do not bear."""
+        if {"in_channels", "image_size"} <= facts.keys():
+            images = torch.zeros(1, facts["in_channels"], *facts["image_size"])
+            self.test_time(lambda batch: torch.zeros(len(batch), 2), images)
+
+    def check_batch(self, batch: Any) -> None:
+        """Refuse images, labels and outputs that do not fit each other; called once, with the first batch.
+
+        Raises:
+            UserError: they do not.
+        """
+        classes = len(self.metrics.classes)
+        pair = isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(each, Tensor) for each in batch)
+        if not pair:
+            raise UserError(
+                f"The data gives batches of {described(batch)}, and this task takes images and labels.\n"
+                "Give a pair of tensors: float (B, C, H, W) and int64 (B,)."
+            )
+        images, labels = batch
+        if not images.is_floating_point() or images.ndim != 4:
+            raise UserError(
+                f"The data gives images of {described(images)}, and this task takes float (B, C, H, W).\n"
+                "Convert them in the data module."
+            )
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            raise UserError(
+                f"The data gives labels of {described(labels)} for images of {described(images)}.\n"
+                f"This task takes a class number for each image: int64 ({len(images)},)."
+            )
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise UserError(
+                f"The data gives labels from {int(labels.min())} to {int(labels.max())}, and there are {classes} "
+                f"classes.\nLabels are whole numbers from 0 to {classes - 1}."
+            )
+        logits = self._try(images[:2])
+        expected = (len(images[:2]), classes)
+        if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+            raise UserError(
+                f"The network {type(self.network).__name__} gives {described(logits)} for {expected[0]} images, and "
+                f"{expected} is needed: a logit for each class.\nLook at its last layer, and at model.num_classes."
+            )
+
+    def _try(self, images: Float[Tensor, "B C H W"]) -> Any:
+        """Return what the network gives, and leave no trace: no gradients, statistics or random numbers."""
+        modes = {module: module.training for module in self.network.modules()}
+        self.network.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+                return self.test_time(self.network, images)
+        except (RuntimeError, ValueError) as error:
+            if explain(error) is not None:  # there is no memory, or no deterministic form
+                raise
+            reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
+            raise UserError(
+                f"The network {type(self.network).__name__} cannot take images of {described(images)}: {reason}"
+            ) from error
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+    def describe(self) -> dict[str, str]:
+        """Return lines for the header of a run, by name."""
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        return {
+            "model": f"{type(self.network).__name__}, {parameters:,} parameters",
+            "judged by": "" if self.test_time is once else str(self.test_time),
         }
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def summarize(self, metrics: Mapping[str, Any], stage: str) -> RenderableType:
+        """Return overall and per-class accuracy as a table for the terminal."""
+        return accuracy_table(metrics, stage, self.metrics.classes)
+
+    def report_sections(self, data: LightningDataModule) -> list[Section]:
+        """Return what the report of a run shows of its classes, where the test images are at hand."""
+        if self.predictions is None or not isinstance(data, ImageDataModule):
+            return []
+        return [class_section(data.test, self.predictions)]
+
+    def predictor(self, facts: Mapping[str, Any]) -> TrainedNetwork:
+        """Return what `predict` shows images to, judging each as validation and test do."""
+        return trained_network(self.network, facts, self.test_time)
+
+    def exportable(self, facts: Mapping[str, Any]) -> TrainedNetwork:
+        """Return what `export` writes: the network and its normalization, without test-time augmentation."""
+        return trained_network(self.network, facts)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what `evaluate` needs to rebuild the network from the file alone, and the running figures."""
-        checkpoint["lenet_lab"] = self.description
+        """Add the running figures."""
         checkpoint[RUNNING] = {
             "loss_sum": self._loss_sum.clone(),
             "correct": self._correct.clone(),

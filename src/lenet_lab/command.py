@@ -7,6 +7,7 @@ whatever the command line was.
 
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -23,10 +24,13 @@ from hydra.core.utils import env_override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from lenet_lab.command_line import MULTIRUN, OF_THE_SWEEP, given_twice, in_order, patch_hydra_parser
+from lenet_lab.command_line import CHOOSES, MULTIRUN, OF_THE_SWEEP, given_twice, in_order, patch_hydra_parser
+from lenet_lab.config_dir import given_folder, import_from
+from lenet_lab.directions import fill_sweeper
 from lenet_lab.errors import IncompleteError, UserError
 from lenet_lab.interruption import Interrupted, ended_by_signals
 from lenet_lab.run_folder import LOCK, RunFolder, hold, names
+from lenet_lab.taken import untaken
 
 Config = dict[str, Any]
 
@@ -83,11 +87,11 @@ def run_command(
 
     def task(composed: DictConfig) -> Any:
         with user_errors():
-            config = complete(to_plain(composed, HydraConfig.get().runtime, HydraConfig.get().runtime.output_dir))
-            for line in given_twice(HydraConfig.get().overrides.task):
+            config = complete(to_plain(composed, HydraConfig.get(), HydraConfig.get().runtime.output_dir))
+            for line in given_twice(words_of(HydraConfig.get())):
                 print(line, file=sys.stderr)  # noqa: T201
             metrics = run_in_folder(name, config, run, resumes) if leaves_files else run(config)
-        return metrics.get("val/accuracy")  # for Hydra's sweepers
+        return metrics.get(config.get("task", {}).get("monitor"))  # for Hydra's sweepers
 
     Command.current = Command(name, complete)
     for library in ("matplotlib.font_manager", "torch"):  # they tell of their caches, at the first start and at the end
@@ -183,7 +187,7 @@ class CheckBeforeStart(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check; Hydra turns ordinary exceptions of callbacks into warnings, but lets SystemExit pass."""
         with user_errors():
-            Command.current.complete(to_plain(config, config.hydra.runtime, config.hydra.run.dir))
+            Command.current.complete(to_plain(config, config.hydra, config.hydra.run.dir))
             Command.folder = RunFolder(Path(config.hydra.run.dir), "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -217,17 +221,31 @@ def check_sweep(config: DictConfig) -> Config:
     from lenet_lab.schema import SearchConfig, SweepConfig, check
 
     plain: Config = {key: OmegaConf.to_container(config[key], resolve=True) for key in OF_THE_SWEEP}
+    task = OmegaConf.to_container(config.task) if "task" in config else {}
+    plain["sweeper"] = fill_sweeper(plain["sweeper"], task)  # type: ignore[arg-type]
     return check(plain, SearchConfig if "sampler" in plain["sweeper"] else SweepConfig)
 
 
-def to_plain(composed: DictConfig, runtime: Any, folder: str) -> Config:
-    """Resolve `composed`, with the two keys that the program sets."""
-    task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in ("hydra", *OF_THE_SWEEP)])
+def words_of(hydra_config: Any) -> list[str]:
+    """Return the KEY=VALUE words of the command line; interpolations in them are of the configuration, not of Hydra."""
+    return list(OmegaConf.to_container(hydra_config.overrides.task, resolve=False))  # type: ignore[arg-type]
+
+
+def to_plain(composed: DictConfig, hydra_config: Any, folder: str) -> Config:
+    """Resolve what Hydra has composed, with the keys that the program sets and without groups that nobody takes.
+
+    Raises:
+        UserError: a word of the command line sets a key of such a group.
+    """
+    words, choices = words_of(hydra_config), hydra_config.runtime.choices
+    left_out = {"hydra", *OF_THE_SWEEP, *untaken(composed, words, choices)}
+    task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in left_out])
     task.folder = os.path.abspath(folder)  # noqa: PTH100 - without `..`, which no file in it may name
-    task.choices = {
-        group: runtime.choices[group] for group in ("data", "model", "test_time") if group in runtime.choices
-    }
+    task.choices = {group: choices[group] for group in task if isinstance(choices.get(group), str)}
+    task.words = [word for word in words if re.fullmatch(CHOOSES, word) and word.partition("=")[0] not in left_out]
+    task.config_dir = given_folder(hydra_config)
     plain: Config = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    import_from(plain)
     return plain
 
 

@@ -10,9 +10,12 @@ from lenet_lab.wording import meant, shown
 
 MULTIRUN = ("-m", "--multirun")
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
-SET_BY_THE_PROGRAM = ("folder", "choices")
+SET_BY_THE_PROGRAM = ("folder", "choices", "words", "config_dir")
 OF_THE_SWEEP = ("launcher", "sweeper")
 """Groups that say how jobs run, and are no part of what a job is."""
+
+CHOOSES = r"[A-Za-z_]\w*=(\w+|\[\w+(,\w+)*\])"
+"""Pattern of a word that chooses options of a group, as `augment=[flip,shift]`, or sets a plain top-level key."""
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,5 +1,7 @@
 """The configuration of a run without starting it: for notebooks, scripts and tests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,9 @@ import hydra
 from hydra import initialize_config_dir
 
 from lenet_lab.command import config_folder, to_plain
+from lenet_lab.config_dir import KEY, import_from
 from lenet_lab.errors import UserError
-from lenet_lab.schema import TrainConfig, check
+from lenet_lab.train import complete
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None, folder: str = "run") -> dict[str, Any]:
@@ -23,12 +26,27 @@ def compose(*overrides: str, config_dir: str | Path | None = None, folder: str =
         UserError: a value that is not allowed, or `config_dir` is no folder. A wrong key or option raises what Hydra
             raises.
     """
-    own = []
+    with options(config_dir) as words:
+        composed = hydra.compose("train", overrides=[*overrides, *words], return_hydra_config=True)
+        config = to_plain(composed, composed.hydra, folder)
     if config_dir is not None:
-        if not Path(config_dir).is_dir():
-            raise UserError(f"config_dir={config_dir} is not a folder. Give one with GROUP/OPTION.yaml files in it.")
-        quoted = str(Path(config_dir).absolute()).replace("'", "\\'").replace("${", "\\${")
-        own = [f"hydra.searchpath=['file://{quoted}']"]
+        config[KEY] = str(Path(config_dir).absolute())
+        import_from(config)
+    return complete(config)
+
+
+@contextmanager
+def options(config_dir: str | Path | None) -> Iterator[list[str]]:
+    """Have Hydra find the options of this project; yields the words that add those of `config_dir`.
+
+    Raises:
+        UserError: `config_dir` is no folder.
+    """
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UserError(f"config_dir={config_dir} is not a folder. Give one with GROUP/OPTION.yaml files in it.")
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = hydra.compose("train", overrides=[*overrides, *own], return_hydra_config=True)
-    return check(to_plain(composed, composed.hydra.runtime, folder), TrainConfig)
+        if config_dir is None:
+            yield []
+        else:
+            quoted = str(Path(config_dir).absolute()).replace("'", "\\'").replace("${", "\\${")
+            yield [f"hydra.searchpath=['file://{quoted}']"]

@@ -3,15 +3,16 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lenet_lab.whole_file import write_whole
 
-COLUMNS = ("epoch", "step", "train/loss", "val/loss", "val/accuracy")
-"""Epochs so far, the one that ends counted; optimizer steps so far; the last running loss; what was measured."""
+FIRST = ("epoch", "step", "train/loss")
+"""Columns before those of the metrics: epochs so far, the one that ends counted; optimizer steps so far; the last
+running loss."""
 
 
 def read_curves(file: Path) -> tuple[dict[str, float], ...]:
@@ -44,18 +45,32 @@ def parse_curves(text: str) -> tuple[dict[str, float], ...]:
 def begin_curves(file: Path, step: int) -> None:
     """Take up a `curves.csv` where a run begins, or goes on from a checkpoint: rows of later steps will come again."""
     known = read_curves(file) if step else ()
-    stream = io.StringIO()
-    csv.writer(stream).writerow(COLUMNS)
-    csv.writer(stream).writerows(_cells(row) for row in known if row["step"] <= step)
-    write_whole(file, stream.getvalue())
+    _write(file, [row for row in known if row["step"] <= step])
 
 
 def add_to_curves(file: Path, row: Mapping[str, Any]) -> None:
-    """Write a row at once; keys of `row` that are no columns are left out."""
+    """Write a row at once; metrics that have no column yet get one."""
+    columns = _columns(file)
+    if not row.keys() <= set(columns):
+        _write(file, [*read_curves(file), row])
+        return
     with file.open("a", newline="") as stream:
-        csv.writer(stream).writerow(_cells(row))
+        csv.writer(stream).writerow(_cells(row, columns))
 
 
-def _cells(row: Mapping[str, Any]) -> list[Any]:
+def _columns(file: Path) -> list[str]:
+    with file.open(newline="") as stream:
+        return next(csv.reader(stream), [])
+
+
+def _write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = list(dict.fromkeys([*FIRST, *(name for row in rows for name in row)]))
+    stream = io.StringIO()
+    csv.writer(stream).writerow(columns)
+    csv.writer(stream).writerows(_cells(row, columns) for row in rows)
+    write_whole(file, stream.getvalue())
+
+
+def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
     whole = {"epoch": int(row["epoch"]), "step": int(row["step"])}
-    return [{**row, **whole}.get(name, "") for name in COLUMNS]
+    return [{**row, **whole}.get(name, "") for name in columns]

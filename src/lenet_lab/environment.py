@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,8 +17,6 @@ from pydantic import BaseModel, ValidationError
 
 from lenet_lab import __version__, changes
 from lenet_lab.changes import read_changes
-from lenet_lab.data.fingerprint import fingerprint
-from lenet_lab.data.image_set import ImageSet
 from lenet_lab.git import git
 from lenet_lab.whole_file import write_whole
 
@@ -73,7 +71,7 @@ class Environment(BaseModel):
         precision: Lightning's name for it; what `auto` became on this machine, as all of `speed`.
         speed: the settings of that group.
         git: state of the code.
-        data: SHA-256 of the decoded images, labels and class names (see `lenet_lab.data.fingerprint`).
+        data: the data's fingerprint: of images the SHA-256 of pixels, labels and class names.
     """
 
     started: datetime
@@ -93,20 +91,20 @@ class Environment(BaseModel):
 
 
 def note_environment(
-    folder: Path, name: str, device: "torch.device", config: Mapping[str, Any], images: Sequence[ImageSet] = ()
+    folder: Path, name: str, device: "torch.device", config: Mapping[str, Any], fingerprint: str = ""
 ) -> None:
     """Write `environment.json` and `changes.patch`; those of a run that now continues stay as they are.
 
-    Where that run goes on with other code, versions or images, it is told, and `environment.N.json` says with what.
+    Where that run goes on with other code, versions or data, it is told, and `environment.N.json` says with what.
 
     Args:
         folder: of the run.
         name: of the command.
         device: that this process computes on.
         config: of a training run, settled (see `lenet_lab.speed.settle`).
-        images: to train and to test on.
+        fingerprint: of the data; empty where they have none.
     """
-    chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"], "data": fingerprint(images)}
+    chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"], "data": fingerprint}
     environment = gather(folder, name, device).model_copy(update=chosen)
     begun = read_environment(folder)
     if begun is not None:

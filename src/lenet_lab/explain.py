@@ -43,6 +43,8 @@ def explain(error: Exception) -> str | None:
     cause = error.__cause__
     if isinstance(error, UserError):
         return str(error)
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which need not be imported here
+        return _first_line(error)
     if isinstance(error, MissingConfigException):
         return _no_such_option(error)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenet_lab.command import run_command
+from lenet_lab.config_dir import import_from
 from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
 
 if TYPE_CHECKING:
     from lenet_lab.deploy.network import Deployed
     from lenet_lab.deploy.parity import Parity
-    from lenet_lab.from_checkpoint import TrainedNetwork
+    from lenet_lab.trained_network import TrainedNetwork
 
 NEWEST_OPSET = 23  # that PyTorch's exporter writes by itself; for a newer one it would convert what it has written
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
@@ -19,13 +20,13 @@ NAMES = {"onnx": "torch.onnx", "torch": "torch.export"}
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model, and check the configuration and what it needs."""
-    import_quickly("torch")
+    import_quickly("lightning.pytorch")
     from lenet_lab.extras import need
     from lenet_lab.from_checkpoint import checkpoint_path, fill_in
-    from lenet_lab.schema import SUFFIX, ExportConfig, check
+    from lenet_lab.schema import SUFFIX, ExportConfig, check_with_taken
 
-    fill_in(config, "export", ("model",), checkpoint_path(config))
-    config = check(config, ExportConfig)
+    fill_in(config, checkpoint_path(config), ("task",))
+    config = check_with_taken(config, ExportConfig)
     for package in NEEDED if config["format"] == "onnx" else ():
         need(package, "export", "format=onnx")
     if config["format"] == "onnx":
@@ -48,18 +49,18 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         UserError: the network cannot be exported.
         SystemExit: with status 1: the file did not give what PyTorch gives.
     """
+    import_from(config)
     from rich.text import Text
 
     from lenet_lab import __version__, terminal
-    from lenet_lab.checkpoint import read_about
     from lenet_lab.deploy import files
     from lenet_lab.deploy.network import Deployed, about, cannot, trace
-    from lenet_lab.from_checkpoint import load_trained
+    from lenet_lab.from_checkpoint import load_offered
     from lenet_lab.whole_file import new_file
 
     checkpoint, file = Path(config["checkpoint"]), Path(config["file"])
     terminal.open_log(Path(config["folder"]) / "export.log")
-    trained = load_trained(config["model"], checkpoint)
+    trained: TrainedNetwork = load_offered(config, checkpoint, "exportable", "export")
     deployed = Deployed(trained, config["input"])
     facts = about(trained, deployed, checkpoint.name, __version__)
     _show(config, deployed, facts)
@@ -90,7 +91,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         )
     )
     terminal.show(Text(f"file       {terminal.short(file)} ({file.stat().st_size / 1000:,.0f} kB)"))
-    if (views := read_about(checkpoint).test_time.option) != "none":
+    if (views := config["choices"].get("test_time", "none")) != "none":
         terminal.show(
             Text(
                 f"accuracy   lower than metrics.json says: the run was measured with test_time={views}, by several\n"

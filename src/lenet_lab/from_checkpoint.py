@@ -1,35 +1,39 @@
-"""A trained network again, from its checkpoint."""
+"""A trained task again, from its checkpoint."""
 
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import hydra
 import torch
-from hydra.errors import InstantiationException, MissingConfigException
-from jaxtyping import Float, UInt8
-from omegaconf import OmegaConf
+from hydra.errors import ConfigCompositionException, InstantiationException, MissingConfigException
+from lightning.pytorch import LightningModule
+from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
-from torch import Tensor, nn
 
-from lenet_lab.checkpoint import NOT_KEPT, About, Choice, load_weights, read_about
-from lenet_lab.data.decode import RESIZE, ImageFormat
-from lenet_lab.data.normalize import Normalize
+from lenet_lab.build import OF_TASK, build_task
+from lenet_lab.checkpoint import NOT_KEPT, Metadata, load_weights, read_metadata
 from lenet_lab.errors import UserError
-from lenet_lab.instantiate import build_network, build_test_time
+from lenet_lab.facts import find_from_data
 from lenet_lab.quoting import typed
-from lenet_lab.schema import Data, Target, Views
-from lenet_lab.test_time import TestTime, once
+from lenet_lab.schema import Data, Loss, Optimizer, Scheduler, Target, Task, Views
 from lenet_lab.wording import shown
 
 OPTION = "evaluate/from_checkpoint"
 LEFT_OPEN = ("root", "cache", "eval_batch_size")
 """Keys that are null in `conf/data/evaluate/from_checkpoint.yaml`: as the checkpoint and its option say."""
-SCHEMAS: dict[str, type[BaseModel]] = {"data": Data, "model": Target, "test_time": Views}
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "task": Task,
+    "data": Data,
+    "model": Target,
+    "optimizer": Optimizer,
+    "scheduler": Scheduler,
+    "loss": Loss,
+    "test_time": Views,
+}
 FOLDER = ("data", "root")
 """Group and key of the folder that images are read from."""
 
@@ -46,44 +50,102 @@ def checkpoint_path(config: dict[str, Any]) -> Path:
     return Path(os.path.expanduser(given)).absolute()  # noqa: PTH111 - Path's own refuses a name such as ~x
 
 
-def fill_in(config: dict[str, Any], command: str, groups: Sequence[str], path: Path) -> None:
-    """Fill in what a checkpoint says of these groups of a command's configuration: "model", "data", "test_time".
+def fill_in(
+    config: dict[str, Any], path: Path, owners: Sequence[str] = ("task", "data"), words: Sequence[str] = ()
+) -> None:
+    """Fill in what a checkpoint says of the task, the data and what they take.
 
-    The checkpoint names options of `conf/model` and `conf/data` and gives values to their keys. The options' own
-    files, on this machine, say which classes these are: nothing in a checkpoint can name code to run. An option
-    given on the command line stands as it is.
+    The checkpoint names options and gives plain values to their keys. The options' own files, on this machine, say what
+    is made: nothing in a checkpoint can name code to run. An option given on the command line stands as it is.
+
+    Args:
+        config: of a command that reads checkpoints, resolved; it is changed.
+        path: of the checkpoint.
+        owners: of the parts that are needed: "task", "data".
+        words: for Hydra, which says where options are.
 
     Raises:
         UserError: it is no checkpoint, or its options are not those of this machine.
     """
-    about = read_about(path)
-    for group in groups:
-        if config["choices"].get(group) == OPTION:
-            choice: Choice = getattr(about, group)
-            config[group] = _values(config[group], command, group, choice, path)
-            config["choices"][group] = choice.option
+    metadata = read_metadata(path)
+    composed = _recompose(metadata, config, path, words)
+    for owner in owners:
+        _fill(config, owner, composed, metadata, path)
+        for group in config[owner].get("takes", ()):
+            if group in composed and not isinstance(composed[group], DictConfig):
+                continue  # a plain value, such as the seed, concerns training
+            _fill(config, group, composed, metadata, path)
+    for group in [group for group, option in config["choices"].items() if option == OPTION]:  # nobody takes it
+        del config["choices"][group], config[group]
 
 
-def _values(given: dict[str, Any], command: str, group: str, choice: Choice, path: Path) -> dict[str, Any]:
+def _recompose(metadata: Metadata, config: dict[str, Any], path: Path, more: Sequence[str]) -> DictConfig:
+    """Compose the training run anew from its words and options, and the files that this machine has."""
+    given = {group for group, option in config["choices"].items() if option != OPTION}
+    groups = {word.partition("=")[0] for word in metadata.words}
+    choices = [f"{group}={option}" for group, option in metadata.choices.items() if group not in groups]
+    words = [word for word in (*choices, *metadata.words) if word.partition("=")[0] not in given]
     try:
-        composed = hydra.compose(command, overrides=[f"{group}={choice.option}"])
+        return hydra.compose("train", overrides=[*words, *more])
     except MissingConfigException as error:
+        group, _, option = (error.missing_cfg_file or "").rpartition("/")
         raise UserError(
-            f"checkpoint={path} was made with {group}={choice.option}, which is not among the options here.\n"
+            f"checkpoint={path} was made with {group}={option}, which is not among the options here.\n"
             f"Name the folder of its file with --config-dir=DIR, or choose another with {group}=OPTION."
         ) from error
+    except ConfigCompositionException as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"checkpoint={path} was made with options that do not fit together here: {reason}\n"
+            "Name the folder of their files with --config-dir=DIR."
+        ) from error
+
+
+def _fill(config: dict[str, Any], group: str, composed: DictConfig, metadata: Metadata, path: Path) -> None:
+    given = config.get(group) or {}
+    if config["choices"].get(group, OPTION) != OPTION:
+        return
+    if group not in composed:
+        raise UserError(
+            f"checkpoint={path} needs the group {group}, which is not among those here.\n"
+            "Name the folder of its files with --config-dir=DIR."
+        )
     own: dict[str, Any] = OmegaConf.to_container(composed[group], resolve=True)  # type: ignore[assignment]
-    kept = {key: value for key, value in choice.values.items() if key not in NOT_KEPT}
+    kept = {key: value for key, value in metadata.values.get(group, {}).items() if key not in NOT_KEPT}
     if own.get("root", "???") != "???":  # where this machine keeps its downloads is not for the file to say
         kept.pop("root", None)
-    if unknown := kept.keys() - own.keys():
-        raise UserError(
-            f"checkpoint={path} has a setting {group}.{min(unknown)}, which {group}={choice.option} here has not.\n"
-            f"It was made with another version of that option: choose one with {group}=OPTION."
-        )
+    if group == "task":
+        kept = {key: value for key, value in kept.items() if key not in OF_TASK}
     chosen = {key: value for key, value in given.items() if value is not None or key not in LEFT_OPEN}
-    refuse_texts({key: value for key, value in kept.items() if key not in chosen}, own, group, path)
-    return {**own, **kept, **chosen}
+    try:
+        values = _with_values(own, kept, group)
+        refuse_texts({key: value for key, value in kept.items() if key not in chosen}, own, group, path)
+    except KeyError as error:
+        option = metadata.choices.get(group, "…")
+        raise UserError(
+            f"checkpoint={path} has a setting {error.args[0]}, which {group}={option} here has not.\n"
+            f"It was made with another version of that option: choose one with {group}=OPTION."
+        ) from error
+    config[group] = {**values, **chosen}
+    if group in metadata.choices:
+        config["choices"][group] = metadata.choices[group]
+
+
+def _with_values(own: dict[str, Any], values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Copy an option with other values for its plain keys; what is made stays as the option says."""
+    merged = dict(own)
+    for key, value in values.items():
+        if key not in own:
+            raise KeyError(f"{name}.{key}")
+        if isinstance(own[key], dict) and isinstance(value, dict):
+            merged[key] = _with_values(own[key], value, f"{name}.{key}")
+        elif not isinstance(own[key], dict) and not _holds_parts(own[key]):
+            merged[key] = value
+    return merged
+
+
+def _holds_parts(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(each, dict | list) for each in value)
 
 
 def refuse_texts(recorded: Mapping[str, Any], own: Mapping[str, Any], group: str, path: Path) -> None:
@@ -127,80 +189,65 @@ def _texts(value: Any, place: tuple[str | int | None, ...] = ()) -> Iterator[tup
 
 
 def _is_choice(group: str, key: str, value: Any) -> bool:
-    field = SCHEMAS[group].model_fields.get(key)
-    return field is not None and get_origin(field.annotation) is Literal and value in get_args(field.annotation)
+    field = SCHEMAS[group].model_fields.get(key) if group in SCHEMAS else None
+    forms = [] if field is None else [field.annotation, *get_args(field.annotation)]
+    return any(get_origin(form) is Literal and value in get_args(form) for form in forms)
 
 
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """A network in evaluation mode, and what it must be fed.
-
-    Attributes:
-        network: float (B, C, H, W), normalized, to logits (B, classes).
-        normalize: uint8 (B, C, H, W) to what `network` takes.
-        classes: names, in the order of the logits.
-        format: of the images.
-        test_time: see `lenet_lab.test_time`.
-    """
-
-    network: nn.Module
-    normalize: Normalize
-    classes: tuple[str, ...]
-    format: ImageFormat
-    test_time: TestTime = once
-
-    def __call__(self, images: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
-        """Give the logits of stored images on the network's device."""
-        return self.test_time(self.network, self.normalize(images))
-
-
-def build_trained(model: dict[str, Any], path: Path) -> nn.Module:
-    """Make the network that `model` configures, with the weights of a checkpoint; on the CPU.
+def build_trained(config: dict[str, Any], facts: Mapping[str, Any], path: Path) -> LightningModule:
+    """Build the task of a checkpoint, with its weights; on the CPU.
 
     Raises:
-        UserError: the weights do not fit it. This is found out before the network takes memory, of which a file of a
-            few bytes could ask for any amount.
+        UserError: the weights do not fit it. This is found out before it takes memory, of which a file of a few bytes
+            could ask for any amount.
     """
-    about = read_about(path)
-    arguments = model, about.image_shape, len(about.classes)
     try:
         with suppress(NotImplementedError), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch says that nothing is copied: on "meta" there is nothing
             with torch.device("meta"):
-                outline = build_network(*arguments)
+                outline = build_task(config, facts)
             load_weights(outline, path)
-        network = build_network(*arguments)
-    except (RuntimeError, MemoryError, OverflowError, InstantiationException) as error:
+        task = build_task(config, facts)
+    except (RuntimeError, MemoryError, OverflowError, KeyError, InstantiationException) as error:
         cause = error.__cause__ or error
         reason = next(iter(str(cause).splitlines()), type(cause).__name__)
         raise UserError(f"checkpoint={path}: the network that it asks for cannot be made: {reason}") from error
-    load_weights(network, path)
-    return network
+    load_weights(task, path)
+    return task
 
 
-def load_trained(model: dict[str, Any], path: Path, test_time: dict[str, Any] | None = None) -> TrainedNetwork:
-    """Make the network that `model` configures, with the weights of a checkpoint; on the CPU.
+def check_facts(config: dict[str, Any], facts: Mapping[str, Any], path: Path) -> None:
+    """Refuse data that differ from those of the training in a fact that the task or what it takes depends on.
 
     Raises:
-        UserError: the weights do not fit it.
+        UserError: they differ.
     """
-    about = read_about(path)
-    network = build_trained(model, path)
-    try:
-        normalize = Normalize(about.data.values["mean"], about.data.values["std"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"checkpoint={path} does not tell how its images are normalized, and was not used.") from error
-    return TrainedNetwork(
-        network.eval(),
-        normalize,
-        tuple(about.classes),
-        image_format(about),
-        build_test_time(test_time, about.image_shape),
-    )
+    trained = read_metadata(path).facts
+    groups = ("task", *config["task"].get("takes", ()))
+    names = dict.fromkeys(key[-1] for group in groups for key in find_from_data(config.get(group)))
+    for name in names:
+        if name in trained and trained[name] != facts.get(name):
+            raise UserError(
+                f"checkpoint={path} was trained on other data.\n"
+                f"Its {name}: {_listed(trained[name])}; of these data: {_listed(facts.get(name))}."
+            )
 
 
-def image_format(about: About) -> ImageFormat:
-    """What images are converted to, as they were for training."""
-    channels, height, width = about.image_shape
-    resize = about.data.values.get("resize")
-    return ImageFormat(channels, height, width, resize if resize in RESIZE else "stretch")
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def load_offered(config: dict[str, Any], path: Path, view: str, command: str) -> Any:
+    """Build the task of a checkpoint, and return what its method `view` gives of it; on the CPU.
+
+    Raises:
+        UserError: the task has no such method, or see `build_trained`.
+    """
+    facts = read_metadata(path).facts
+    task = build_trained(config, facts, path)
+    if not hasattr(task, view):
+        raise UserError(
+            f"checkpoint={path} is of a {type(task).__name__}, which has no method {view}(): {command} cannot use it.\n"
+            "Add the method to its class; docs/tasks.md says what it returns."
+        )
+    return getattr(task, view)(facts)

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lenet_lab.facts import FROM_DATA
 from lenet_lab.processes import device_count
 
 Value = float | int | str | bool
 
-OF_MACHINE = {"root", "cache", "mirrors", "eval_batch_size", "fused", "foreach", "capturable"}
+OF_MACHINE = {"root", "cache", "mirrors", "on_device", "eval_batch_size", "fused", "foreach", "capturable"}
 """Keys of groups that change where and how fast a run is done, but not what comes out."""
 OF_TRAINER = (
     "max_epochs",
@@ -18,6 +19,7 @@ OF_TRAINER = (
     "precision",
 )
 RUN_LENGTH = "run_length"  # stands for a number that follows from others
+OF_THE_PROGRAM = {"takes", "gives", "monitor", "mode", "directions", "percent"}
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
@@ -27,22 +29,25 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
         config: of a training run, checked; where it is settled (see `lenet_lab.speed.settle`), none is `auto`.
 
     Returns:
-        By dotted key, such as `optimizer.lr`; a group's own name has its option (`data`, `model`, `test_time`) or
-        class (`optimizer`, `scheduler`, `loss`), or "none". Lists are text. `effective_batch` is images a step, of all
-        devices together. What is null is left out.
+        By dotted key, such as `optimizer.lr`; a group's own name has its option, of a group of named parts their
+        names, or "none". Lists are text. `effective_batch` is images a step, of all devices together. What is null is
+        left out.
     """
-    trainer, batch_size = config["trainer"], config["data"]["batch_size"]
+    trainer, batch_size = config["trainer"], config["data"].get("batch_size")
     processes = device_count(trainer) * trainer["num_nodes"]
-    values: dict[str, Value] = {
-        "seed": config["seed"],
-        "effective_batch": batch_size * processes * trainer["accumulate_grad_batches"],
-    }
-    for group in ("data", "model", "optimizer", "scheduler", "loss", "test_time"):
-        node = config[group] or {}
-        values[group] = config["choices"].get(group) or _class(node)
-        values |= _flat(node, f"{group}.")
-    values["augment"] = ", ".join(name for name, node in config["augment"].items() if node is not None) or "none"
-    values |= _flat(config["augment"], "augment.")
+    values: dict[str, Value] = {"seed": config["seed"]}
+    if batch_size is not None:
+        values["effective_batch"] = batch_size * processes * trainer["accumulate_grad_batches"]
+    for group in dict.fromkeys(("task", "data", *config["task"].get("takes", ()), *config["data"].get("takes", ()))):
+        node = config.get(group)
+        if not isinstance(node, dict | None) or group not in config:
+            continue
+        several = {name: part for name, part in (node or {}).items() if isinstance(part, dict | None)}
+        if node and "_target_" not in node:
+            values[group] = ", ".join(name for name, part in several.items() if part is not None) or "none"
+        else:
+            values[group] = config["choices"].get(group) or _class(node or {})
+        values |= _flat(node or {}, f"{group}.")
     values |= _flat({key: trainer[key] for key in OF_TRAINER}, "trainer.")
     values |= _flat(config["speed"], "speed.")
     return values
@@ -58,7 +63,12 @@ def _flat(node: Mapping[str, Any], prefix: str) -> dict[str, Value]:
 
 def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]:
     for key, value in node.items():
-        if key.startswith("_") or key in OF_MACHINE or value is None or value == RUN_LENGTH:
+        if (
+            key.startswith("_")
+            or key in OF_MACHINE | OF_THE_PROGRAM
+            or value is None
+            or value in (RUN_LENGTH, FROM_DATA)
+        ):
             continue
         if isinstance(value, dict):
             yield from _leaves(value, f"{prefix}{key}.")

@@ -1,9 +1,6 @@
 """Overall and per-class accuracy from one confusion matrix."""
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,7 +9,6 @@ from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from lenet_lab.determinism import counting
-from lenet_lab.whole_file import write_whole
 
 
 class EvaluationMetrics(nn.Module):
@@ -60,9 +56,3 @@ class EvaluationMetrics(nn.Module):
         """Forget all batches."""
         self.confusion.reset()
         self.loss_sum.reset()
-
-
-def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
-    """Write `metrics.json`, whole or not at all; null stands for what is not a finite number."""
-    finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-    write_whole(folder / "metrics.json", json.dumps(finite, indent=1, allow_nan=False) + "\n")

@@ -8,28 +8,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenet_lab.command import run_command
+from lenet_lab.config_dir import import_from
 from lenet_lab.errors import IncompleteError, UserError
 from lenet_lab.imports import import_quickly
 from lenet_lab.wording import counted
 
 if TYPE_CHECKING:
-    from lenet_lab.from_checkpoint import TrainedNetwork
     from lenet_lab.prediction.classify import Prediction
     from lenet_lab.prediction.explanation import Explainer
+    from lenet_lab.trained_network import TrainedNetwork
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model, and check the configuration."""
     from lenet_lab.extras import need
-    from lenet_lab.schema import PredictConfig, check
+    from lenet_lab.schema import PredictConfig, check_with_taken
 
     if config.get("explain") is True:
         need("captum", "explain", "explain=true")
-    import_quickly("torch")
+    import_quickly("lightning.pytorch")
     from lenet_lab.from_checkpoint import checkpoint_path, fill_in
 
-    fill_in(config, "predict", ("model", "test_time"), checkpoint_path(config))
-    return check(config, PredictConfig)
+    fill_in(config, checkpoint_path(config), ("task",))
+    return check_with_taken(config, PredictConfig)
 
 
 def run(config: dict[str, Any]) -> dict[str, Any]:
@@ -42,11 +43,12 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         IncompleteError: some files could not be read; the others are done.
         UserError: none could, or see `lenet_lab.prediction.find.find_images`.
     """
+    import_from(config)
     import torch
     from rich.text import Text
 
     from lenet_lab import terminal
-    from lenet_lab.from_checkpoint import load_trained
+    from lenet_lab.from_checkpoint import load_offered
     from lenet_lab.prediction.classify import choose_device
     from lenet_lab.prediction.find import find_images
     from lenet_lab.prediction.report import Ranks, count_table, picture, unread_table
@@ -55,7 +57,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     folder = Path(config["folder"])
     terminal.open_log(folder / "predict.log")
     files = find_images(config["images"])
-    trained = load_trained(config["model"], Path(config["checkpoint"]), config["test_time"])
+    trained: TrainedNetwork = load_offered(config, Path(config["checkpoint"]), "predictor", "predict")
     classes = trained.classes
     device = choose_device(config["device"])
     trained.network.to(device)

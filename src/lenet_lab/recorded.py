@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lenet_lab.command import OF_RECORDED, Command, read_config
 from lenet_lab.command_line import MULTIRUN
+from lenet_lab.config_dir import KEY
 from lenet_lab.errors import UserError
 from lenet_lab.wording import printable, shown
 
@@ -41,6 +42,7 @@ class Request:
         trust: run its configuration even if another user of the machine owns it.
         place: words that choose the folder of a repetition, as Hydra has them.
         show: only show the configuration.
+        config_dir: where the run's own modules are now, if not where they were.
     """
 
     resume: bool
@@ -48,6 +50,7 @@ class Request:
     trust: bool
     place: tuple[str, ...]
     show: bool
+    config_dir: Path | None = None
 
 
 def run_recorded(words: Sequence[str], command: Command, run: Callable[[Config], dict[str, Any]]) -> None:
@@ -96,13 +99,22 @@ def parse(words: Sequence[str]) -> Request:
             f"{shown('trust=' + given['trust'])} is refused: give trust=true, or leave it out.\n"
             "It runs the configuration in a folder that another user of this machine owns."
         )
-    show, others = _without_show(others)
+    shown_part, others = _take_option(others, "--cfg", "-c")
+    if shown_part not in (None, "job"):
+        raise UserError(f"--cfg {shown_part} is refused here: give --cfg job, the configuration of the run.")
+    config_dir, others = _take_option(others, "--config-dir", "-cd")
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise UserError(f"--config-dir={shown(config_dir)} is refused: there is no such folder")
     place = tuple(word for word in others if key == "from" and word.startswith("hydra.run.dir="))
     for word in others:
         if word in MULTIRUN:
             raise UserError(f"{word} is refused beside {key}=, which is for one run.")
         if word not in place:
-            taken = "trust=true" if key == "resume" else "hydra.run.dir= and trust=true"
+            taken = (
+                "--config-dir=DIR and trust=true"
+                if key == "resume"
+                else "hydra.run.dir=, --config-dir=DIR and trust=true"
+            )
             raise UserError(
                 f"{word} is refused beside {key}=: {BESIDE[key]}, and only {taken} may stand there.\n"
                 "For other settings begin a new run, with the whole command."
@@ -112,20 +124,19 @@ def parse(words: Sequence[str]) -> Request:
         folder=Path(given[key]).expanduser().absolute(),
         trust="trust" in given,
         place=place,
-        show=show,
+        show=shown_part is not None,
+        config_dir=None if config_dir is None else Path(config_dir).absolute(),
     )
 
 
-def _without_show(words: list[str]) -> tuple[bool, list[str]]:
-    """Take Hydra's `--cfg job` out."""
+def _take_option(words: list[str], *names: str) -> tuple[str | None, list[str]]:
+    """Take an option of Hydra's with its value out of the words; None where it is not there."""
     for number, word in enumerate(words):
-        name, found, what = word.partition("=")
-        if name in ("--cfg", "-c"):
-            what = what if found else next(iter(words[number + 1 :]), "")
-            if what != "job":
-                raise UserError(f"{name} {what} is refused here: give --cfg job, the configuration of the run.")
-            return True, words[:number] + words[number + (1 if found else 2) :]
-    return False, words
+        name, found, value = word.partition("=")
+        if name in names:
+            value = value if found else next(iter(words[number + 1 :]), "")
+            return value, words[:number] + words[number + (1 if found else 2) :]
+    return None, words
 
 
 def check_folder(folder: Path, key: str) -> None:
@@ -199,12 +210,13 @@ def refuse_links(folder: Path) -> None:
             raise UserError(f"resume={folder} is refused: {path} is a link that leads out of it. Remove the link.")
 
 
-def read_recorded(folder: Path, command: Command) -> Config:
+def read_recorded(folder: Path, command: Command, config_dir: Path | None = None) -> Config:
     """Give the configuration in the folder of a run, checked; the folder may have been moved since.
 
     Args:
         folder: of the run.
         command: whose run it is.
+        config_dir: where the run's own modules are; None: where they were.
 
     Raises:
         UserError: it cannot be read, or is not one that this version of the command would begin a run with.
@@ -223,8 +235,11 @@ def read_recorded(folder: Path, command: Command) -> Config:
             f"{file} is not the configuration of a run: {_reason(error)}\n"
             "If it was damaged, bring back a copy: a run leaves its settings in report.html, too."
         ) from error
+    config = in_folder(config, folder)
+    if config_dir is not None:
+        config[KEY] = str(config_dir)
     try:
-        return command.complete(_as_it_ran(in_folder(config, folder), folder))
+        return command.complete(_as_it_ran(config, folder))
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
 

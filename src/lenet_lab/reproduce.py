@@ -30,7 +30,7 @@ def reproduce(request: Request, command: Command, run: Callable[[Config], dict[s
             f"from={original} is a run that is not done (no metrics.json): there is nothing to compare with.\n"
             f"Go on with it first: resume={original}"
         )
-    config = read_recorded(original, command)
+    config = read_recorded(original, command, request.config_dir)
     if not request.show:
         from lenet_lab.comparison import refuse_unreadable
 

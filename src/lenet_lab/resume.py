@@ -24,7 +24,7 @@ def resume(request: Request, command: Command, run: Callable[[Config], dict[str,
     folder = request.folder
     check_folder(folder, "resume")
     if request.show:
-        show(read_recorded(folder, command))
+        show(read_recorded(folder, command, request.config_dir))
         return
     if not request.trust:
         refuse_foreign(folder, "resume")
@@ -34,7 +34,7 @@ def resume(request: Request, command: Command, run: Callable[[Config], dict[str,
     with hold(folder):
         if _is_done(folder):  # by the one who held it before
             return
-        config = read_recorded(folder, command)
+        config = read_recorded(folder, command, request.config_dir)
         _refuse_several_nodes(config, folder)
         keep(config)
         _say_if_anew(folder)

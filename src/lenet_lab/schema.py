@@ -23,8 +23,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from lenet_lab.command_line import SET_BY_THE_PROGRAM
-from lenet_lab.curves import COLUMNS
 from lenet_lab.errors import UserError
+from lenet_lab.facts import find_from_data
 from lenet_lab.wording import meant, shown
 
 
@@ -52,16 +52,6 @@ def _not_of_test(metric: str) -> str:
     return metric
 
 
-def is_loss(metric: str) -> bool:
-    """Tell whether little of a metric is good, by its name."""
-    return metric.rpartition("/")[2].endswith("loss")
-
-
-def is_worst(metric: str, most: bool) -> bool:
-    """Tell whether to look for much of a metric, or for little, is to look for the worst, by its name."""
-    return is_loss(metric) if most else metric.startswith("val/accuracy")
-
-
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Images = Annotated[str, PlainValidator(_absolute_images)]  # pydantic's own takes no names that are not UTF-8
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -76,24 +66,7 @@ Share = Annotated[float, Field(gt=0, le=1)] | Positive
 ABSENT: Any = None
 """Default of a key that need not be there; null is no value of it unless its type says so."""
 CONTRADICTION = "contradiction"
-MEASURED = (
-    "val/accuracy",
-    "val/loss",
-    "train/loss",
-    "train/accuracy",
-    "train/learning_rate",
-    "train/images_per_second",
-)
-"""What every training run logs; see `lenet_lab.classifier` and `lenet_lab.callbacks.progress`."""
-OF_A_CLASS = "val/accuracy/"
-MEASURE_NOTHING = (
-    "lenet_lab.",
-    "lightning.pytorch.callbacks.ModelCheckpoint",
-    "lightning.pytorch.callbacks.EarlyStopping",
-    "lightning.pytorch.callbacks.StochasticWeightAveraging",
-)
-"""How callbacks begin that log no metric of their own."""
-SINGLE_GROUPS = ("model", "optimizer", "scheduler", "loss", "test_time")
+SINGLE_GROUPS = ("task", "data", "model", "optimizer", "scheduler", "loss", "test_time")
 """Groups of one option, which is a target."""
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that use them on a GPU
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
@@ -119,27 +92,51 @@ class Target(Open):
     target: str = Field(alias="_target_", min_length=1, description="a class or function as package.module.Name")
 
 
-class Loading(BaseModel):
-    """The keys of `data` that concern loading; all others go to the source."""
+Names = Annotated[list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]], Field()]
 
-    batch_size: Positive = Field(description="a whole number, at least 1 (images in a training batch on each device)")
-    shuffle: bool = Field(description="true or false (train images in a new order each epoch)")
+
+class Task(Target):
+    """What is learned: a LightningModule."""
+
+    takes: Names = Field([], description="a list of keys of the configuration, such as [model,optimizer]")
+    monitor: Annotated[str, Field(pattern="^(val|train)/.")] = Field(
+        description="a metric of validation, such as val/loss (the test set must choose nothing)"
+    )
+    mode: Literal["min", "max"] = Field(description="min or max (whether less or more of task.monitor is better)")
+    directions: dict[str, Literal["min", "max"]] = Field(
+        {}, description="metrics without their stage and min or max, such as {loss: min}"
+    )
+    percent: list[str] = Field([], description="a list of metrics without their stage, such as [accuracy]")
+
+
+class Loading(BaseModel):
+    """The keys of an ImageDataModule; other data modules may have them, too."""
+
+    batch_size: Positive = Field(
+        ABSENT, description="a whole number, at least 1 (images in a training batch on each device)"
+    )
+    shuffle: bool = Field(ABSENT, description="true or false (train images in a new order each epoch)")
     eval_batch_size: Positive = Field(
-        description="a whole number, at least 1 (images in a validation or test batch on each device)"
+        ABSENT, description="a whole number, at least 1 (images in a validation or test batch on each device)"
     )
     validation: Fraction = Field(
-        description="a fraction above 0 and below 1 (of each class's train images, to validate on)"
+        ABSENT, description="a fraction above 0 and below 1 (of each class's train images, to validate on)"
     )
-    split_seed: Natural = Field(description="a whole number, 0 or more (chooses the validation images)")
-    mean: float | list[float] = Field(description="a number, or one a channel, on the scale 0 to 1")
+    split_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the validation images)")
+    mean: float | list[float] = Field(ABSENT, description="a number, or one a channel, on the scale 0 to 1")
     std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = Field(
-        description="a number above 0, or one a channel, on the scale 0 to 1"
+        ABSENT, description="a number above 0, or one a channel, on the scale 0 to 1"
+    )
+    on_device: bool | Literal["auto"] = Field(
+        ABSENT, description="true, false or auto (all images stay in the memory of the device that computes)"
     )
 
 
 class Data(Target, Loading):
-    """Where the images come from, and how they are loaded."""
+    """What is learned from: a LightningDataModule."""
 
+    takes: Names = Field([], description="a list of keys of the configuration, such as [augment,seed]")
+    gives: Names = Field([], description="a list of what from_data may stand for, such as [num_classes]")
     root: AbsolutePath = Field(ABSENT, description="a folder")
     cache: AbsolutePath = Field(ABSENT, description="a folder for the decoded images")
     mirrors: Annotated[list[str], Field(min_length=1)] = Field(
@@ -163,6 +160,9 @@ class Optimizer(Target):
     lr: Annotated[float, Field(gt=0)] = Field(ABSENT, description="a number above 0 (learning rate)")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(ABSENT, description="a number from 0 to below 1")
     weight_decay: Annotated[float, Field(ge=0)] = Field(ABSENT, description="a number, 0 or more")
+    groups: dict[str, dict[str, float | bool]] = Field(
+        ABSENT, description="settings of groups of parameters by a pattern of their names, such as {'fc3.*': {lr: 0.1}}"
+    )
     vector_lr: Annotated[float, Field(gt=0)] = Field(
         ABSENT, description="a number above 0 (learning rate of biases, as a fraction of lr)"
     )
@@ -227,7 +227,9 @@ class Trainer(Target):
         description="a whole number, at least 1 (how many devices), a list such as [0,2] (which ones), or auto"
     )
     num_nodes: Positive = Field(description="a whole number, at least 1 (machines, each with trainer.devices)")
-    strategy: str = Field(description="the name of a Lightning strategy, such as auto, ddp or fsdp")
+    strategy: str | Target = Field(
+        description="the name of a Lightning strategy, such as auto, ddp or fsdp, or one with its _target_ and options"
+    )
     precision: Literal[
         "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "transformer-engine", "auto"
     ] = Field(description="32-true, bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true, transformer-engine or auto")
@@ -284,17 +286,36 @@ class Speed(Closed):
     )
 
 
+class Views(Target):
+    """What else a trained network is shown to judge an image; the user's own have other keys."""
+
+    flip: bool = Field(ABSENT, description="true or false (also show the mirror image)")
+    shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels the image is also moved by)")
+
+
+TestTime = Annotated[Views | None, BeforeValidator(lambda value: value or None)]
+
+
 class Config(Closed):
     """What every command shares: the two keys that the program sets itself."""
 
     folder: str
     choices: dict[str, Any]
+    words: list[str] = []
+    config_dir: str | None = None
 
 
 class RunConfig(Config):
-    """What runs a network over images."""
+    """What runs a task over data."""
 
+    task: Task
     data: Data
+    model: Target = ABSENT
+    optimizer: Optimizer = ABSENT
+    scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)] = ABSENT
+    loss: Loss = ABSENT
+    test_time: TestTime = ABSENT
+    augment: dict[str, Augment | None] = Field(ABSENT, description="named transformations, each with a _target_")
     trainer: Trainer
     threads: Threads | None = Field(
         description="a whole number, 1 to 1024 (CPU threads of each process), or null (what a batch can keep busy)"
@@ -321,29 +342,13 @@ class RunConfig(Config):
         return self
 
 
-class Views(Target):
-    """What else a trained network is shown to judge an image; the user's own have other keys."""
-
-    flip: bool = Field(ABSENT, description="true or false (also show the mirror image)")
-    shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels the image is also moved by)")
-
-
-TestTime = Annotated[Views | None, BeforeValidator(lambda value: value or None)]
-
-
 class TrainConfig(RunConfig):
     """`python -m lenet_lab.train`."""
 
     seed: Natural = Field(description="a whole number, 0 or more (of weights and order of images)")
     lean_loop: bool = Field(True, description="true or false (false: Lightning's own loop over the batches)")
     report: bool = Field(True, description="true or false (leave report.html)")
-    model: Target
-    optimizer: Optimizer
-    scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)]
     speed: Speed
-    loss: Loss
-    test_time: TestTime
-    augment: dict[str, Augment | None] = Field(description="named transformations, each with a _target_")
     callbacks: dict[str, Watcher | None] = Field(description="named callbacks, each with a _target_")
     logger: dict[str, Logger | None] = Field(description="named loggers, each with a _target_")
 
@@ -372,47 +377,33 @@ class TrainConfig(RunConfig):
                 "validation to choose a checkpoint by",
                 {"every": trainer.check_val_every_n_epoch, "epochs": trainer.max_epochs},
             )
-        watchers: dict[str, Watcher | Scheduler | None] = {f"callbacks.{key}": it for key, it in self.callbacks.items()}
-        for key, watcher in {**watchers, "scheduler": self.scheduler}.items():
-            if watcher is not None and watcher.monitor is not None:
-                self._refuse_to_watch(f"{key}.monitor={watcher.monitor}", watcher.monitor)
-                if watcher.mode and is_worst(watcher.monitor, most=watcher.mode == "max"):
-                    raise PydanticCustomError(
-                        CONTRADICTION,
-                        "{key}.monitor={metric} cannot go with {key}.mode={mode}: the worst would count as the best",
-                        {"key": key, "metric": watcher.monitor, "mode": watcher.mode},
-                    )
         return self
-
-    def _refuse_to_watch(self, given: str, metric: str) -> None:
-        """Refuse what nobody measures, unless a callback or a logger of the user's own may do so."""
-        own = [part for part in self.callbacks.values() if part and not part.target.startswith(MEASURE_NOTHING)]
-        if own or metric in MEASURED or metric.startswith(OF_A_CLASS):
-            return
-        raise PydanticCustomError(
-            CONTRADICTION,
-            "{given} is refused: nothing measures that\nmetrics: {known}",
-            {"given": given, "known": ", ".join([*MEASURED, f"{OF_A_CLASS}CLASS"])},
-        )
 
 
 class EvaluateConfig(RunConfig):
-    """`python -m lenet_lab.evaluate`, once the checkpoint has told its model and data."""
+    """`python -m lenet_lab.evaluate`, once the checkpoint has told its task and data."""
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
-    model: Target
-    test_time: TestTime
 
 
-class PredictConfig(Config):
-    """`python -m lenet_lab.predict`, once the checkpoint has told its model."""
+class OfCheckpoint(Config):
+    """What a command that needs a trained task, and no data, learns from its checkpoint."""
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
+    task: Task
+    model: Target = ABSENT
+    optimizer: Optimizer = ABSENT
+    scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)] = ABSENT
+    loss: Loss = ABSENT
+    test_time: TestTime = ABSENT
+
+
+class PredictConfig(OfCheckpoint):
+    """`python -m lenet_lab.predict`, once the checkpoint has told its task."""
+
     images: Images | Annotated[list[Images], Field(min_length=1)] = Field(
         description="a file, a folder, a pattern such as 'photos/*.png', a list [a.png,b.png], or - (standard input)"
     )
-    model: Target
-    test_time: TestTime
     top_k: Positive = Field(description="a whole number, at least 1 (classes shown of each image)")
     batch_size: Positive = Field(description="a whole number, at least 1 (images that the network sees at once)")
     device: Literal["auto", "cpu", "gpu"] = Field(description="auto, cpu or gpu")
@@ -461,25 +452,10 @@ class Launcher(Target):
 class Sweeper(Closed):
     """Which jobs a sweep has."""
 
-    metric: Annotated[str, Field(pattern="^val/")] = Field(
-        description="a metric of validation, such as val/accuracy (the test images must choose nothing)"
+    metric: Annotated[str, Field(pattern="^val/")] | None = Field(
+        description="a metric of validation, such as val/loss (the test set must choose nothing)"
     )
     direction: Literal["maximize", "minimize"] = Field(description="maximize or minimize")
-
-    @model_validator(mode="after")
-    def _refuse_to_look_for_the_worst(self) -> Self:
-        if is_worst(self.metric, most=self.direction == "maximize"):
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "sweeper.metric={metric} cannot go with sweeper.direction={direction}: the worst would count as the "
-                "best\nAdd sweeper.direction={other}.",
-                {
-                    "metric": self.metric,
-                    "direction": self.direction,
-                    "other": "minimize" if self.direction == "maximize" else "maximize",
-                },
-            )
-        return self
 
 
 class SweepConfig(Closed):
@@ -510,12 +486,6 @@ class Search(Sweeper):
         if self.seeds and len(set(self.seeds)) < len(self.seeds):
             raise PydanticCustomError(
                 CONTRADICTION, "sweeper.seeds={seeds} is refused: give each once", {"seeds": str(self.seeds)}
-            )
-        if self.pruner and self.metric not in COLUMNS:
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "sweeper.metric={metric} is not in curves.csv, so no pruner can see it: add sweeper.pruner=null",
-                {"metric": self.metric},
             )
         return self
 
@@ -550,11 +520,9 @@ class AnatomyConfig(Config):
     seed: Natural = Field(description="a whole number, 0 or more (of the weights and the random images)")
 
 
-class ExportConfig(Config):
-    """`python -m lenet_lab.export`, once the checkpoint has told its model."""
+class ExportConfig(OfCheckpoint):
+    """`python -m lenet_lab.export`, once the checkpoint has told its task."""
 
-    checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
-    model: Target
     format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
     input: Literal["uint8", "float"] = Field(description="uint8 (pixels 0 to 255) or float (pixels 0.0 to 1.0)")
     opset: Annotated[int, Field(ge=18, le=23)] | None = Field(
@@ -582,11 +550,12 @@ class SweepReportConfig(Config):
     """`python -m lenet_lab.sweep_report`."""
 
     sweep: AbsolutePath = Field(description="the folder of a sweep")
-    metric: Annotated[str, AfterValidator(_not_of_test)] = Field(
-        description="a metric of metrics.json such as val/accuracy or val/loss; the test set must not choose"
+    metric: Annotated[str, AfterValidator(_not_of_test)] | None = Field(
+        description="a metric of metrics.json such as val/loss (the test set must not choose), or null (what the task "
+        "monitors)"
     )
     mode: Literal["max", "min"] | None = Field(
-        description="max or min (whether much of the metric is good, or little), or null (min of a loss, else max)"
+        description="max or min (whether more or less of the metric is better), or null (as the task says)"
     )
 
 
@@ -602,6 +571,56 @@ def check(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
         described = dict(_descriptions(schema))
         lines = [line for problem in error.errors() for line in _explain(config, schema, described, problem)]
         raise UserError("\n".join(list(dict.fromkeys(lines))[:2])) from error
+
+
+def check_with_taken(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
+    """Do as `check`, where the task and the data may take keys of the configuration that the schema does not know.
+
+    Raises:
+        UserError: see `check`; or a `from_data` that the data do not give, or a key that is taken and not there.
+    """
+    owners = {name: node for name in ("task", "data") if isinstance(node := config.get(name), dict)}
+    taken = {name: owner for owner, node in owners.items() for name in node.get("takes") or () if type(name) is str}
+    foreign = {key: config[key] for key in taken if key in config and key not in schema.model_fields}
+    checked = check({key: value for key, value in config.items() if key not in foreign}, schema) | foreign
+    if "speed" in checked:
+        _refuse_useless(checked, taken)
+    if "data" in owners:  # commands that need no data take from a checkpoint what it gave
+        _refuse_lacking(checked, taken)
+    return checked
+
+
+def _refuse_useless(config: dict[str, Any], taken: dict[str, str]) -> None:
+    """Refuse settings of `speed` that this task or these data do not read."""
+    speed, choices = config["speed"], config["choices"]
+    if speed["compile"] is not None and taken.get("model") != "task":
+        raise UserError(
+            f"speed.compile={speed['compile']} is refused: task={choices.get('task')} takes no model, which is what is "
+            "compiled\nCompile in the task, or leave speed.compile at null."
+        )
+    if speed["data_on_device"] is True and "on_device" not in config["data"]:
+        raise UserError(
+            f"speed.data_on_device=true is refused: data={choices.get('data')} has no key on_device to read it\n"
+            "Leave speed.data_on_device at false."
+        )
+
+
+def _refuse_lacking(config: dict[str, Any], taken: dict[str, str]) -> None:
+    for name, owner in taken.items():
+        if name not in config and name != "seed":
+            option = config["choices"].get(owner, "")
+            raise UserError(
+                f"{owner}={option} takes {name}, which is not chosen.\n"
+                f"Choose an option of the group with +{name}=OPTION, or take it out of {owner}.takes."
+            )
+    gives, option = config["data"].get("gives", []), config["choices"].get("data", "")
+    for group in dict.fromkeys(["task", *(name for name, owner in taken.items() if owner == "task")]):
+        for path in find_from_data(config.get(group)):
+            if path[-1] not in gives:
+                raise UserError(
+                    f"{'.'.join((group, *path))}=from_data is refused: data={option} does not give {path[-1]}.\n"
+                    f"It gives: {', '.join(gives) or 'nothing (data.gives is empty)'}. Write the value in its place."
+                )
 
 
 def _explain(

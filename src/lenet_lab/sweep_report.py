@@ -9,17 +9,15 @@ from lenet_lab.command import run_command, user_errors
 from lenet_lab.errors import UserError
 
 if TYPE_CHECKING:
+    from lenet_lab.directions import Mode
     from lenet_lab.sweeps.results import SweepResults
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Check the configuration; see `lenet_lab.command.run_command`."""
-    from lenet_lab.schema import SweepReportConfig, check, is_loss
+    from lenet_lab.schema import SweepReportConfig, check
 
-    checked = check(config, SweepReportConfig)
-    if checked["mode"] is None:
-        checked["mode"] = "min" if is_loss(checked["metric"]) else "max"
-    return checked
+    return check(config, SweepReportConfig)
 
 
 def run(config: dict[str, Any]) -> dict[str, Any]:
@@ -33,8 +31,8 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
 
     folder = Path(config["sweep"])
     sweep = read_sweep(folder)
-    refuse_unknown(config["metric"], sweep)
-    tables = report_on(sweep, config["metric"], config["mode"])
+    metric, mode = choose_metric(config, sweep)
+    tables = report_on(sweep, metric, mode)
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH
     console = Console(highlight=False, width=wide)
     console.print(Text("lenet_lab sweep_report", style="bold"))
@@ -45,17 +43,32 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     return {name: str(file) for name, file in files.items()}
 
 
-def refuse_unknown(metric: str, sweep: "SweepResults") -> None:
-    """Refuse a metric that no job has, rather than write a report that is empty over a good one.
+def choose_metric(config: dict[str, Any], sweep: "SweepResults") -> "tuple[str, Mode]":
+    """Return the metric to rank by, and whether more or less of it is better.
 
     Raises:
-        UserError: there are metrics, but not this one.
+        UserError: the jobs do not say it, or none of them has the metric.
     """
+    from lenet_lab.directions import direction, refuse_worst
     from lenet_lab.wording import printable
 
-    if sweep.metrics and metric not in sweep.metrics:
-        known = ", ".join(name for name in sweep.metrics if name.count("/") < 2)  # not those of the classes
+    metric = config["metric"] or sweep.task.get("monitor")
+    known = ", ".join(name for name in sweep.metrics if name.count("/") < 2)  # not parts of metrics
+    if metric is None:
+        raise UserError(
+            "The jobs do not say what to rank them by, or they have different tasks: add metric=NAME mode=max or "
+            f"mode=min\nmetrics: {printable(known)}"
+        )
+    if sweep.metrics and metric not in sweep.metrics:  # rather than an empty report over a good one
         raise UserError(f"metric={metric} is refused: no job has it\nmetrics: {printable(known)}")
+    said = direction(sweep.task, metric)
+    mode = config["mode"] or said
+    if mode is None:
+        raise UserError(
+            f"metric={printable(metric)} needs mode=max or mode=min: whether more of it is better is not known."
+        )
+    refuse_worst(f"metric={metric}", f"mode={mode}", mode, said)
+    return metric, mode
 
 
 def name_the_folder(words: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,10 +22,7 @@ from lenet_lab.processes import rank
 from lenet_lab.wording import counted, printable
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
-
-    from lenet_lab.classifier import Classifier
-    from lenet_lab.data.datamodule import ImageDataModule
+    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 PACKAGES = (
     *("lenet_lab", "lightning.pytorch", "lightning.fabric", "optuna"),
@@ -46,7 +43,9 @@ def open_log(file: Path) -> None:
     close_log()
     if rank() == 0:
         on_terminal = sys.stdout.isatty()
-        _consoles.append(Console(highlight=False, soft_wrap=not on_terminal, width=None if on_terminal else LOG_WIDTH))
+        _consoles.append(
+            _Terminal(highlight=False, soft_wrap=not on_terminal, width=None if on_terminal else LOG_WIDTH)
+        )
         if not _is_stdout(file):  # as in a job of a sweep
             _consoles.append(Console(file=file.open("a"), highlight=False, soft_wrap=True, width=LOG_WIDTH))
     for name in (*PACKAGES, "py.warnings"):
@@ -87,6 +86,14 @@ def show(what: RenderableType) -> None:
         console.print(_Printable(what), soft_wrap=isinstance(what, Text))
 
 
+class _Terminal(Console):
+    def on_broken_pipe(self) -> None:
+        """Keep the log alone: the reader of the output, such as `head`, has gone, and the run is worth more than it."""
+        _consoles.remove(self)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        show(Text("Nobody reads the output any more: the run goes on, and this log has the rest."))
+
+
 class _Printable:
     """Something to print, less what a terminal would obey: names of files and classes may be a stranger's."""
 
@@ -106,39 +113,48 @@ class _ToConsoles(logging.Handler):
 def show_run(
     title: Literal["train", "evaluate"],
     config: Mapping[str, Any],
-    data: "ImageDataModule",
-    classifier: "Classifier",
+    data: "LightningDataModule",
+    task: "LightningModule",
     trainer: "Trainer",
 ) -> None:
-    """Print what is about to run, a line a fact."""
+    """Print what is about to run, a line a fact; data and task describe themselves by `describe()`."""
     import torch  # only now: a report of a sweep says things too, and need not wait for it
 
+    from lenet_lab.interface import Describes
     from lenet_lab.speed import describe
-    from lenet_lab.test_time import once
 
-    channels, height, width = data.test.image_shape
     devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
-    parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
-    skipped = data.train.skipped + data.test.skipped
-    images = f"{len(data.test):,} test images"
-    if title == "train":
-        images = f"{len(data.train_rows):,} train, {len(data.validation_rows):,} validation, {images}"
+    of_data = data.describe() if isinstance(data, Describes) else {"data": type(data).__name__}
+    if isinstance(task, Describes):
+        of_task = task.describe()
+    else:
+        parameters = sum(parameter.numel() for parameter in task.parameters())
+        of_task = {"task": f"{type(task).__name__}, {parameters:,} parameters"}
     facts = {
-        "data": f"{config['choices']['data']}: {len(data.test.classes)} classes, {channels}x{height}x{width}, {images}",
-        "skipped": f"{skipped:,} files that cannot be decoded" if skipped else "",
-        "model": f"{type(classifier.network).__name__}, {parameters:,} parameters",
-        "batch": f"{data.batch_size} images x {counted(devices, 'device')}"
-        + (f" x {accumulated} accumulated" if accumulated > 1 else "")
-        + f" = {data.batch_size * devices * accumulated} images a step",
+        **of_data,
+        "data": ": ".join(filter(None, (config["choices"].get("data"), of_data.get("data")))),
+        **of_task,
+        "batch": _batch(title, config["data"], devices, accumulated),
         "device": f"{trainer.strategy.root_device.type}, {trainer.precision}, "
         + counted(torch.get_num_threads(), "CPU thread")
         + (" a process" if devices > 1 else ""),
         "speed": describe(config["speed"]) if "speed" in config else "",
-        "judged by": "" if classifier.test_time is once else str(classifier.test_time),
     }
-    if title == "evaluate":
-        facts["batch"] = f"{data.eval_batch_size:,} images x {counted(devices, 'device')}"
     show_facts(title, facts, Path(config["folder"]))
+
+
+def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) -> str:
+    """Say how many samples make a step, or of an evaluation a batch; nothing where the data do not say it."""
+    on = counted(devices, "device")
+    if title == "evaluate":
+        size = data.get("eval_batch_size")
+        return f"{size:,} images x {on}" if size else ""
+    size = data.get("batch_size")
+    if not size:
+        return ""
+    group = f" x {accumulated} accumulated" if accumulated > 1 else ""
+    rest = ", fewer at the end of an epoch" if accumulated > 1 else ""
+    return f"{size} images x {on}{group} = {size * devices * accumulated} images a step{rest}"
 
 
 def show_facts(title: str, facts: Mapping[str, str], folder: Path | None = None) -> None:
@@ -155,26 +171,21 @@ def show_facts(title: str, facts: Mapping[str, str], folder: Path | None = None)
         show(Text.assemble(("  run folder", "cyan"), f"  {short(folder)}"))
 
 
-def show_accuracy(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]) -> None:
-    """Print overall and per-class accuracy as a table.
+def show_metrics(task: "LightningModule", metrics: Mapping[str, Any], stage: str) -> None:
+    """Print what a stage measured: as the task's `summarize(metrics, stage)` has it, or a line a metric."""
+    from lenet_lab.interface import Summarizes
 
-    Args:
-        metrics: as in `metrics.json`.
-        stage: "val" or "test".
-        classes: names, in the order to show.
-    """
+    if isinstance(task, Summarizes):
+        show(task.summarize(metrics, stage))
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("class")
-    table.add_column(f"{stage} accuracy", justify="right")
-    table.add_column("")
-    for name in classes:
-        accuracy = metrics.get(f"{stage}/accuracy/{name}")
-        shown = "no images" if accuracy is None else f"{accuracy:.2%}"
-        table.add_row(Text(name), shown, Text("━" * round(20 * (accuracy or 0)), style="cyan"))
-    table.add_section()
-    overall = metrics[f"{stage}/accuracy"]
-    note = f"of {metrics[f'{stage}/count']:,} images, loss {metrics[f'{stage}/loss']:.4f}"
-    table.add_row(Text("overall", style="bold"), Text(f"{overall:.2%}", style="bold"), note)
+    table.add_column(f"{stage} metric")
+    table.add_column("value", justify="right")
+    for name, value in metrics.items():
+        if name.startswith(f"{stage}/"):
+            table.add_row(
+                Text(name.removeprefix(f"{stage}/")), f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+            )
     show(table)
 
 
@@ -196,17 +207,19 @@ def show_results(folder: Path) -> None:
             show(Text(f"{name:<11}{short(folder / file)}"))
 
 
-def show_next_steps(folder: Path, checkpoint: str, loggers: Mapping[str, Any]) -> None:
+def show_next_steps(folder: Path, checkpoint: str, config: Mapping[str, Any]) -> None:
     """Print the commands that go on from here.
 
     Args:
         folder: of the run.
         checkpoint: a path, or empty if there is none.
-        loggers: `logger` of the configuration.
+        config: of the run.
     """
+    loggers, config_dir = config["logger"], config.get("config_dir")
     if checkpoint:
         path = shlex.quote(short(Path(checkpoint)))
-        show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate checkpoint={path}"))
+        own = f" --config-dir={shlex.quote(short(Path(config_dir)))}" if config_dir else ""
+        show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate{own} checkpoint={path}"))
     if loggers.get("tensorboard"):
         show_dashboard(folder)
     if (mlflow := loggers.get("mlflow")) and str(mlflow.get("tracking_uri")).startswith("sqlite:///"):

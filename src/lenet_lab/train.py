@@ -9,23 +9,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenet_lab.command import run_command
+from lenet_lab.config_dir import import_from
 from lenet_lab.imports import import_quickly
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Trainer
+    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
     from lenet_lab.callbacks.progress import Progress
-    from lenet_lab.classifier import Classifier
-    from lenet_lab.data.datamodule import ImageDataModule
+
+IMAGE_FOLDER = "lenet_lab.data.image_folder.ImageFolder"
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:
     """Check the configuration; see `lenet_lab.command.run_command`."""
+    from lenet_lab.data.files import refuse_missing
+    from lenet_lab.directions import fill_modes
     from lenet_lab.extras import need_all
-    from lenet_lab.schema import TrainConfig, check
+    from lenet_lab.schema import TrainConfig, check_with_taken
 
-    checked = check(config, TrainConfig)
+    checked = check_with_taken(fill_modes(config), TrainConfig)
     need_all(checked["logger"], "logger")
+    if checked["data"]["_target_"] == IMAGE_FOLDER:  # found out here, it need not wait for PyTorch
+        refuse_missing(checked["data"]["root"])
     return checked
 
 
@@ -35,24 +40,30 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     A run whose folder holds `checkpoints/last.ckpt` goes on from it.
 
     Returns:
-        What is written to `metrics.json`: `test/…` and `val/…` of the chosen checkpoint (see
-        `lenet_lab.metrics.EvaluationMetrics.compute`), and `train/seconds` and `train/steps`: the time in training
-        steps, without validation.
+        What is written to `metrics.json`: `test/…` and `val/…` of the chosen checkpoint, as the task logs them, and
+        `train/seconds` and `train/steps`: the time in training steps, without validation.
     """
+    import_from(config)
     import_quickly("lightning.pytorch")
     from lightning.pytorch import seed_everything
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     from lenet_lab import terminal
-    from lenet_lab.build import build_classifier, build_data, build_trainer
+    from lenet_lab.build import build_data, build_task, build_trainer, facts_of
+    from lenet_lab.callbacks.allowed import refuse_unfit
     from lenet_lab.callbacks.convolutions import OwnConvolutions
     from lenet_lab.callbacks.curves import Curves
+    from lenet_lab.callbacks.end import End
     from lenet_lab.callbacks.epoch_seed import EpochSeed
+    from lenet_lab.callbacks.first_batch import FirstBatch
     from lenet_lab.callbacks.last import Last
+    from lenet_lab.callbacks.monitors import Monitors
     from lenet_lab.callbacks.progress import Progress
-    from lenet_lab.checkpoint import find_last, read_about, steps_of, take_up_last
+    from lenet_lab.callbacks.whole_steps import WholeSteps, accumulates
+    from lenet_lab.checkpoint import describe, find_last, read_metadata, steps_of, take_up_last
     from lenet_lab.environment import note_environment
     from lenet_lab.instantiate import build_each
+    from lenet_lab.interface import HasFingerprint
     from lenet_lab.interruption import Interrupted
     from lenet_lab.loggers.build import build_loggers
     from lenet_lab.loggers.summary import begin_at, ended_on_failure, log_hyperparameters
@@ -62,33 +73,40 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     terminal.open_log(folder / "train.log")
     seed_everything(config["seed"], verbose=False)
     last = take_up_last(folder)
-    config = settle(config, None if last is None else read_about(last).precision)
+    config = settle(config, None if last is None else read_metadata(last).precision)
 
     data = build_data(config)
-    data.setup()
-    classifier = build_classifier(config, data)
-    progress = Progress()
-    callbacks = [EpochSeed(config["seed"]), *build_each(config["callbacks"], "callbacks"), progress]
+    facts = facts_of(data, config)
+    task = build_task(config, facts)
+    progress = Progress(config["task"].get("percent", ()))
+    own = build_each(config["callbacks"], "callbacks")
+    refuse_unfit(own, task)
+    callbacks = [EpochSeed(config["seed"]), FirstBatch(), Monitors(folder, config["task"]), *own, progress]
+    if config["trainer"]["max_steps"] != -1 or config["trainer"]["check_val_every_n_epoch"] > 1:
+        callbacks.insert(0, End())
+    if config["trainer"]["accumulate_grad_batches"] > 1 or any(map(accumulates, own)):
+        callbacks.insert(0, WholeSteps())
     callbacks.append(Curves(folder, progress))
     callbacks.sort(key=lambda each: isinstance(each, Last))  # the last one: it keeps what the others know
     if not config["speed"]["onednn"]:
         callbacks.append(OwnConvolutions())
     loggers = build_loggers(config)
     begin_at(loggers, 0 if last is None else steps_of(last))
-    trainer = build_trainer(config, data, callbacks, loggers)
-    terminal.show_run("train", config, data, classifier, trainer)
+    trainer = build_trainer(config, data, callbacks, loggers, describe(config, facts))
+    terminal.show_run("train", config, data, task, trainer)
     if last is not None:
         terminal.show_goes_on(last, steps_of(last))
     if trainer.is_global_zero:
-        note_environment(folder, "train", trainer.strategy.root_device, config, (data.train, data.test))
+        fingerprint = data.fingerprint() if isinstance(data, HasFingerprint) else ""
+        note_environment(folder, "train", trainer.strategy.root_device, config, fingerprint)
 
     log_hyperparameters(trainer.loggers, config)
     try:
         with ended_on_failure(loggers):
-            trainer.fit(classifier, datamodule=data, ckpt_path=last, weights_only=True)
+            trainer.fit(task, datamodule=data, ckpt_path=last, weights_only=True)
         chooses = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
         best = chooses[0].best_model_path if chooses else ""
-        return _conclude(config, data, classifier, trainer, best, progress)
+        return _conclude(config, data, task, trainer, best, progress)
     except Interrupted:
         kept = find_last(folder)
         terminal.show_how_to_go_on(folder, 0 if kept is None else steps_of(kept))
@@ -97,8 +115,8 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
 
 def _conclude(
     config: dict[str, Any],
-    data: "ImageDataModule",
-    classifier: "Classifier",
+    data: "LightningDataModule",
+    task: "LightningModule",
     trainer: "Trainer",
     best: str,
     progress: "Progress",
@@ -108,34 +126,36 @@ def _conclude(
     Returns:
         As `run`.
     """
+    from lightning.pytorch.callbacks import WeightAveraging
+
     from lenet_lab import terminal
-    from lenet_lab.callbacks.predictions import Predictions
     from lenet_lab.checkpoint import load_weights
     from lenet_lab.loggers.summary import ended_on_failure, log_results
-    from lenet_lab.metrics import write_metrics
     from lenet_lab.report.write import write_report
+    from lenet_lab.results import measured, write_metrics
 
     folder = Path(config["folder"])
     if best:
-        load_weights(classifier.network, Path(best))
+        load_weights(task, Path(best))
     else:
         terminal.show("No checkpoint was chosen on validation data: the last weights are tested.")
     loggers, trainer.loggers = trainer.loggers, []  # the curves end with training: these are one-off figures
-    predictions = Predictions() if config.get("report", True) else None
+    # best.ckpt holds the averaged weights; Lightning would measure its last average in their place
+    trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
     with ended_on_failure(loggers):
-        trainer.validate(classifier, datamodule=data, verbose=False)
-        if predictions is not None:
-            trainer.callbacks.append(predictions)  # type: ignore[attr-defined]
-        trainer.test(classifier, datamodule=data, verbose=False)
-    metrics = {**classifier.results, "train/seconds": round(progress.seconds, 3), "train/steps": progress.steps}
+        trainer.validate(task, datamodule=data, verbose=False)
+        metrics = measured(trainer)
+        trainer.test(task, datamodule=data, verbose=False)
+        metrics |= measured(trainer)
+    metrics |= {"train/seconds": round(progress.seconds, 3), "train/steps": progress.steps}
     if trainer.is_global_zero:
-        if predictions is not None:  # first: a run that has metrics is done, and left in peace
-            write_report(config, data, classifier, metrics, best, predictions)
+        if config.get("report", True):  # first: a run that has metrics is done, and left in peace
+            write_report(config, data, task, metrics, best)
         write_metrics(folder, metrics)
         log_results(loggers, metrics, bool(best), trainer.global_step)
-        terminal.show_accuracy(metrics, "test", data.test.classes)
+        terminal.show_metrics(task, metrics, "test")
         terminal.show_results(folder)
-        terminal.show_next_steps(folder, best, config["logger"])
+        terminal.show_next_steps(folder, best, config)
     return metrics
 
 

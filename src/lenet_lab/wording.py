@@ -33,6 +33,27 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def described(value: Any) -> str:
+    """Write what kind of value it is: of a tensor or an array, type and shape."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__} of {', '.join(map(described, value[:4]))}{', …' if len(value) > 4 else ''}"
+    return type(value).__name__
+
+
+def is_percent(name: str, percent: Iterable[str]) -> bool:
+    """Return whether a metric such as `val/accuracy/cat` is among those that are fractions, such as `accuracy`."""
+    return name.partition("/")[2].partition("/")[0] in percent
+
+
+def metric(name: str, value: float, percent: Iterable[str]) -> str:
+    """Write a metric as a person reads it: a fraction in percent, and the first digits of others."""
+    if is_percent(name, percent):
+        return f"{value:.2%}"
+    return f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
+
+
 def shortened(text: str, most: int = LONGEST_LINE) -> str:
     """Write somebody else's words on one line, as `printable`; what is too long is cut at the end of a word."""
     return textwrap.shorten(printable(text), most, placeholder="…")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command
+from tests.conftest import FROM_DATA, Command
 
 
 def test_shows_a_table_and_leaves_nothing(command: Command, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_network_of_the_users_own_as_json(command: Command, tmp_path: Path) ->
         "    return nn.Sequential(nn.Flatten(), nn.Linear(size, num_classes))\n"
     )
     (tmp_path / "conf" / "model").mkdir(parents=True)
-    (tmp_path / "conf" / "model" / "flat.yaml").write_text("_target_: mine.flat\n")
+    (tmp_path / "conf" / "model" / "flat.yaml").write_text(f"_target_: mine.flat\n{FROM_DATA}")
     result = command(
         *("anatomy", "--config-dir=conf", "model=flat", "image_size=[4,6]", "num_classes=5"),
         *("gradients=true", "format=json", "seed=0"),

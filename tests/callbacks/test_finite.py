@@ -23,8 +23,9 @@ def batch_left_in(file: Path) -> dict[str, Any]:
 def loss_of(left: dict[str, Any]) -> Tensor:
     """What the weights in the file make of the batch in the file."""
     network = LeNet(in_channels=1, image_size=(32, 32), num_classes=10)
-    network.load_state_dict(left["weights"])
-    return torch.nn.functional.cross_entropy(network(left["images"]), left["labels"])
+    network.load_state_dict({name.removeprefix("network."): value for name, value in left["weights"].items()})
+    images, labels = left["batch"]
+    return torch.nn.functional.cross_entropy(network(images), labels)
 
 
 @pytest.mark.parametrize(("loop", "batches"), [("lean_loop=true", 1), ("lean_loop=false", 2)])
@@ -34,13 +35,13 @@ def test_a_run_ends_at_the_step_and_leaves_its_batch(command: Command, loop: str
     assert "Warning" not in result.out
     first, second = result.err.splitlines()
     left = batch_left_in(result.folder / "bad_batch.pt")
-    where = f"at step {left['step']} (epoch 1, batch {left['batch']})"
+    where = f"at step {left['step']} (epoch 1, batch {left['batch_number']})"
     assert first.startswith(f"error: the loss is {left['loss']:g} {where}, and the run has ended. ")
     assert first.endswith(f" {result.folder}/bad_batch.pt.")
     assert "smaller optimizer.lr" in second
     assert "callbacks.finite=null" in second
-    assert left["step"] == (left["batch"] - 1) // batches + 1 > 1
-    assert left["images"].shape == (64, 1, 32, 32)
+    assert left["step"] == (left["batch_number"] - 1) // batches + 1 > 1
+    assert left["batch"][0].shape == (64, 1, 32, 32)
     assert not loss_of(left).isfinite()
     assert not (result.folder / "metrics.json").exists()
     assert (result.folder / "config.yaml").exists()
@@ -54,7 +55,7 @@ def test_weights_that_are_not_finite_are_never_saved(command: Command) -> None:
     assert result.status == 2
     assert "error: after step 1 not all weights are finite, and the run has ended." in result.err
     assert not list(result.folder.rglob("*.ckpt"))
-    assert batch_left_in(result.folder / "bad_batch.pt")["batch"] == 1
+    assert batch_left_in(result.folder / "bad_batch.pt")["batch_number"] == 1
 
 
 def test_without_the_callback_a_run_goes_on(command: Command) -> None:

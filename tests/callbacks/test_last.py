@@ -28,7 +28,7 @@ from lenet_lab.compose import compose
 from lenet_lab.interruption import Interrupted
 from lenet_lab.run_folder import in_folder
 from tests import forked
-from tests.conftest import KILLS, PowerCutError, environment_in
+from tests.conftest import KILLS, OF_DATA, PowerCutError, environment_in
 from tests.resumed import OF_THE_CLOCK, assert_same_run
 from tests.sweeps.conftest import wait_until
 
@@ -67,6 +67,9 @@ class Dropped(nn.Module):
         return self.layers(x) * (random.random() if self.training else 1)
 
 
+DROPPED = {"_target_": "tests.callbacks.test_last.Dropped", **OF_DATA}
+
+
 def settings(folder: Path, *words: str, model: dict[str, Any] | None = None) -> dict[str, Any]:
     """A checked configuration for a run in `folder`."""
     folder.mkdir(exist_ok=True)
@@ -87,7 +90,10 @@ def _logging() -> Iterator[None]:
         (("lean_loop=false", "data.shuffle=false"), None),
         (("trainer.accumulate_grad_batches=4", "optimizer=adamw"), None),
         (("scheduler=plateau", "optimizer=muon", "trainer.limit_train_batches=50"), None),
-        (("+trainer.val_check_interval=20", "augment=[]"), {"_target_": "tests.callbacks.test_last.Dropped"}),
+        (
+            ("+trainer.val_check_interval=20", "augment=[]"),
+            {"_target_": "tests.callbacks.test_last.Dropped", **OF_DATA},
+        ),
     ],
     ids=["one cycle", "Lightning's loop", "accumulated", "plateau", "random numbers of the network"],
 )
@@ -256,7 +262,9 @@ class FakeTrainer(SimpleNamespace):
             "callbacks": [],
             "loggers": [],
             "strategy": SimpleNamespace(root_device=torch.device("cpu")),
-            "fit_loop": SimpleNamespace(_load_combined_loader_states=lambda: None),
+            "fit_loop": SimpleNamespace(
+                _load_combined_loader_states=lambda: None, _combined_loader=SimpleNamespace(flattened=[])
+            ),
         }
         super().__init__(**usual | different)
         self.saved: list[tuple[Path, dict[str, Any]]] = []

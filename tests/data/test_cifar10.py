@@ -145,7 +145,7 @@ def test_archive_in_the_folder_gives_its_images_in_order_and_leaves_no_other_fil
 def test_a_configuration_finds_it(cifar10):
     source = cifar10(pack(BATCHES | META))
     words = [f"data.root={source.archive.parent}", f"data.cache={source.cache}"]
-    train, test = build_data(compose("data=cifar10", *words)).source.load()
+    train, test = build_data(compose("data=cifar10", *words)).load()
     assert (len(train), len(test)) == (12, 5)
 
 

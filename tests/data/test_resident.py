@@ -16,7 +16,7 @@ from tests.test_classifier import digits
 
 def attached(**options: Any) -> ImageDataModule:
     """Attached to a Trainer as in a run."""
-    data = digits(batch_size=200, augment=[RandomShift(2)], **options)
+    data = digits(batch_size=200, augment={"shift": RandomShift(2)}, **options)
     data.setup()
     data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, barebones=False)
     return data

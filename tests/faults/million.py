@@ -1,23 +1,26 @@
 """A million images that take no room on a disk: a file of zeros, mapped as a store is."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.image_set import ImageSet
 
 COUNT = 1_000_000
 SHAPE = (3, 32, 32)
 
 
-class Million:
-    """A source of images, to be a `data._target_`.
+class Million(ImageDataModule):
+    """Images to be a `data._target_`.
 
     Args:
         folder: where the file goes; 3 GB as it looks, next to nothing as it is.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, **loading: Any) -> None:
+        super().__init__(**loading)
         self.file = Path(folder) / "images.npy"
 
     def load(self) -> tuple[ImageSet, ImageSet]:

@@ -83,7 +83,7 @@ def test_mlflow_has_curves_hyperparameters_and_results_in_one_file(run: Result) 
     assert {
         "seed": "42",
         "model": "lenet",
-        "optimizer": "SGD",
+        "optimizer": "sgd",
         "optimizer.lr": "0.05",
     }.items() <= kept.data.params.items()
     for metric in ("test/accuracy", "test/loss"):

@@ -14,14 +14,15 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser
 
-from lenet_lab.callbacks.predictions import Predictions
 from lenet_lab.classifier import Classifier
 from lenet_lab.compose import compose
-from lenet_lab.curves import COLUMNS, read_curves
+from lenet_lab.curves import read_curves
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.models.lenet import LeNet
-from lenet_lab.report.page import MOST_CLASSES, to_html
+from lenet_lab.report.classes import MOST_CLASSES
+from lenet_lab.report.page import to_html
+from lenet_lab.report.predictions import Predictions
 from tests.browser import DESKTOP, PHONE, Tab, browser, rows_of  # noqa: F401 - a fixture
 from tests.conftest import Result
 
@@ -33,10 +34,11 @@ HOSTILE = (
 )
 
 
-class Made:
-    """A source of images that mean nothing."""
+class Made(ImageDataModule):
+    """Images that mean nothing."""
 
-    def __init__(self, classes: Sequence[str], images: int) -> None:
+    def __init__(self, classes: Sequence[str], images: int, **loading: Any) -> None:
+        super().__init__(**loading)
         labels = np.arange(images) % len(classes)
         pixels = np.random.default_rng(0).integers(0, 256, (images, 3, 32, 32), np.uint8)
         self.images = ImageSet(pixels, labels, tuple(classes))
@@ -57,8 +59,9 @@ def page_of(
     folder.mkdir(parents=True)
     config = compose(folder=str(folder))
     config["augment"] = {"note": {"_target_": " ".join(classes[:4])}}
-    data = ImageDataModule(
-        Made(classes, images),
+    data = Made(
+        classes,
+        images,
         batch_size=4,
         shuffle=True,
         eval_batch_size=4,
@@ -68,21 +71,19 @@ def page_of(
         std=0.5,
     )
     data.setup()
-    predictions = Predictions()
-    predictions.rows, predictions.labels = np.arange(images), data.test.labels
-    predictions.predicted = np.where(
-        np.arange(images) < mistakes, (data.test.labels + 1) % len(classes), data.test.labels
-    )
-    predictions.confidence = np.full(images, confidence, np.float32)
-    predictions.confusion = np.zeros((len(classes), len(classes)), np.int64)
-    np.add.at(predictions.confusion, (predictions.labels, predictions.predicted), 1)
-    (folder / "curves.csv").write_text(",".join(COLUMNS) + "\n" + curve)
-    classifier = Classifier(LeNet(3, (32, 32), len(classes)), classes)
+    labels = data.test.labels
+    predicted = np.where(np.arange(images) < mistakes, (labels + 1) % len(classes), labels)
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    (folder / "curves.csv").write_text("epoch,step,train/loss,val/loss,val/accuracy" + "\n" + curve)
+    task = Classifier(LeNet(3, (32, 32), len(classes)), classes)
+    sure = np.full(images, confidence, np.float32)
+    task.predictions = Predictions(confusion, np.arange(images), labels, predicted, sure)
     measured = {"loss": 0.5, "accuracy": 1 - mistakes / images, "count": images}
     metrics = {f"{stage}/{name}": value for stage in ("val", "test") for name, value in measured.items()}
     file = folder / "report.html"
     file.write_text(
-        to_html(config, data, classifier, {**metrics, "train/seconds": 1.0, "train/steps": 10}, "", predictions),
+        to_html(config, data, task, {**metrics, "train/seconds": 1.0, "train/steps": 10}, ""),
         encoding="utf-8",
         errors="replace",
     )
@@ -113,7 +114,7 @@ def test_the_page_says_what_the_files_of_the_run_say(tab: Tab, digits_run: Resul
         f"{metrics['train/steps']:,} steps",
         "python -m lenet_lab.train experiment=digits",
         "61,706",
-        "digits: 1,295 train, 143 validation, 359 test",
+        "1,295 train, 143 validation, 359 test images",
     ):
         assert said in text
     environment = json.loads((folder / "environment.json").read_text())
@@ -240,11 +241,11 @@ def test_more_classes_have_a_list_of_mistakes_instead(tab: Tab, tmp_path: Path) 
     ("curve", "charts", "said"),
     [
         ("", 0, "No validation was made"),
-        ("1,10,,0.5,0.5\n", 2, "One point a validation, 1 in all"),
+        ("1,10,,0.5,0.5\n", 2, "One point per validation (1)."),
         ("1,10,nan,nan,0.1\n2,20,nan,nan,0.1\n", 1, "4 of the values are not finite"),
         ("1,10,1,1,1\n2,20,inf,inf,1\n3,30,1,1,1\n", 2, "2 of the values are not finite"),
-        ("1,10,1e308,-1e308,0\n2,20,1e-320,0,0\n", 2, "2 in all"),
-        ("".join(f"{n},{n},{n % 7},{n % 5},{n % 2}\n" for n in range(1, 5001)), 2, "5000 in all"),
+        ("1,10,1e308,-1e308,0\n2,20,1e-320,0,0\n", 2, "per validation (2)"),
+        ("".join(f"{n},{n},{n % 7},{n % 5},{n % 2}\n" for n in range(1, 5001)), 2, "per validation (5000)"),
     ],
     ids=["none", "one", "nan", "gap", "extreme", "many"],
 )

@@ -71,7 +71,7 @@ def test_a_run_that_was_interrupted_reports_all_epochs(tmp_path: Path, monkeypat
     file.write_text(earlier)
     train.run(config)
     text = report(tmp_path / "run")
-    assert "3 in all" in text
+    assert "per validation (3)" in text
     assert re.search(r"Started 2001-\S+ \S+ \S*, interrupted, ended 20", text)
     assert file.read_text() == earlier
 

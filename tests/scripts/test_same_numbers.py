@@ -88,6 +88,22 @@ def test_a_cell_of_the_curves_is_named_by_column_and_row(script: ModuleType, old
     ]
 
 
+def test_columns_that_only_new_has_are_no_difference_and_columns_that_are_gone_are(
+    script: ModuleType, old: Path, tmp_path: Path
+) -> None:
+    more = "epoch,step,val/loss,val/mae,train/images_per_second,val/r2\n1,40,0.5,7,100.0,8\n2,80,0.25,7,100.0,8\n"
+    found = script.compare_runs(old, write_run(tmp_path / "more", curves=more))
+    assert found == ([], ["curves.csv: more columns: val/mae, val/r2"])
+    differences, remarks = script.compare_runs(old, write_run(tmp_path / "other", curves=more.replace("0.25", "0.3")))
+    assert differences == ["curves.csv: val/loss in row 2 is 0.25 in OLD, 0.3 in NEW"]
+    assert remarks == ["curves.csv: more columns: val/mae, val/r2"]
+    gone = write_run(tmp_path / "gone", curves="epoch,step,val/mae\n1,40,7\n2,80,7\n")
+    assert script.compare_runs(old, gone) == (
+        ["curves.csv: column val/loss is only in OLD", "curves.csv: column train/images_per_second is only in OLD"],
+        ["curves.csv: more columns: val/mae"],
+    )
+
+
 def test_metrics_that_changed_or_are_missing(script: ModuleType, old: Path, tmp_path: Path) -> None:
     metrics = {"test/accuracy": 0.1, "val/loss": 1 / 3 + 1e-16, "train/seconds": 1.5}
     assert script.compare_runs(old, write_run(tmp_path / "new", metrics=metrics))[0] == [

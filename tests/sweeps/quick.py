@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lenet_lab.curves import COLUMNS, read_curves
+from lenet_lab.curves import read_curves
 from lenet_lab.errors import UserError
 from lenet_lab.run_folder import lock
 from lenet_lab.sweeps.job import ENDED, Job, Record, State, read_record, state_of, write_record
@@ -94,7 +94,7 @@ class Quick:
         write_record(job.folder, record)
         file = job.folder / "curves.csv"
         if not file.exists():
-            file.write_text(",".join(COLUMNS) + "\n")
+            file.write_text("epoch,step,train/loss,val/loss,val/accuracy" + "\n")
         self.running.append((job, held))
         self.most = max(self.most, len(self.running))
 

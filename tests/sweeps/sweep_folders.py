@@ -40,6 +40,13 @@ def write_job(
     place = sweep / (folder or str(number))
     place.mkdir(parents=True)
     whole = {
+        "task": {
+            "_target_": "lenet_lab.classifier.Classifier",
+            "monitor": "val/accuracy",
+            "mode": "max",
+            "directions": {"accuracy": "max", "loss": "min"},
+            "percent": ["accuracy"],
+        },
         "data": {"_target_": "lenet_lab.data.digits.Digits", "batch_size": 32},
         "model": {"_target_": "lenet_lab.models.lenet.LeNet", "hidden": [120, 84]},
         "optimizer": {"_target_": "torch.optim.SGD", "lr": 0.001, "momentum": 0.9},

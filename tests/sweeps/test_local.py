@@ -274,3 +274,15 @@ def test_an_end_that_a_process_could_not_note_is_noted_for_it(
     assert (record.state, record.reason) == (state, reason)
     local._note_death(local._Running(job, Process(), [], 0.0, 0))  # type: ignore[arg-type]
     assert read_record(tmp_path) == record  # what is noted stands
+
+
+def test_jobs_that_would_be_launched_differently_are_refused(tmp_path: Path) -> None:
+    for name, slots in (("a", 1), ("b", 2)):
+        option = tmp_path / "conf" / "experiment" / f"{name}.yaml"
+        option.parent.mkdir(parents=True, exist_ok=True)
+        option.write_text(f"# @package _global_\nlauncher:\n  slots: {slots}\n")
+    done = run_sweep(tmp_path, *TINY, "--config-dir=conf", "experiment=a,b")
+    assert done.returncode == 2
+    assert (
+        "is refused: it changes launcher, and there is one for all jobs.\nGive launcher on the command" in done.stderr
+    )

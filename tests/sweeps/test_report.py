@@ -24,7 +24,7 @@ HOSTILE = (
 
 def printed(sweep: Path, width: int = 110, metric: str = "val/accuracy") -> list[str]:
     console = Console(file=StringIO(), width=width, highlight=False)
-    console.print(report(sweep, metric))
+    console.print(report(sweep, metric, "max"))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     lines: list[str] = text.splitlines()
     assert max(map(len, lines)) <= width
@@ -95,7 +95,7 @@ def test_nothing_in_a_file_steers_the_terminal(tmp_path: Path) -> None:
 
 
 def test_the_csv_has_a_row_a_job(half_failed: Path) -> None:
-    report(half_failed)
+    report(half_failed, "val/accuracy", "max")
     table = rows(half_failed)
     assert list(table[0])[:9] == [
         *("number", "folder", "state", "reason", "seconds", "optimizer.lr", "seed", "val/loss", "val/accuracy")
@@ -119,7 +119,7 @@ def test_the_csv_has_a_row_a_job(half_failed: Path) -> None:
 def test_a_spreadsheet_finds_no_formula(tmp_path: Path, formula: str) -> None:
     write_job(tmp_path, 0, [f"+note={formula}"], reason=formula, metrics={**results(0.5, 0.5), formula: -2.5})
     write_job(tmp_path, 1, ["+note=a,\nb"], "failed", reason=formula)
-    report(tmp_path)
+    report(tmp_path, "val/accuracy", "max")
     first, second = rows(tmp_path)
     assert (first["reason"], first["note"]) == (f"'{formula}", f"'{formula}")
     assert (second["reason"], second["note"]) == (f"'{formula}", "a,\nb")
@@ -151,7 +151,7 @@ def tab(browser: Browser) -> Iterator[Tab]:  # noqa: F811 - that fixture
 def test_the_page_shows_all_by_day_at_night_and_on_a_phone(tab: Tab, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     write_grid(sweep, 48, epochs=5)
-    report(sweep)
+    report(sweep, "val/accuracy", "max")
     tab.page.emulate_media(color_scheme="light")
     page = tab.open(sweep / "report.html")
     assert page.title() == "sweep · sweep"
@@ -184,7 +184,7 @@ def test_a_click_on_a_column_sorts_by_its_numbers(tab: Tab, tmp_path: Path) -> N
         write_job(tmp_path, number, [f"optimizer.lr={lr}"], "done" if number else "failed", optimizer=sgd(lr))
     for number, accuracy in ((1, 0.5), (2, 0.0625)):
         (tmp_path / str(number) / "metrics.json").write_text(json.dumps(results(accuracy, 0.5)))
-    report(tmp_path)
+    report(tmp_path, "val/accuracy", "max")
     page = tab.open(tmp_path / "report.html")
     column = page.locator("#jobs th button")
     for name, orders in {"optimizer.lr": ["021", "120"], "val/accuracy": ["210", "120"]}.items():
@@ -208,7 +208,7 @@ def test_no_word_of_a_job_becomes_part_of_the_page(tab: Tab, tmp_path: Path) -> 
             folder=folder,
             note=note,
         )
-    report(sweep)
+    report(sweep, "val/accuracy", "max")
     page = tab.open(sweep / "report.html")
     page.locator("#axes .axis-title").last.wait_for()
     page.evaluate("Plotly.Fx.hover('curves', [{curveNumber: 0, pointNumber: 1}])")
@@ -226,7 +226,7 @@ def test_no_word_of_a_job_becomes_part_of_the_page(tab: Tab, tmp_path: Path) -> 
 def test_the_page_of_a_running_sweep_says_so(tab: Tab, tmp_path: Path) -> None:
     place = write_job(tmp_path, 0, ["seed=1"], "running", curve=[0.4], host=socket.gethostname(), seed=1)
     with lock(place):
-        report(tmp_path)
+        report(tmp_path, "val/accuracy", "max")
     page = tab.open(tmp_path / "report.html")
     assert page.locator("#state").inner_text() == "running"
     assert re.search(r"1 running\. As it was at 20\d\d-\d\d-\d\d \d\d:\d\d", page.locator("#count").inner_text())

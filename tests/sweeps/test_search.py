@@ -227,7 +227,6 @@ def test_what_cannot_be_is_refused(begun: Path, changed: dict[str, Any], words: 
     ("overrides", "message"),
     [
         (["sweeper.metric=test/accuracy"], "sweeper.metric=test/accuracy is refused: give a metric of validation"),
-        (["sweeper.metric=val/accuracy/cat"], "no pruner can see it: add sweeper.pruner=null"),
         (["sweeper.seeds=[1,1]"], r"sweeper.seeds=\[1, 1\] is refused: give each once"),
         (["sweeper.trials=0"], "sweeper.trials=0 is refused: give a whole number, at least 1"),
         (["sweeper.storage=study.db"], "sweeper.storage=study.db is refused: give the address of a database"),

@@ -109,7 +109,7 @@ def test_images_that_cannot_be_trained_on_are_refused(case: Case, tmp_path: Path
 OF_ANOTHER = [
     Case(
         "evaluate checkpoint=good.ckpt data=image_folder data.root=images data.channels=1",
-        "checkpoint=HERE/good.ckpt was trained on other images.\nIts classes: 0, 1, …, 9; of these images: ant, bee.",
+        "checkpoint=HERE/good.ckpt was trained on other data.\nIts classes: 0, 1, …, 9; of these data: ant, bee.",
         files.images("ant", "bee"),
     ),
     Case("evaluate checkpoint=cut.ckpt", NO_CHECKPOINT.replace("file.ckpt", "cut.ckpt")),
@@ -177,6 +177,6 @@ def test_a_checkpoint_and_what_does_not_go_with_it(case: Case, tmp_path: Path, d
         (tmp_path / "cut.ckpt").write_bytes(good.read_bytes()[:-1000])
     if "other.ckpt" in case.words:
         content = torch.load(good, weights_only=True)
-        content["lenet_lab"]["model"]["option"] = "resnet"
+        content["run"]["choices"]["model"] = "resnet"
         torch.save(content, tmp_path / "other.ckpt")
     refuse(case, tmp_path)

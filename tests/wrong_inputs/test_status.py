@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.conftest import Command
+from tests.conftest import FROM_DATA, Command
 
 BROKEN = """\
 import torch
@@ -25,7 +25,7 @@ class Broken(torch.nn.Module):
 def test_a_fault_of_the_program_ends_with_1_and_a_traceback(command: Command, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(BROKEN)
     (tmp_path / "conf" / "model").mkdir(parents=True)
-    (tmp_path / "conf" / "model" / "broken.yaml").write_text("_target_: own.Broken\nwhen: called\n")
+    (tmp_path / "conf" / "model" / "broken.yaml").write_text(f"_target_: own.Broken\nwhen: called\n{FROM_DATA}")
     for when, folder in (("made", "first"), ("called", "second")):
         words = ["--config-dir=conf", "model=broken", f"model.when={when}", f"hydra.run.dir={folder}"]
         result = command("train", "data=digits", "debug=one_batch", *words)

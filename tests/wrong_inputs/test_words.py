@@ -103,14 +103,14 @@ SWEEPS = [
     ),
     Case(
         "sweep_report sweep metric=test/accuracy",
-        "metric=test/accuracy is refused: give a metric of metrics.json such as val/accuracy or val/loss; "
-        "the test set must not choose",
+        "metric=test/accuracy is refused: give a metric of metrics.json such as val/loss "
+        r"\(the test set must not choose\), or null \(what the task monitors\)",
         files.done,
     ),
     Case(
         "sweep_report sweep mode=up",
-        "mode=up is refused: give max or min (whether much of the metric is good, or little), or null (min of a loss, "
-        "else max)",
+        "mode=up is refused: give max or min (whether more or less of the metric is better), or null (as the task "
+        "says)",
         files.done,
     ),
 ]

@@ -21,12 +21,13 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.anatomy.gradients import step
     from lenet_lab.anatomy.layers import analyze
     from lenet_lab.anatomy.report import Anatomy, print_json, print_tables, to_plain
-    from lenet_lab.instantiate import build_network
+    from lenet_lab.instantiate import build_part
 
     torch.manual_seed(config["seed"])
     image_shape = (config["in_channels"], *config["image_size"])
     classes = config["num_classes"]
-    network = build_network(config["model"], image_shape, classes)
+    facts = {"in_channels": image_shape[0], "image_size": list(image_shape[1:]), "num_classes": classes}
+    network = build_part(config["model"], "model", facts)
     anatomy = Anatomy(
         model=type(network).__name__,
         image_shape=image_shape,

@@ -8,6 +8,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from lenet_lab.callbacks.progress import Progress
 from lenet_lab.curves import add_to_curves, begin_curves
+from lenet_lab.results import COUNT, measured
 
 
 class Curves(Callback):
@@ -30,7 +31,7 @@ class Curves(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a row."""
         if trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING:
-            known = {key: float(value) for key, value in trainer.callback_metrics.items()}
+            known = {name: value for name, value in measured(trainer).items() if not name.endswith(f"/{COUNT}")}
             if not math.isnan(self.progress.loss):
                 known["train/loss"] = self.progress.loss
             add_to_curves(self.file, {**known, "epoch": trainer.current_epoch + 1, "step": trainer.global_step})

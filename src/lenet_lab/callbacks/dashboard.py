@@ -5,16 +5,15 @@ import time
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor, nn
+from torch import nn
 
 from lenet_lab.classifier import Classifier
 from lenet_lab.dashboard import Pictures, Seen
-from lenet_lab.data.datamodule import Batch, ImageDataModule
+from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.explain import one_line
 
 log = logging.getLogger(__name__)
@@ -45,13 +44,20 @@ class Dashboard(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """See whether TensorBoard is among the loggers; the first process writes to it, and all must help."""
-        if stage == "fit":
+        found = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        if stage == "fit" and not self._can_draw(trainer, pl_module):
+            if found:
+                log.info("TensorBoard has curves and no pictures: these are of a Classifier's images only.")
+        elif stage == "fit":
             self._whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
             self._data = data = trainer.datamodule  # type: ignore[attr-defined]
-            found = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
             self._watches = bool(found)
             if found and trainer.is_global_zero:
                 self._pictures = Pictures(found[0].experiment, data.train.classes, data.normalize)
+
+    @staticmethod
+    def _can_draw(trainer: Trainer, module: LightningModule) -> bool:
+        return isinstance(module, Classifier) and isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw what stays the same, and start the clock."""
@@ -70,7 +76,7 @@ class Dashboard(Callback):
             self._begin_to_watch(pl_module, trainer.strategy.broadcast(is_due))
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *rest: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *rest: int
     ) -> None:
         """Watch."""
         self._watch(batch, outputs)
@@ -85,7 +91,7 @@ class Dashboard(Callback):
         self._begin_to_watch(pl_module, self._watches)
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, *rest: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *rest: int
     ) -> None:
         """Watch."""
         self._watch(batch, outputs)
@@ -101,10 +107,11 @@ class Dashboard(Callback):
         self._seen = Seen(len(self._data.train.classes), module.device) if wanted else None
         self._seconds = 0.0
 
-    def _watch(self, batch: Batch, logits: Float[Tensor, "B classes"]) -> None:
-        if self._seen is not None:
+    def _watch(self, batch: Any, outputs: Any) -> None:
+        if self._seen is not None:  # then the task is a Classifier
             started = time.perf_counter()
-            self._seen.update(*batch, logits)
+            images, labels = batch
+            self._seen.update(images, labels, outputs)
             self._seconds += time.perf_counter() - started
 
     def _draw(self, stage: str, module: LightningModule, step: int) -> None:

@@ -1,6 +1,7 @@
 """A loss that is not a finite number ends the run, and leaves the batch that it came from."""
 
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from lenet_lab.checkpoint_io import write_checkpoint
-from lenet_lab.data.datamodule import Batch
 from lenet_lab.errors import IncompleteError
 
 MOST_BYTES_HELD = 256 * 10**6  # of a GPU's memory, by batches whose losses have not been looked at yet
@@ -29,7 +29,7 @@ class Step(NamedTuple):
     number: int
     epoch: int
     batch_number: int
-    batch: Batch
+    batch: Any
     loss: Tensor
 
 
@@ -48,8 +48,9 @@ class Watch:
     def add(self, step: Step) -> Step | None:
         """Return the first step whose loss is not finite, if it is time to look and there is one."""
         self._held.append(step)
-        storage = step.batch[0].untyped_storage()  # a batch may be cut from many, which all stay with it
-        self._bytes[storage.data_ptr()] = storage.nbytes()
+        for tensor in _tensors(step.batch):
+            storage = tensor.untyped_storage()  # a batch may be cut from many, which all stay with it
+            self._bytes[storage.data_ptr()] = storage.nbytes()
         full = len(self._held) >= self.every or sum(self._bytes.values()) >= MOST_BYTES_HELD
         return self.look() if full else None
 
@@ -66,9 +67,9 @@ class Watch:
 class Finite(Callback):
     """Ends a run whose loss is NaN or infinite, and sees to it that no checkpoint holds weights that are.
 
-    What is needed to see why goes to `bad_batch.pt`: `images` (B, C, H, W) as the network saw them, `labels` (B,),
-    `loss`, the numbers `step`, `epoch` and `batch`, and `weights` of the network: on a CPU those that gave this loss,
-    on a GPU those of up to `every` steps later. Only tensors and plain data.
+    What is needed to see why goes to `bad_batch.pt`: `batch` as the task was given it, `loss`, the numbers `step`,
+    `epoch` and `batch_number`, and `weights`, the task's `state_dict`: on a CPU those that gave this loss, on a GPU
+    those of up to `every` steps later. Only tensors and plain data; what else a batch holds is left out.
 
     Args:
         folder: the run folder.
@@ -81,14 +82,14 @@ class Finite(Callback):
         self.folder = Path(folder)
         self.every = every
         self._watch = Watch(every)
-        self._batch: Batch
+        self._batch: Any
         self._batch_number = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier training."""
         self._watch = Watch(self.every)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Keep the batch until the next one comes."""
         self._batch, self._batch_number = batch, batch_idx + 1
 
@@ -125,23 +126,38 @@ class Finite(Callback):
     def _leave(self, trainer: Trainer, module: LightningModule, step: Step, wrong: str) -> IncompleteError:
         """Write `bad_batch.pt`, and return the error to raise."""
         file = self.folder / ("bad_batch.pt" if trainer.world_size == 1 else f"bad_batch.{trainer.global_rank}.pt")
-        images, labels = step.batch
-        weights = module.network.state_dict()  # type: ignore[union-attr]
         content = {
-            # cloned, or all that the batch was cut from would be saved
-            "images": images.detach().clone(),
-            "labels": labels.clone(),
+            "batch": _plain(step.batch),
             "loss": float(step.loss),
             "step": step.number,
             "epoch": step.epoch,
-            "batch": step.batch_number,
-            "weights": {key: value.detach().clone() for key, value in weights.items()},
+            "batch_number": step.batch_number,
+            "weights": _plain(module.state_dict()),
         }
         write_checkpoint(content, file)
         return IncompleteError(
             f"{wrong}, and the run has ended. The batch is in {file}.\n"
             "Try a smaller optimizer.lr, or trainer.gradient_clip_val=1; callbacks.finite=null lets a run go on."
         )
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(part)
+
+
+def _plain(value: Any) -> Any:
+    """Copy tensors and plain data; what else there is becomes None."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()  # or all that it was cut from would be saved
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items() if isinstance(key, str | int)}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, str | int | float | bool) else None
 
 
 def _all_finite(module: nn.Module) -> bool:

@@ -1,5 +1,6 @@
 """`last.ckpt`: where a run that was interrupted goes on, to the same end."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from torch import distributed
 
 from lenet_lab.checkpoint_io import KEEP_PREVIOUS
 from lenet_lab.interruption import Interrupted, Interruption
+from lenet_lab.loaders import are_stateful
+
+log = logging.getLogger(__name__)
 
 STOPPED = "should_stop"
 """Key in checkpoints: training has ended before its last epoch."""
@@ -32,6 +36,7 @@ class Last(Checkpoint):
         self.file = Path(dirpath) / "last.ckpt"
         self.seconds = float("inf") if every_n_minutes is None else 60.0 * every_n_minutes
         self._interruption = Interruption()
+        self._within_epochs = True
         self._saved = time.monotonic()
         self._asked = self._due = 0  # as all devices know
         self._talks = 1  # steps from one talk to the next
@@ -42,6 +47,9 @@ class Last(Checkpoint):
         """Listen; Lightning, which only ends on a signal, has begun to before. Have the loader go on where it was."""
         # Lightning 2.6 forgets to where something needed the number of steps, and so the loader, before: a schedule
         trainer.fit_loop._load_combined_loader_states()
+        self._within_epochs = are_stateful(trainer)
+        if not self._within_epochs:
+            log.info("This data can be resumed at the end of an epoch only: its loader has no state.")
         self._interruption = Interruption(trainer.is_global_zero, trainer.world_size > 1)
         self._interruption.listen()
         self._saved = self._talked = time.monotonic()
@@ -51,7 +59,9 @@ class Last(Checkpoint):
     ) -> None:
         """Save if it is time, or if the run was asked to end."""
         self._look(trainer)
-        if (self._asked or self._due) and _can_be_cut(trainer, batch_idx):
+        if not self._within_epochs:
+            self._end_if_asked()
+        elif (self._asked or self._due) and _can_be_cut(trainer, batch_idx):
             self._save(trainer)
             self._end_if_asked()
 

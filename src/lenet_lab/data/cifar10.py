@@ -7,10 +7,12 @@ import zlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torchvision.datasets import CIFAR10
 
+from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.download import download
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.store import StoreWriter, open_store
@@ -21,7 +23,7 @@ CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship"
 CURE = "data.mirrors=[https://…] names other addresses; data=digits trains without any download."
 
 
-class Cifar10:
+class Cifar10(ImageDataModule):
     """The official split, from the archive in Python format (170 MB); 184 MB once decoded.
 
     Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009).
@@ -34,17 +36,19 @@ class Cifar10:
         root: folder of `cifar-10-python.tar.gz`, which is downloaded if it is not there.
         cache: folder for the decoded images; once they are there, the archive is not needed.
         mirrors: addresses of the archive, tried in this order.
+        loading: see `ImageDataModule`.
     """
 
     reader = CIFAR10
 
-    def __init__(self, root: str | Path, cache: str | Path, mirrors: Sequence[str]) -> None:
+    def __init__(self, root: str | Path, cache: str | Path, mirrors: Sequence[str], **loading: Any) -> None:
+        super().__init__(**loading)
         self.archive = Path(root) / ARCHIVE
         self.cache = Path(cache)
         self.mirrors = mirrors
 
     def load(self) -> tuple[ImageSet, ImageSet]:
-        """Give the train and the test images, downloaded and decoded now if that was not done before."""
+        """Return the train and the test images, downloaded and decoded now if that was not done before."""
         return self._open("train"), self._open("test")
 
     @classmethod

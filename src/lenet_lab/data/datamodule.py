@@ -1,8 +1,10 @@
 """The LightningDataModule: which images are trained on, validated and tested on, and how they reach the network."""
 
-from collections.abc import Sequence
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -10,22 +12,25 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from lenet_lab.data.image_set import ImageSet, Source
+from lenet_lab.data.fingerprint import fingerprint
+from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.data.resident import ResidentImages, make_resident
 from lenet_lab.data.split import Rows, balanced_split
 from lenet_lab.errors import UserError
+from lenet_lab.wording import described
 
 Batch = tuple[UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"], Int64[Tensor, "B"]]
 """Images, as stored or normalized, and their labels."""
 
 
-class ImageDataModule(LightningDataModule):
-    """Wraps any source: splits validation images from its train images, loads, augments and normalizes.
+class ImageDataModule(LightningDataModule, ABC):
+    """Splits validation images from the train images, loads, augments and normalizes; a subclass says what they are.
+
+    A subclass has one method, `load`, and passes the arguments that it does not know on to this class.
 
     Args:
-        source: where the images come from.
         batch_size: images in a training batch, on each device.
         shuffle: train images in a new order each epoch.
         eval_batch_size: images in a validation or test batch, on each device.
@@ -33,33 +38,32 @@ class ImageDataModule(LightningDataModule):
         split_seed: which images these are.
         mean: on the scale 0 to 1, for all channels or one a channel.
         std: likewise.
-        augment: applied to training batches only, in this order; each maps uint8 (B, C, H, W) to the same.
+        augment: by name, applied to training batches only, in this order; each maps uint8 (B, C, H, W) to the same.
         seed: of the order of the training images.
-        on_device: keep all images in the memory of the device that a Trainer computes on, if they fit there.
+        on_device: keep all images in the memory of the device that a Trainer computes on, if they fit there; "auto":
+            of a GPU.
     """
 
     def __init__(
         self,
-        source: Source,
         *,
-        batch_size: int,
-        shuffle: bool,
-        eval_batch_size: int,
-        validation: float,
-        split_seed: int,
-        mean: float | Sequence[float],
-        std: float | Sequence[float],
-        augment: Sequence[nn.Module] = (),
+        batch_size: int = 4,
+        shuffle: bool = True,
+        eval_batch_size: int = 1000,
+        validation: float = 0.05,
+        split_seed: int = 0,
+        mean: float | Sequence[float] = 0.5,
+        std: float | Sequence[float] = 0.5,
+        augment: Mapping[str, nn.Module] | None = None,
         seed: int = 0,
-        on_device: bool = False,
+        on_device: bool | Literal["auto"] = False,
     ) -> None:
         super().__init__()
-        self.source = source
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.validation = validation
         self.split_seed = split_seed
-        self.augment = nn.Sequential(*augment)
+        self.augment = nn.Sequential(*(augment or {}).values())
         self.mean = mean
         self.std = std
         self.normalize = Normalize(mean, std)
@@ -71,8 +75,49 @@ class ImageDataModule(LightningDataModule):
         self.train_rows: Rows
         self.validation_rows: Rows
 
+    @abstractmethod
+    def load(self) -> tuple[ImageSet, ImageSet]:
+        """Return the train and the test images; fetch and decode them first if that was not done yet.
+
+        Safe when several processes call it at once: one does the work, the others wait for its result.
+
+        Raises:
+            UserError: the images cannot be had; the text says what to do.
+        """
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Return what `from_data` stands for, and what else a trained network must know of its images."""
+        channels, *image_size = self.train.image_shape
+        classes = list(self.train.classes)
+        return {
+            "in_channels": channels,
+            "image_size": image_size,  # height, width
+            "num_classes": len(classes),
+            "classes": classes,
+            "mean": self.mean,
+            "std": self.std,
+        }
+
+    def describe(self) -> dict[str, str]:
+        """Return lines for the header of a run, by name."""
+        channels, height, width = self.test.image_shape
+        skipped = self.train.skipped + self.test.skipped
+        return {
+            "data": f"{len(self.test.classes)} classes, {channels}x{height}x{width}, {len(self.train_rows):,} train, "
+            f"{len(self.validation_rows):,} validation, {len(self.test):,} test images",
+            "skipped": f"{skipped:,} files that cannot be decoded" if skipped else "",
+        }
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of all images, labels and class names (see `lenet_lab.data.fingerprint`)."""
+        return fingerprint((self.train, self.test))
+
+    def values_per_batch(self) -> int:
+        """Return how many numbers a training batch holds; the number of CPU threads follows from it."""
+        return self.batch_size * math.prod(self.train.image_shape)
+
     def prepare_data(self) -> None:
-        """Fetch and decode what is missing. Several processes may call it: the sources see to it that one works."""
+        """Fetch and decode what is missing. Several processes may call it: `load` sees to it that one works."""
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
@@ -83,7 +128,9 @@ class ImageDataModule(LightningDataModule):
         """
         if hasattr(self, "test"):
             return
-        train, test = self.source.load()
+        train, test = self.load()
+        for name, images in (("train", train), ("test", test)):
+            self._check(name, images)
         channels = train.image_shape[0]
         for name, values in (("mean", self.mean), ("std", self.std)):
             if isinstance(values, Sequence) and len(values) not in (1, channels):
@@ -103,6 +150,26 @@ class ImageDataModule(LightningDataModule):
             self.train.labels, self.validation, self.split_seed, self.train.classes
         )
 
+    def _check(self, name: str, images: ImageSet) -> None:
+        """Refuse what is not as `ImageSet` says: it would be normalized or counted wrongly, and nobody would notice."""
+        made, count, classes = type(self).__name__, len(images.labels), len(images.classes)
+        pixels, labels = np.asanyarray(images.images), np.asanyarray(images.labels)
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or len(pixels) != count:
+            raise UserError(
+                f"{made}.load() gives {name} images of {described(pixels)} for {count:,} labels.\n"
+                "They must be uint8 (N, C, H, W), values 0 to 255, with C = 1 (grey) or 3 (RGB)."
+            )
+        if labels.dtype != np.int64 or labels.ndim != 1 or not count:
+            raise UserError(
+                f"{made}.load() gives {name} labels of {described(labels)}.\n"
+                "They must be int64 (N,), the number of each image's class, and at least one."
+            )
+        if labels.min() < 0 or labels.max() >= classes:
+            raise UserError(
+                f"{made}.load() gives {name} labels from {labels.min()} to {labels.max()} for {classes} classes.\n"
+                f"They must be whole numbers from 0 to {classes - 1}."
+            )
+
     def train_dataloader(self) -> BatchLoader:
         """Shuffled, without the validation images."""
         return self._loader(self.train, self.train_rows, self.batch_size, training=True)
@@ -112,7 +179,7 @@ class ImageDataModule(LightningDataModule):
         return self._loader(self.train, self.validation_rows, self.eval_batch_size)
 
     def test_dataloader(self) -> BatchLoader:
-        """The source's own test images, all of them."""
+        """All test images."""
         return self._loader(self.test, np.arange(len(self.test)), self.eval_batch_size)
 
     def _loader(self, images: ImageSet, rows: Rows, batch_size: int, training: bool = False) -> BatchLoader:
@@ -122,7 +189,8 @@ class ImageDataModule(LightningDataModule):
             loader.rank, loader.world_size = trainer.global_rank, trainer.world_size
             loader.epoch = lambda: trainer.current_epoch
             loader.device = device = trainer.strategy.root_device
-            loader.resident = self._keep_on(device, images) if self.on_device else None
+            on_device = device.type == "cuda" if self.on_device == "auto" else self.on_device
+            loader.resident = self._keep_on(device, images) if on_device else None
             if loader.resident is not None or device.type == "cpu":
                 # many small batches at once: 3 % of a step at batch 4
                 loader.prepare = partial(self.prepare, training=training)

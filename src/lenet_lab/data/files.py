@@ -3,6 +3,10 @@
 import os
 import stat
 from collections.abc import Iterator
+from pathlib import Path
+
+from lenet_lab.errors import UserError
+from lenet_lab.wording import printable
 
 
 def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -24,3 +28,18 @@ def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
                 facts = entry.stat()
             if stat.S_ISREG(facts.st_mode):  # to read a pipe would mean to wait for ever
                 yield entry.path, facts
+
+
+def refuse_missing(root: str | Path) -> None:
+    """Refuse a root of image folders that is no folder.
+
+    Raises:
+        UserError: it is none.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        kind = "is a file" if root.is_file() else "is not there"
+        raise UserError(
+            f"There is no folder {printable(str(root))}: it {kind}.\n"
+            "Set data.root=DIR to a folder with train/<class>/* and test/<class>/*, or with <class>/*."
+        )

@@ -5,12 +5,14 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.decode import ImageFormat, decode_files
-from lenet_lab.data.files import walk
+from lenet_lab.data.files import refuse_missing, walk
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.split import balanced_split
 from lenet_lab.data.store import StoreWriter, open_store
@@ -35,7 +37,7 @@ class _Files:
         return _Files([self.paths[row] for row in rows], self.labels[rows], [self.stamps[row] for row in rows])
 
 
-class ImageFolder:
+class ImageFolder(ImageDataModule):
     r"""`train/<class>/*` and `test/<class>/*`, or one tree `<class>/*` from which a test set is split.
 
     Files may lie in subfolders of their class; names that start with a dot are passed over. The classes are the
@@ -50,6 +52,7 @@ class ImageFolder:
         on_bad_file: "error" or "skip", for a file that cannot be decoded.
         test_fraction: of each class, above 0 and below 1; only for one tree.
         test_seed: which images become the test set; only for one tree.
+        loading: see `ImageDataModule`.
     """
 
     def __init__(
@@ -63,7 +66,9 @@ class ImageFolder:
         on_bad_file: str,
         test_fraction: float,
         test_seed: int,
+        **loading: Any,
     ) -> None:
+        super().__init__(**loading)
         self.root = Path(root)
         self.cache = Path(cache)
         self.format = ImageFormat(channels, *image_size, resize)
@@ -72,13 +77,8 @@ class ImageFolder:
         self.test_seed = test_seed
 
     def load(self) -> tuple[ImageSet, ImageSet]:
-        """Give the train and the test images, decoded now if the folder was not seen before or has changed."""
-        if not self.root.is_dir():
-            kind = "is a file" if self.root.is_file() else "is not there"
-            raise UserError(
-                f"There is no folder {printable(str(self.root))}: it {kind}.\n"
-                "Set data.root=DIR to a folder with train/<class>/* and test/<class>/*, or with <class>/*."
-            )
+        """Return the train and the test images, decoded now if the folder was not seen before or has changed."""
+        refuse_missing(self.root)
         parts = {entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name.lower() in PARTS}
         if parts and not parts >= {"train", "test"}:
             raise UserError(
@@ -102,6 +102,10 @@ class ImageFolder:
             train, test = (everything.take(part) for part in rows)
         names = tuple(map(encodable, classes))
         return self._open(train, names), self._open(test, names)
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Return what an `ImageDataModule` does, and how images of another size are brought to this one."""
+        return {**super().model_arguments(), "resize": self.format.resize}
 
     def _open(self, files: _Files, classes: tuple[str, ...]) -> ImageSet:
         description = "\n".join([repr(self.format), self.on_bad_file, *classes, *files.stamps])

@@ -1,8 +1,7 @@
-"""Images with labels: what every data source gives and everything else consumes."""
+"""Images with labels: what a data module loads and everything else consumes."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -34,17 +33,3 @@ class ImageSet:
         """(C, H, W)."""
         _, channels, height, width = self.images.shape
         return channels, height, width
-
-
-class Source(Protocol):
-    """Where images come from: a class with this one method can be a `data._target_`."""
-
-    def load(self) -> tuple[ImageSet, ImageSet]:
-        """Give the train and the test images; fetch and decode them first if that was not done yet.
-
-        Safe when several processes call it at once: one does the work, the others wait for its result.
-
-        Raises:
-            UserError: the images cannot be had; the text says what to do.
-        """
-        ...

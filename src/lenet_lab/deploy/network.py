@@ -15,7 +15,7 @@ from torch.export import Dim, ExportedProgram
 
 from lenet_lab.errors import UserError
 from lenet_lab.explain import one_line
-from lenet_lab.from_checkpoint import TrainedNetwork
+from lenet_lab.trained_network import TrainedNetwork
 
 INPUT = "images"
 OUTPUTS = ("logits", "probabilities")

@@ -9,7 +9,7 @@ from torch import Tensor
 from lenet_lab.deploy.files import Run
 from lenet_lab.deploy.network import Deployed
 from lenet_lab.errors import UserError
-from lenet_lab.from_checkpoint import TrainedNetwork
+from lenet_lab.trained_network import TrainedNetwork
 
 BATCHES = (1, 7, 256)
 MOST_VALUES = 2**22  # of a batch: large images are compared in smaller ones

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from lenet_lab.hyperparameters import hyperparameters
 from lenet_lab.loggers.build import MLFLOW_RUN
+from lenet_lab.results import COUNT
 from lenet_lab.whole_file import write_whole
 
 
@@ -47,8 +48,9 @@ def log_results(loggers: Sequence[Logger], metrics: Mapping[str, float], chosen:
             is a curve.
         step: optimizer steps of the run.
     """
-    results = {key: value for key, value in metrics.items() if key in ("test/loss", "test/accuracy")}
-    results |= {f"best/{key}": metrics[key] for key in ("val/loss", "val/accuracy") if chosen}
+    overall = {key: value for key, value in metrics.items() if key.count("/") == 1 and not key.endswith(f"/{COUNT}")}
+    results = {key: value for key, value in overall.items() if key.startswith("test/")}
+    results |= {f"best/{key}": value for key, value in overall.items() if key.startswith("val/") and chosen}
     for logger in loggers:
         logger.log_metrics(results, step)
         logger.save()

@@ -9,7 +9,7 @@ import torch
 
 from lenet_lab.data.decode import decode_batches
 from lenet_lab.errors import UserError
-from lenet_lab.from_checkpoint import TrainedNetwork
+from lenet_lab.trained_network import TrainedNetwork
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
 from lenet_lab.errors import UserError
-from lenet_lab.from_checkpoint import TrainedNetwork
+from lenet_lab.trained_network import TrainedNetwork
 
 
 class Explainer:

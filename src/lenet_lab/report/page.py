@@ -1,29 +1,26 @@
 """What `page.html` shows of a run, from what the run knows at its end and from the files in its folder."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import psutil
 from jinja2 import Environment as Templates
 from jinja2 import StrictUndefined
+from lightning.pytorch import LightningDataModule, LightningModule
 from markupsafe import Markup
 from omegaconf import OmegaConf
 
-from lenet_lab.callbacks.predictions import Predictions
 from lenet_lab.checkpoint import read_checkpoint
-from lenet_lab.classifier import Classifier
 from lenet_lab.curves import read_curves
-from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.environment import Environment, Git, read_environment, without_passwords
+from lenet_lab.interface import Describes, Reports
 from lenet_lab.report.chart import Line, line_chart
-from lenet_lab.report.samples import draw_samples
+from lenet_lab.results import COUNT
 from lenet_lab.terminal import short
+from lenet_lab.wording import is_percent, metric
 
 PAGE = Path(__file__).with_name("page.html")
 LOOK = Path(__file__).parents[1] / "look.css"
@@ -31,89 +28,60 @@ TEMPLATE = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=Tru
     PAGE.read_text(encoding="utf-8")
 )
 """Every value in it is escaped, but those that are marked as HTML of our own."""
-MOST_CLASSES = 128  # of a confusion matrix that is shown; it has their square of cells
-MOST_PAIRS = 100  # of classes that are confused, where there is no matrix
-LEAST_SHADE = 0.12  # of a cell that is not empty
-STRONG = {True: 0.87, False: 0.78}  # shades of right ones and mistakes on which white reads better than black, by day
-
-Confusion = npt.NDArray[np.int64]
-"""(true class, predicted class): images."""
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """A class: its name, its images, its accuracy as a fraction (None without images), what it is mostly taken for."""
-
-    name: str
-    images: int
-    accuracy: float | None
-    taken_for: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of the matrix: images, how strong its colour is (0 to 1), its classes in CSS, and all that in words."""
-
-    images: int
-    shade: float
-    classes: str
-    title: str
 
 
 def to_html(
     config: Mapping[str, Any],
-    data: ImageDataModule,
-    classifier: Classifier,
+    data: LightningDataModule,
+    task: LightningModule,
     metrics: Mapping[str, float],
     best: str,
-    predictions: Predictions,
 ) -> str:
-    """Give a page that needs no other file and no network, and holds no script.
+    """Return a page that needs no other file and no network, and holds no script.
 
     Args:
         config: of the run, checked.
         data: set up.
-        classifier: with the weights that were tested.
+        task: with the weights that were tested.
         metrics: as in `metrics.json`.
         best: path of the chosen checkpoint, or empty if there is none.
-        predictions: of the test.
     """
     folder = Path(config["folder"])
     curves = read_curves(folder / "curves.csv")
     environment = read_environment(folder)
     chosen = _chosen(best, curves)
-    classes, confusion = data.test.classes, predictions.confusion
-    count = int(confusion.sum())
+    percent, monitor = config["task"].get("percent", ()), config["task"]["monitor"].partition("/")[2]
+    headline = next((name for name in (f"test/{monitor}", f"val/{monitor}") if name in metrics), None)
     return TEMPLATE.render(
         look=Markup(LOOK.read_text(encoding="utf-8")),  # noqa: S704 - ours
         name=folder.name or "/",
-        accuracy=percent(metrics["test/accuracy"]),
+        result="" if headline is None else _metric(headline, metrics[headline], percent),
         folder=short(folder),
         when=_when(environment),
         command=environment.command if environment else "",
-        facts=_facts(config, data, classifier, metrics, chosen, bool(best)),
-        charts=[
-            line_chart("Loss", [_line("train/loss", curves), _line("val/loss", curves)], chosen=chosen),
-            line_chart("Accuracy", [_line("val/accuracy", curves)], percent=True, chosen=chosen),
-        ],
+        facts=_facts(config, data, task, metrics, chosen, bool(best)),
+        charts=list(_charts(curves, percent, chosen)),
         chosen=chosen,
         validations=len(curves),
         not_finite=sum(not math.isfinite(value) for row in curves for value in row.values()),
-        count=count,
-        rows=_class_rows(confusion, classes),
-        classes=classes,
-        matrix=_matrix(confusion, classes) if len(classes) <= MOST_CLASSES else [],
-        pairs=_pairs(confusion, classes) if len(classes) > MOST_CLASSES else [],
-        samples=draw_samples(data.test, predictions),
-        share=len(predictions.rows) if len(predictions.rows) < count else 0,
+        sections=task.report_sections(data) if isinstance(task, Reports) else [],
         config=without_passwords(OmegaConf.to_yaml(dict(config))),
         environment=_environment_rows(environment),
     )
 
 
-def percent(fraction: float | None) -> str:
-    """Write a fraction as the other report does; "–" for None."""
-    return "–" if fraction is None else f"{100 * fraction:.2f} %"
+def _charts(curves: Sequence[Mapping[str, float]], percent: Sequence[str], chosen: float | None) -> Iterator[Markup]:
+    """Draw a chart for each metric, the training's and the validation's together; parts of metrics have none."""
+    names = dict.fromkeys(name for row in curves for name in row if name.count("/") == 1)
+    for each in dict.fromkeys(name.partition("/")[2] for name in names):
+        lines = [_line(name, curves) for name in (f"train/{each}", f"val/{each}") if name in names]
+        title = each[:1].upper() + each[1:].replace("_", " ")
+        yield line_chart(title, lines, percent=is_percent(f"val/{each}", percent), chosen=chosen)
+
+
+def _metric(name: str, value: float, percent: Sequence[str]) -> str:
+    """Write a metric as the other report does."""
+    return f"{100 * value:.2f} %" if is_percent(name, percent) else metric(name, value, percent)
 
 
 def _chosen(best: str, curves: Sequence[Mapping[str, float]]) -> float | None:
@@ -150,73 +118,47 @@ def duration(seconds: float) -> str:
 
 def _facts(
     config: Mapping[str, Any],
-    data: ImageDataModule,
-    classifier: Classifier,
+    data: LightningDataModule,
+    task: LightningModule,
     metrics: Mapping[str, float],
     chosen: float | None,
     has_checkpoint: bool,
 ) -> list[tuple[str, str, str]]:
     """Name, value and a line more of each."""
-    parameters = sum(parameter.numel() for parameter in classifier.network.parameters())
-    epochs = config["trainer"]["max_epochs"]
+    percent, monitor = config["task"].get("percent", ()), config["task"]["monitor"].partition("/")[2]
     of = "the last weights" if not has_checkpoint else "the chosen checkpoint"
-    after = "" if chosen is None else f", epoch {chosen:g} of {epochs}"
+    after = "" if chosen is None else f", epoch {chosen:g} of {config['trainer']['max_epochs']}"
 
-    def measured(stage: str) -> str:
-        return f"{metrics[f'{stage}/count']:,} images, loss {metrics[f'{stage}/loss']:.4f}"
+    def measured(stage: str) -> tuple[str, str]:
+        names = [name for name in metrics if name.startswith(f"{stage}/") and name.count("/") == 1]
+        count = f"{stage}/{COUNT}"
+        first = f"{stage}/{monitor}" if f"{stage}/{monitor}" in names else next(iter(names), "")
+        rest = [name for name in names if name not in (first, count)]
+        more = [f"{metrics[count]:,} samples"] if count in metrics else []
+        more += [f"{name.partition('/')[2]} {_metric(name, metrics[name], percent)}" for name in rest]
+        return first, ", ".join(more)
 
-    channels, height, width = data.test.image_shape
-    images = f"{len(data.train_rows):,} train, {len(data.validation_rows):,} validation, {len(data.test):,} test"
-    return [
-        ("test/accuracy", percent(metrics["test/accuracy"]), measured("test")),
-        ("val/accuracy", percent(metrics["val/accuracy"]), f"{measured('val')}; {of}{after}"),
+    facts = []
+    for stage, note in (("test", ""), ("val", f"{of}{after}")):
+        name, more = measured(stage)
+        if name:
+            facts.append((name, _metric(name, metrics[name], percent), "; ".join(filter(None, (more, note)))))
+    facts.append(
         (
             "training",
             duration(metrics["train/seconds"]),
             f"{metrics['train/steps']:,} steps, without validation and test",
-        ),
-        ("network", f"{parameters:,}", f"parameters of {type(classifier.network).__name__}"),
-        ("images", f"{channels}×{height}×{width}", f"{config['choices']['data']}: {images}"),
-    ]
-
-
-def _class_rows(confusion: Confusion, classes: Sequence[str]) -> list[ClassRow]:
-    rows = []
-    for number, name in enumerate(classes):
-        images, right = int(confusion[number].sum()), int(confusion[number, number])
-        others = confusion[number].copy()
-        others[number] = 0
-        most = int(others.argmax())
-        taken = f"{classes[most]} ({others[most]:,})" if others[most] else "–"
-        rows.append(ClassRow(name, images, right / images if images else None, taken))
-    return rows
-
-
-def _matrix(confusion: Confusion, classes: Sequence[str]) -> list[list[Cell]]:
-    """Colours go by the share of a class's images; mistakes by its root, for most are few."""
-    share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-
-    def cell(true: int, predicted: int) -> Cell:
-        images, part = int(confusion[true, predicted]), float(share[true, predicted])
-        right = true == predicted
-        title = f"{classes[true]}, taken for {classes[predicted]}: {images:,} ({100 * part:.1f} %)" if images else ""
-        shade = max(part if right else math.sqrt(part), LEAST_SHADE)
-        names = [name for name, holds in (("right", right), ("strong", shade > STRONG[right])) if holds]
-        return Cell(images, round(shade, 2), " ".join(names), title)
-
-    numbers = range(len(classes))
-    return [[cell(true, predicted) for predicted in numbers] for true in numbers]
-
-
-def _pairs(confusion: Confusion, classes: Sequence[str]) -> list[tuple[str, str, int]]:
-    """True class, predicted class and images of the most frequent mistakes."""
-    mistakes = confusion.copy()
-    np.fill_diagonal(mistakes, 0)
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:MOST_PAIRS]
-    places = zip(*np.unravel_index(order, mistakes.shape), strict=True)
-    return [
-        (classes[true], classes[taken], int(mistakes[true, taken])) for true, taken in places if mistakes[true, taken]
-    ]
+        )
+    )
+    described = task.describe() if isinstance(task, Describes) else {"task": type(task).__name__}
+    described = {**described, **(data.describe() if isinstance(data, Describes) else {})}
+    if "data" in described:
+        described["data"] = ": ".join(filter(None, (config["choices"].get("data"), described["data"])))
+    for label, text in described.items():
+        if text:
+            value, _, rest = text.partition(", ")
+            facts.append((label, value, rest))
+    return facts
 
 
 def _environment_rows(environment: Environment | None) -> list[tuple[str, str]]:

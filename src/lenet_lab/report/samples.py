@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lenet_lab.callbacks.predictions import Predictions
 from lenet_lab.data.image_set import ImageSet
 from lenet_lab.pictures import GREEN, RED, grid
+from lenet_lab.report.predictions import Predictions
 
 COLUMNS, ROWS = 4, 5  # as many as can be read on a phone
 MOST_MISTAKES = 12

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lenet_lab.callbacks.predictions import Predictions
-from lenet_lab.classifier import Classifier
-from lenet_lab.data.datamodule import ImageDataModule
+from lightning.pytorch import LightningDataModule, LightningModule
+
 from lenet_lab.explain import one_line
 from lenet_lab.whole_file import write_whole
 
@@ -18,17 +17,16 @@ _log = logging.getLogger(__name__)
 
 def write_report(
     config: Mapping[str, Any],
-    data: ImageDataModule,
-    classifier: Classifier,
+    data: LightningDataModule,
+    task: LightningModule,
     metrics: Mapping[str, float],
     best: str,
-    predictions: Predictions,
 ) -> None:
     """Write `report.html` into the run folder; see `lenet_lab.report.page.to_html`."""
     from lenet_lab.report.page import to_html
 
     try:
-        page = to_html(config, data, classifier, metrics, best, predictions)
+        page = to_html(config, data, task, metrics, best)
         write_whole(Path(config["folder"]) / FILE, page, errors="replace")
     except Exception as error:  # the results of hours are still to be written
         _log.warning("%s was not written: %s", FILE, one_line(error))

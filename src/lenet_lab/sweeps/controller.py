@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.text import Text
 
 from lenet_lab import terminal
-from lenet_lab.command import Command, check_sweep, inherited_settings
+from lenet_lab.command import Command, check_sweep, inherited_settings, words_of
 from lenet_lab.command_line import given_twice
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build
@@ -46,6 +46,7 @@ class Controller:
         self.config = config
         self.sweep = Sweep(context, config, Command.current.module, Command.current.complete)
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
+        self.metric: str | None = check_sweep(config)["sweeper"]["metric"]
         self.launcher: dict[str, Any] = OmegaConf.to_container(config.launcher, resolve=True)  # type: ignore[assignment]
         self._varies: set[str] = set()
         self._ended = 0
@@ -106,7 +107,7 @@ class Controller:
         terminal.open_log(self.sweep.folder / "sweep.log")
         terminal.show(Text(f"lenet_lab sweep: {what}", style="bold"))
         terminal.show(Text.assemble(("  sweep folder", "cyan"), f"  {terminal.short(self.sweep.folder)}"))
-        for line in given_twice(self.config.hydra.overrides.task):
+        for line in given_twice(words_of(self.config.hydra)):
             terminal.show(Text(f"  {line}"))
 
     def _run(self, plan: Plan, executor: Executor, jobs: int) -> None:
@@ -130,8 +131,7 @@ class Controller:
         state = state_of(job.folder, record)
         parts = [(f"{self._ended:>{len(str(self._jobs))}}/{self._jobs}  ", "dim")]
         parts += [(f"{job.folder.relative_to(self.sweep.folder)}  ", ""), (state, STYLE.get(state, "bold red"))]
-        value = result(job, self.config)
-        found = f"  {self.config.sweeper.metric} {value:.4f}" if state == "done" else ""
+        found = f"  {self.metric} {result(job, self.metric):.4f}" if state == "done" and self.metric else ""
         own = " ".join(word for word in job.overrides if word.partition("=")[0] in self._varies)
         parts += [(f"  {record.seconds(state) or 0:.1f} s{found}", ""), (f"  {own}", "dim")]
         terminal.show(Text.assemble(*parts))
@@ -162,7 +162,8 @@ def finish(config: DictConfig) -> None:
     from lenet_lab.sweeps.report import report  # only now: it would keep the jobs waiting
 
     folder = Path(config.hydra.sweep.dir).absolute()
-    tables = report(folder, config.sweeper.metric, "max" if config.sweeper.direction == "maximize" else "min")
+    sweeper = check_sweep(config)["sweeper"]
+    tables = report(folder, sweeper["metric"] or "", "max" if sweeper["direction"] == "maximize" else "min")
     terminal.show(Text())
     terminal.show(tables)
     terminal.show(Text(f"report     {terminal.short(folder / 'report.html')}"))
@@ -177,10 +178,10 @@ def finish(config: DictConfig) -> None:
         raise SystemExit(1)
 
 
-def result(job: Job, config: DictConfig) -> float:
+def result(job: Job, metric: str | None) -> float:
     """What a sweeper is to learn from a job: its metric, or NaN."""
     try:
-        value = read_metric(job.folder, config.sweeper.metric)
+        value = read_metric(job.folder, metric or "")
     except FileNotFoundError:
         return math.nan
     return math.nan if value is None else value

@@ -10,7 +10,8 @@ from lenet_lab.sweeps.job import ENDED
 from lenet_lab.sweeps.parameters import canonical, text
 from lenet_lab.sweeps.ranking import Group, Ranking, summarize
 from lenet_lab.sweeps.results import JobResult, SweepResults
-from lenet_lab.sweeps.table import brief, count, duration, failed_first, is_fraction, name_of, numbers, value
+from lenet_lab.sweeps.table import brief, count, duration, failed_first, name_of, numbers, value
+from lenet_lab.wording import is_percent
 
 Cell = tuple[str, Any]
 """Text, and what to sort by: a number, a text or None."""
@@ -47,8 +48,8 @@ def _best(ranking: Ranking) -> dict[str, str] | None:
     return {
         "name": name_of(best),
         "jobs": numbers(best.jobs),
-        "validation": value(ranking.metric, best.of(ranking.metric)),
-        "test": value(ranking.test, best.of(ranking.test)),
+        "validation": value(ranking.metric, best.of(ranking.metric), ranking.percent),
+        "test": value(ranking.test, best.of(ranking.test), ranking.percent),
     }
 
 
@@ -68,7 +69,7 @@ def _groups(sweep: SweepResults, ranking: Ranking) -> dict[str, Any]:
         return [
             *(_parameter(group.parameters, key) for key in keys),
             (group.n, len(group.done)),
-            *((value(name, each), each.mean if each else None) for name, each in statistics),
+            *((value(name, each, ranking.percent), each.mean if each else None) for name, each in statistics),
             (duration(group.seconds), group.seconds),
             (numbers(group.jobs), group.jobs[0].number),
         ]
@@ -89,7 +90,7 @@ def _jobs(sweep: SweepResults, ranking: Ranking) -> dict[str, Any]:
             (str(job.number), job.number),
             (job.state, job.state),
             *(_parameter(job.parameters, key) for key in keys),
-            *((value(name, summarize(_of(job, name))), job.metrics.get(name)) for name in names),
+            *((value(name, summarize(_of(job, name)), ranking.percent), job.metrics.get(name)) for name in names),
             _epochs(job),
             (duration(job.seconds), job.seconds),
             (job.reason, job.reason),
@@ -140,7 +141,7 @@ def _curves(ranking: Ranking) -> dict[str, Any]:
     names.sort(key=lambda name: (name != ranking.metric, not name.startswith("val/")))
     return {
         "names": names,
-        "fractions": [is_fraction(name) for name in names],
+        "fractions": [is_percent(name, ranking.percent) for name in names],
         "groups": [name_of(group) for group in ranking.groups],
         "lines": lines,
     }
@@ -170,7 +171,7 @@ def _axes(sweep: SweepResults, ranking: Ranking) -> list[dict[str, Any]]:
     if not axes:
         return []
     results: dict[str, Any] = {"label": ranking.metric, "values": [job.metrics[ranking.metric] for job in jobs]}
-    if is_fraction(ranking.metric):
+    if is_percent(ranking.metric, ranking.percent):
         results["tickformat"] = ".1~%"
     return [*axes, results]
 

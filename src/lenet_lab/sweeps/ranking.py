@@ -80,13 +80,15 @@ class Ranking:
 
     Attributes:
         metric: of validation, by which they are ranked.
-        mode: whether much of it is good, or little.
+        mode: whether more or less of it is better.
         groups: in that order.
+        percent: metrics, without their stage, that are fractions.
     """
 
     metric: str
     mode: Mode
     groups: tuple[Group, ...]
+    percent: tuple[str, ...] = ()
 
     @property
     def test(self) -> str:
@@ -116,7 +118,7 @@ def rank(sweep: SweepResults, metric: str, mode: Mode) -> Ranking:
             return 1, 0
         return 0, -result.mean if mode == "max" else result.mean
 
-    return Ranking(metric, mode, tuple(sorted(groups, key=place)))
+    return Ranking(metric, mode, tuple(sorted(groups, key=place)), tuple(sweep.task.get("percent") or ()))
 
 
 def _without_seed(parameters: Parameters) -> Parameters:

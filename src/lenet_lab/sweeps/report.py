@@ -20,7 +20,7 @@ LOOK = Path(__file__).parents[1] / "look.css"
 ABOUT = ("number", "folder", "state", "reason", "seconds")
 
 
-def report(folder: Path, metric: str = "val/accuracy", mode: Mode = "max") -> Tables:
+def report(folder: Path, metric: str, mode: Mode) -> Tables:
     """Write `results.csv` and `report.html` into the folder of a sweep, which may still be running.
 
     Args:

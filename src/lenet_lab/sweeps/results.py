@@ -10,7 +10,7 @@ import math
 import os
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from lenet_lab.curves import parse_curves
+from lenet_lab.directions import read_directions
 from lenet_lab.errors import UserError
 from lenet_lab.sweeps.job import Record, State, state_of
 from lenet_lab.sweeps.parameters import Config, Parameters, chosen, compared
@@ -63,10 +64,15 @@ class JobResult:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """All jobs in a folder, by number."""
+    """All jobs in a folder, by number.
+
+    Attributes:
+        task: `task` of their configurations, with what `task.json` says of metrics; empty if they have different ones.
+    """
 
     folder: Path
     jobs: tuple[JobResult, ...]
+    task: Config = field(default_factory=dict)
 
     @property
     def parameters(self) -> list[str]:
@@ -115,7 +121,19 @@ def read_sweep(folder: Path) -> SweepResults:
         replace(job, number=number, parameters=values)
         for job, number, values in zip(jobs, numbers, parameters, strict=True)
     ]
-    return SweepResults(folder, tuple(sorted(jobs, key=lambda job: job.number)))
+    return SweepResults(folder, tuple(sorted(jobs, key=lambda job: job.number)), _common_task(configs, places))
+
+
+def _common_task(configs: Sequence[Config | None], places: Sequence[Path]) -> Config:
+    """Return what the jobs' tasks say of metrics, where all that say it say the same."""
+    tasks = [task for config in configs if isinstance(config, dict) and isinstance(task := config.get("task"), dict)]
+    facts = [{key: task.get(key) for key in ("monitor", "mode", "directions", "percent")} for task in tasks]
+    if not facts or any(each != facts[0] for each in facts):
+        return {}
+    known: dict[str, Any] = {}
+    for place in places:
+        known |= read_directions(place)
+    return {**facts[0], "directions": {**known, **(facts[0]["directions"] or {})}}
 
 
 def _is_job(names: list[str]) -> bool:

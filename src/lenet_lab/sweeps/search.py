@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 from hydra.core.config_loader import ConfigLoader
 
-from lenet_lab.curves import COLUMNS, read_curves
+from lenet_lab.curves import read_curves
 from lenet_lab.errors import UserError
 from lenet_lab.explain import explain
 from lenet_lab.sweeps.job import ENDED, Job, State, note_end, read_metric, read_record, state_now, write_record
@@ -197,10 +197,12 @@ class Search:
 
     def _report(self, trial: _Open) -> Iterator[tuple[int, float]]:
         """Report epoch by epoch what is new; give each epoch and the mean over the seeds."""
-        if self.metric not in COLUMNS:
-            return
         curves = [
-            {int(row["epoch"]): row.get(self.metric, math.nan) for row in read_curves(job.folder / "curves.csv")}
+            {
+                int(row["epoch"]): row[self.metric]
+                for row in read_curves(job.folder / "curves.csv")
+                if self.metric in row
+            }
             for job in trial.jobs
         ]
         for epoch in sorted(set.intersection(*map(set, curves)) - trial.reports.keys()):

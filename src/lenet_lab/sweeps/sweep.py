@@ -21,7 +21,7 @@ from lenet_lab.whole_file import write_whole
 
 Config = dict[str, Any]
 
-NO_DIFFERENCE = {"data": ("cache", "mirrors"), "": ("folder", "threads", "lean_loop")}
+NO_DIFFERENCE = {"data": ("cache", "mirrors"), "": ("folder", "threads", "lean_loop", "words")}
 """Keys by group, "" for those of no group, that change nothing in what a job finds out."""
 
 
@@ -102,11 +102,21 @@ class Sweep:
 
     def _compose(self, overrides: Sequence[str], number: int, name: str | None) -> tuple[Config, Path]:
         composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        self._refuse_own_launcher(composed, overrides)
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
         HydraConfig.instance().set_config(composed)  # for interpolations of ${hydra:…}
         folder = self.folder / (name or str(composed.hydra.sweep.subdir))
-        return self.complete(to_plain(composed, composed.hydra.runtime, str(folder))), folder
+        return self.complete(to_plain(composed, composed.hydra, str(folder))), folder
+
+    def _refuse_own_launcher(self, composed: DictConfig, overrides: Sequence[str]) -> None:
+        """Refuse a job that would be launched otherwise than the sweep, as by an experiment that sets a launcher."""
+        for group in OF_THE_SWEEP:
+            if OmegaConf.to_container(composed[group]) != OmegaConf.to_container(self.config[group]):
+                raise UserError(
+                    f"The job {' '.join(overrides)} is refused: it changes {group}, and there is one for all jobs.\n"
+                    f"Give {group} on the command line, and not in the options that you sweep over."
+                )
 
     def _is_others(self, folder: Path, settings: str) -> bool:
         """Whether another job lies there, or a run that is no job of a sweep."""

@@ -15,7 +15,7 @@ from rich.text import Text
 from lenet_lab.sweeps.parameters import text
 from lenet_lab.sweeps.ranking import Group, Ranking, Statistic
 from lenet_lab.sweeps.results import JobResult, SweepResults
-from lenet_lab.wording import counted, printable
+from lenet_lab.wording import counted, is_percent, printable
 
 ROWS = 20  # of each table; results.csv has all
 ROOMY = 80  # characters; in fewer, less is said of each group
@@ -66,7 +66,10 @@ class Tables:
                 *(Text(printable(brief(group.parameters[key])) if key in group.parameters else "") for key in keys),
                 *([] if columns else [Text(name_of(group))]),
                 group.n,
-                *(Text(value(name, group.of(name)), style="bold" if group is ranking.best else "") for name in names),
+                *(
+                    Text(value(name, group.of(name), ranking.percent), style="bold" if group is ranking.best else "")
+                    for name in names
+                ),
                 *((duration(group.seconds), numbers(group.jobs)) if roomy else ()),
             )
         return table
@@ -122,14 +125,17 @@ def count(sweep: SweepResults) -> str:
 def verdict(ranking: Ranking) -> str:
     """Name the best group in a line, with the test result beside."""
     best, metric = ranking.best, ranking.metric
+    if not metric:
+        return "There is no metric to rank by."
     if best is None:
         has = any(group.of(metric) for group in ranking.groups)
         return f"no job {f'has a finite {printable(metric)}' if has else f'is done and has {printable(metric)}'} yet"
     test = best.of(ranking.test)
-    beside = f", test {value(ranking.test, test)}" if test else ""
+    beside = f", test {value(ranking.test, test, ranking.percent)}" if test else ""
     name = "val" if metric.startswith("val/") else printable(metric)
     jobs = f"n={best.n}, job{'' if len(best.done) == 1 else 's'} {numbers(best.jobs)}"
-    return f"best by {printable(metric)}: {name_of(best)} ({jobs}): {name} {value(metric, best.of(metric))}{beside}"
+    chosen = value(metric, best.of(metric), ranking.percent)
+    return f"best by {printable(metric)}: {name_of(best)} ({jobs}): {name} {chosen}{beside}"
 
 
 def name_of(group: Group) -> str:
@@ -151,24 +157,19 @@ def brief(plain: Any) -> str:
     return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…"
 
 
-def value(name: str, statistic: Statistic | None) -> str:
-    """Write mean ± sample standard deviation; accuracies in percent, "nan" for what is not finite."""
+def value(name: str, statistic: Statistic | None, percent: Iterable[str]) -> str:
+    """Write mean ± sample standard deviation; the metrics of `percent` so, "nan" for what is not finite."""
     if statistic is None:
         return ""
     if not math.isfinite(statistic.mean):
         return "nan"
     mean, std = statistic.mean, statistic.std
-    if is_fraction(name):
+    if is_percent(name, percent):
         return f"{100 * mean:.2f} %" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f} %"
     if not std:
         return f"{mean:.4g}" if std is None else f"{mean:.4g} ± 0"
     decimals = min(max(1 - math.floor(math.log10(std)), 0), 12)  # the first two digits of the spread
     return f"{mean:.{decimals}f} ± {std:.{decimals}f}"
-
-
-def is_fraction(name: str) -> bool:
-    """Whether a metric is a fraction that is shown in percent."""
-    return "accuracy" in name.split("/")
 
 
 def duration(seconds: float | None) -> str:

@@ -18,7 +18,6 @@ MODULES = (
     "lenet_lab.callbacks.curves",
     "lenet_lab.callbacks.dashboard",
     "lenet_lab.callbacks.epoch_seed",
-    "lenet_lab.callbacks.predictions",
     "lenet_lab.callbacks.progress",
     "lenet_lab.checkpoint",
     "lenet_lab.classifier",

@@ -1,0 +1,31 @@
+"""Overall and per-class accuracy on the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+
+def accuracy_table(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]) -> Table:
+    """Return a table with a row a class.
+
+    Args:
+        metrics: as in `metrics.json`.
+        stage: "val" or "test".
+        classes: names, in the order to show.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("class")
+    table.add_column(f"{stage} accuracy", justify="right")
+    table.add_column("")
+    for name in classes:
+        accuracy = metrics.get(f"{stage}/accuracy/{name}")
+        shown = "no images" if accuracy is None else f"{accuracy:.2%}"
+        table.add_row(Text(name), shown, Text("━" * round(20 * (accuracy or 0)), style="cyan"))
+    table.add_section()
+    overall = metrics[f"{stage}/accuracy"]
+    note = f"of {metrics[f'{stage}/count']:,} images, loss {metrics[f'{stage}/loss']:.4f}"
+    table.add_row(Text("overall", style="bold"), Text(f"{overall:.2%}", style="bold"), note)
+    return table

@@ -1,0 +1,53 @@
+"""Training from a notebook or a script: `compose` a configuration, `fit` it, `load` what came out."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule
+
+from lenet_lab import train
+from lenet_lab.checkpoint import read_metadata
+from lenet_lab.command import run_in_folder
+from lenet_lab.compose import compose, options
+from lenet_lab.config_dir import KEY, import_from
+from lenet_lab.from_checkpoint import build_trained, fill_in
+
+__all__ = ["compose", "fit", "load"]
+
+Config = dict[str, Any]
+
+
+def fit(config: Config) -> dict[str, Any]:
+    """Train as `python -m lenet_lab.train` does, in this process where it is one device.
+
+    Args:
+        config: what `compose` returns; `config["folder"]` is made, and must not hold a run.
+
+    Returns:
+        What is written to `metrics.json`.
+
+    Raises:
+        UserError: the run cannot be done; two lines say what to mend.
+    """
+    Path(config["folder"]).mkdir(parents=True, exist_ok=True)
+    return run_in_folder("train", config, train.run, resumes=True)
+
+
+def load(run: str | Path, config_dir: str | Path | None = None) -> LightningModule:
+    """Build the task of a run again, with the weights of its best checkpoint, on the CPU and for evaluation.
+
+    Args:
+        run: the run folder, or a checkpoint.
+        config_dir: a folder with options of your own, as `--config-dir`.
+
+    Raises:
+        UserError: it is no checkpoint, or its options are not those of this machine.
+    """
+    path = Path(run).expanduser().absolute()
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    config: Config = {"choices": {}}
+    with options(config_dir) as words:
+        fill_in(config, path, ("task",), words)
+    import_from({KEY: None if config_dir is None else str(Path(config_dir).absolute())})
+    return build_trained(config, read_metadata(path).facts, path).eval()

@@ -1,0 +1,23 @@
+"""`--config-dir=DIR`: a folder of the user's own, with options and the modules that they name."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+KEY = "config_dir"
+"""Of the configuration, where the folder is recorded."""
+
+
+def given_folder(hydra_config: Any) -> str | None:
+    """Return the folder that the command line of Hydra names, or None."""
+    sources = hydra_config.runtime.config_sources
+    folders = [source.path for source in sources if source.provider == "command-line" and source.schema == "file"]
+    return str(Path(folders[0]).absolute()) if folders else None
+
+
+def import_from(config: Mapping[str, Any]) -> None:
+    """Let modules be imported from the folder that a configuration records, behind those of Python's own path."""
+    folder = config.get(KEY)
+    if isinstance(folder, str) and folder not in sys.path:
+        sys.path.append(folder)

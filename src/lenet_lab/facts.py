@@ -1,0 +1,45 @@
+"""`from_data` in the configuration: values that only the data knows, such as the number of classes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+FROM_DATA = "from_data"
+"""As a value of any key, it stands for the data's fact of the key's name."""
+
+
+def find_from_data(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the keys whose value is `from_data`."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from find_from_data(value, (*path, str(key)))
+    elif isinstance(node, list):
+        for value in node:
+            yield from find_from_data(value, path)
+    elif node == FROM_DATA:
+        yield path
+
+
+def split_facts(node: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Separate the keys of a part that are `from_data` from the others, in which they are filled in below.
+
+    A fact may be a text of the data's, such as the name of a class. To Hydra, `${…}` in it would mean something.
+
+    Raises:
+        KeyError: there is no such fact.
+    """
+    own = {key: facts[key] for key, value in node.items() if value == FROM_DATA}
+    return {key: _filled(value, facts, key) for key, value in node.items() if key not in own}, own
+
+
+def _filled(node: Any, facts: Mapping[str, Any], name: str) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _filled(value, facts, str(key)) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_filled(value, facts, name) for value in node]
+    return _escaped(facts[name]) if isinstance(node, str) and node == FROM_DATA else node
+
+
+def _escaped(fact: Any) -> Any:
+    if isinstance(fact, list):
+        return [_escaped(each) for each in fact]
+    return fact.replace("${", "\\${") if isinstance(fact, str) else fact

@@ -1,0 +1,105 @@
+"""What a task or data may offer beside Lightning's hooks: each a method, and none of them needed.
+
+A task is any `LightningModule`, data are any `LightningDataModule`. What one does not offer is left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from lightning.pytorch import LightningDataModule
+from markupsafe import Markup
+from rich.console import RenderableType
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a run's report.
+
+    Attributes:
+        html: with all that comes from outside escaped; it needs no other file, and no script runs in it.
+        style: CSS of its own.
+    """
+
+    html: Markup
+    style: str = ""
+
+
+@runtime_checkable
+class GivesFacts(Protocol):
+    """Data that `from_data` may refer to; `data.gives` in the configuration lists the names."""
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Return numbers, texts and lists of them by name, once the data are set up."""
+        ...
+
+
+@runtime_checkable
+class HasFingerprint(Protocol):
+    """Data that can tell whether they are the same as those of another run."""
+
+    def fingerprint(self) -> str:
+        """Return a text that is another for other data."""
+        ...
+
+
+@runtime_checkable
+class HasBatchValues(Protocol):
+    """Data that know how much there is to compute; the number of CPU threads follows from it."""
+
+    def values_per_batch(self) -> int:
+        """Return how many numbers a training batch holds."""
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A task or data with lines for the header of a run and its report."""
+
+    def describe(self) -> dict[str, str]:
+        """Return lines by name; empty ones are left out."""
+        ...
+
+
+@runtime_checkable
+class ChecksFacts(Protocol):
+    """A task that knows from the facts of the data whether it can be trained on them."""
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        """Look at the facts that the data give, before anything is written.
+
+        Raises:
+            UserError: the task cannot be trained on such data; two lines say what to change.
+        """
+        ...
+
+
+@runtime_checkable
+class ChecksBatch(Protocol):
+    """A task that knows what batches it can take."""
+
+    def check_batch(self, batch: Any) -> None:
+        """Look at the first batch, as it is given to `training_step` or `test_step`.
+
+        Raises:
+            UserError: the task cannot take it; two lines say what it is and what it must be.
+        """
+        ...
+
+
+@runtime_checkable
+class Summarizes(Protocol):
+    """A task that shows its metrics on the terminal in its own way."""
+
+    def summarize(self, metrics: Mapping[str, Any], stage: str) -> RenderableType:
+        """Return what to print of `metrics`, as in `metrics.json`, of the stage "val" or "test"."""
+        ...
+
+
+@runtime_checkable
+class Reports(Protocol):
+    """A task with parts of its own in the report of a run."""
+
+    def report_sections(self, data: LightningDataModule) -> Sequence[Section]:
+        """Return them, after `Trainer.test`, in the first process of the run."""
+        ...

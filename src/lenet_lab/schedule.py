@@ -1,0 +1,44 @@
+"""A learning-rate schedule that waits for its optimizer and the length of the run."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from lightning.pytorch import Trainer
+from torch.optim import Optimizer
+
+RUN_LENGTH = "run_length"
+"""As a value in `conf/scheduler`, it stands for the number of intervals in the whole run."""
+
+RATES = ("max_lr", "base_lr")
+"""Arguments of schedulers that would give all groups of parameters one learning rate."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What an option of `conf/scheduler` is built to.
+
+    Attributes:
+        make: from an optimizer to its scheduler.
+        interval: how often the learning rate moves.
+        monitor: metric that ReduceLROnPlateau and the like watch.
+    """
+
+    make: "partial[Any]"
+    interval: Literal["step", "epoch"] = "step"
+    monitor: str | None = None
+
+    def configure(self, optimizer: Optimizer, trainer: Trainer) -> dict[str, Any]:
+        """Return what `LightningModule.configure_optimizers` returns as `lr_scheduler`."""
+        length = int(trainer.estimated_stepping_batches) if self.interval == "step" else trainer.max_epochs
+        known = {key: length for key, value in self.make.keywords.items() if value == RUN_LENGTH}
+        known |= {key: _of_each(self.make.keywords[key], optimizer) for key in RATES if key in self.make.keywords}
+        return {"scheduler": self.make(optimizer, **known), "interval": self.interval, "monitor": self.monitor}
+
+
+def _of_each(rate: Any, optimizer: Optimizer) -> Any:
+    """Return the rate for each group of parameters, in the ratio of the optimizer's own rates."""
+    groups, own = optimizer.param_groups, optimizer.defaults.get("lr")
+    if len(groups) == 1 or not own or not isinstance(rate, int | float):
+        return rate
+    return [rate * float(group["lr"]) / float(own) for group in groups]
