@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hydra.utils import get_object
 
-from lenet_lab.command import config_folder
 from lenet_lab.compose import compose
+from lenet_lab.config import config_folder
 from lenet_lab.data.datamodule import ImageDataModule
 
 CONF = config_folder()

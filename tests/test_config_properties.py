@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from lenet_lab.command import read_config
 from lenet_lab.compose import compose
+from lenet_lab.config import read_config
 from lenet_lab.errors import UserError
 from lenet_lab.explain import explain
 from lenet_lab.quoting import quoted

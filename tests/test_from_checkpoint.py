@@ -9,7 +9,7 @@ import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lenet_lab.command import config_folder
+from lenet_lab.config import config_folder
 from lenet_lab.errors import UserError
 from lenet_lab.from_checkpoint import LEFT_OPEN, OPTION, refuse_texts
 from lenet_lab.quoting import typed

@@ -8,8 +8,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from lenet_lab.command import read_config
 from lenet_lab.comparison import compare, describe, refuse_unreadable
+from lenet_lab.config import read_config
 from lenet_lab.errors import UserError
 from lenet_lab.reproduce import _new_folder
 from lenet_lab.run_folder import in_folder

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from lenet_lab import recorded
-from lenet_lab.command import Command, read_config
+from lenet_lab.config import Command, read_config
 from lenet_lab.errors import UserError
 from lenet_lab.recorded import ROOT, Request, check_folder, parse, read_recorded, refuse_foreign, refuse_links
 from lenet_lab.run_folder import LOCK, hold

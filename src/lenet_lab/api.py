@@ -7,10 +7,10 @@ from lightning.pytorch import LightningModule
 
 from lenet_lab import train
 from lenet_lab.checkpoint import read_metadata
-from lenet_lab.command import run_in_folder
 from lenet_lab.compose import compose, options
 from lenet_lab.config_dir import KEY, import_from
 from lenet_lab.from_checkpoint import build_trained, fill_in
+from lenet_lab.running import run_in_folder
 
 __all__ = ["compose", "fit", "load"]
 

@@ -20,12 +20,12 @@ from torch import nn
 from lenet_lab.checkpoint_io import WholeCheckpointIO
 from lenet_lab.compiled import compile_forward
 from lenet_lab.determinism import is_deterministic
+from lenet_lab.devices import MINUTES_TO_WAIT, cores, device_count, launched_by_slurm, threads_for
 from lenet_lab.errors import UserError
 from lenet_lab.facts import split_facts
 from lenet_lab.instantiate import build, build_taken
 from lenet_lab.interface import ChecksFacts, GivesFacts, HasBatchValues
 from lenet_lab.lean_loop import use_lean_loop
-from lenet_lab.processes import MINUTES_TO_WAIT, cores, device_count, launched_by_slurm, threads_for
 from lenet_lab.speed import MEMORY_FORMATS, has_gpu
 
 Config = dict[str, Any]

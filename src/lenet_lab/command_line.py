@@ -11,6 +11,8 @@ from lenet_lab.wording import meant, shown
 MULTIRUN = ("-m", "--multirun")
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
 SET_BY_THE_PROGRAM = ("folder", "choices", "words", "config_dir")
+OF_RECORDED = ("resume=", "from=", "trust=")
+"""How the words begin that concern a run whose configuration lies in its folder (see `lenet_lab.recorded`)."""
 OF_THE_SWEEP = ("launcher", "sweeper")
 """Groups that say how jobs run, and are no part of what a job is."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import hydra
 from hydra import initialize_config_dir
 
-from lenet_lab.command import config_folder, to_plain
+from lenet_lab.config import config_folder, to_plain
 from lenet_lab.config_dir import KEY, import_from
 from lenet_lab.errors import UserError
 from lenet_lab.train import complete

@@ -123,7 +123,7 @@ def _no_such_option(error: MissingConfigException) -> str:
 
 
 def _options(group: str) -> list[str]:
-    from lenet_lab.command import config_folder
+    from lenet_lab.config import config_folder
 
     return sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lenet_lab.devices import device_count
 from lenet_lab.facts import FROM_DATA
-from lenet_lab.processes import device_count
 
 Value = float | int | str | bool
 

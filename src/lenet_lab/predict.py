@@ -48,11 +48,11 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     from rich.text import Text
 
     from lenet_lab import terminal
+    from lenet_lab.devices import threads_for
     from lenet_lab.from_checkpoint import load_offered
     from lenet_lab.prediction.classify import choose_device
     from lenet_lab.prediction.find import find_images
     from lenet_lab.prediction.report import Ranks, count_table, picture, unread_table
-    from lenet_lab.processes import threads_for
 
     folder = Path(config["folder"])
     terminal.open_log(folder / "predict.log")

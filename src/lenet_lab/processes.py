@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
+from lenet_lab.config import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
+from lenet_lab.devices import cores, rank
 from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
 from lenet_lab.interruption import SIGNALS, Interrupted, ended_by_signals
@@ -24,12 +25,10 @@ EXIT_LEFT_ALONE = 3  # of a process of several that has lost another, which tell
 EXIT_WAITED = 4  # of one that another has given no answer
 EXITS_AFTER_OTHERS = (EXIT_LEFT_ALONE, -signal.SIGTERM)  # the launcher ends those that are left
 PROCESSES_A_CORE = 8  # at most, without a GPU
-MINUTES_TO_WAIT = 10.0  # for another device: what one alone does meanwhile, such as pictures, takes seconds
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
 SECONDS_FOR_THE_CAUSE = 5.0  # that the one at fault may take to end after the others have lost it
 TURNS_OF_A_WAIT = "10000"  # of a busy loop: about what lies between two operations of a network
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit statuses
-VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain on LeNet (2-core AMD EPYC)
 
 
 FOREIGN = (
@@ -64,16 +63,6 @@ class ProcessFailedError(SystemExit):
         super().__init__(1 if printed else f"error: {reason}")
         self.reason = reason
         self.killed = killed
-
-
-def rank() -> int:
-    """This process's number among those of the run, from 0; said by PyTorch's launcher or by SLURM."""
-    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
-
-
-def launched_by_slurm() -> bool:
-    """Tell whether `srun` has started this process, perhaps as one of several."""
-    return os.environ.get("SLURM_STEP_ID", "").isdecimal() and "SLURM_PROCID" in os.environ
 
 
 def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
@@ -141,27 +130,6 @@ def refuse_too_many(trainer: dict[str, Any], count: int) -> None:
         )
 
 
-def device_count(trainer: Mapping[str, Any], gpus: int | None = None) -> int:
-    """How many processes `trainer.devices` asks for.
-
-    Args:
-        trainer: of the configuration.
-        gpus: how many there are; None: torch is asked, if that makes a difference.
-    """
-    devices = trainer["devices"]
-    if isinstance(devices, list):
-        return len(devices)
-    if devices != "auto":
-        return int(devices)
-    if trainer["accelerator"] not in ("auto", "gpu", "cuda"):
-        return 1
-    if gpus is None:
-        import torch
-
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return max(gpus, 1)
-
-
 def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str, Any]:
     """Call `run` of `module` in `count` processes, from `config.yaml` in the run folder.
 
@@ -224,22 +192,6 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
         raise ProcessFailedError(reason, killed=True) from None
     metrics: dict[str, Any] = json.loads((Path(config["folder"]) / "metrics.json").read_text())
     return metrics
-
-
-def cores() -> int:
-    """How many cores this process is to use: those that it may, or fewer where OMP_NUM_THREADS says so."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(allowed, int(wanted)) if wanted.isdecimal() and int(wanted) else allowed
-
-
-def threads_for(values: int) -> int:
-    """As many threads as a batch of so many values can keep busy.
-
-    With more, a step of LeNet at batch 4 is no faster, and slower as soon as another program wants the same cores: see
-    `let_threads_sleep`.
-    """
-    return max(1, min(cores(), values // VALUES_A_THREAD))
 
 
 def let_threads_sleep() -> None:

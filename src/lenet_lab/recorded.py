@@ -7,7 +7,7 @@ read once, checked as a command line would be, and what was checked is what runs
 import io
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lenet_lab.command import OF_RECORDED, Command, read_config
-from lenet_lab.command_line import MULTIRUN
+from lenet_lab.command_line import MULTIRUN, OF_RECORDED
+from lenet_lab.config import Command, read_config
 from lenet_lab.config_dir import KEY
 from lenet_lab.errors import UserError
 from lenet_lab.wording import printable, shown
@@ -51,20 +51,6 @@ class Request:
     place: tuple[str, ...]
     show: bool
     config_dir: Path | None = None
-
-
-def run_recorded(words: Sequence[str], command: Command, run: Callable[[Config], dict[str, Any]]) -> None:
-    """Do what `words`, a command line with `resume=`, `from=` or `trust=` in it, asks for.
-
-    Raises:
-        UserError: it asks for what cannot be, or the folder does not hold what it takes.
-        SystemExit: with status 1: the run has failed, or its repetition has come to another result.
-    """
-    from lenet_lab.reproduce import reproduce
-    from lenet_lab.resume import resume
-
-    request = parse(words)
-    (resume if request.resume else reproduce)(request, command, run)
 
 
 def parse(words: Sequence[str]) -> Request:

@@ -6,10 +6,11 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from lenet_lab.command import Command, config_folder, run_in_folder
+from lenet_lab.config import Command, config_folder
 from lenet_lab.errors import UserError
 from lenet_lab.recorded import Request, check_folder, read_recorded, refuse_foreign, show
 from lenet_lab.run_folder import RunFolder, in_folder
+from lenet_lab.running import run_in_folder
 
 Config = dict[str, Any]
 

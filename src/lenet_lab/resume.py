@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lenet_lab.command import Command, compute, inherited_settings
+from lenet_lab.config import Command, inherited_settings
 from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
 from lenet_lab.recorded import Request, check_folder, keep, read_recorded, refuse_foreign, refuse_links, show
 from lenet_lab.run_folder import hold
+from lenet_lab.running import compute
 from lenet_lab.terminal import short
 
 Config = dict[str, Any]

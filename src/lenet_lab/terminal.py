@@ -18,7 +18,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from lenet_lab.processes import rank
+from lenet_lab.devices import rank
 from lenet_lab.wording import counted, printable
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lenet_lab import terminal, train
-from lenet_lab.command import read_config
 from lenet_lab.compose import compose
+from lenet_lab.config import read_config
 from lenet_lab.curves import read_curves
 from lenet_lab.run_folder import in_folder
 from tests import forked

@@ -18,10 +18,11 @@ import sqlalchemy
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from lenet_lab.command import check_sweep, config_folder
+from lenet_lab.config import config_folder
 from lenet_lab.errors import UserError
 from lenet_lab.sweeps.job import read_record, state_of
 from lenet_lab.sweeps.search import Search
+from lenet_lab.sweeps.settings import check_sweep
 from tests import forked
 from tests.sweeps.conftest import TINY, Sweep, sweep_command, wait_until
 from tests.sweeps.postgres import server

@@ -24,8 +24,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from lenet_lab.data.store import GUARD
+from lenet_lab.devices import cores
 from lenet_lab.errors import UserError
-from lenet_lab.processes import cores
 from lenet_lab.wording import shortened
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from lenet_lab.deploy.network import INPUT, OUTPUTS
-from lenet_lab.processes import cores
+from lenet_lab.devices import cores
 
 if TYPE_CHECKING:
     from onnx import GraphProto

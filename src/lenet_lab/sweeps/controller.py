@@ -14,15 +14,16 @@ from omegaconf import DictConfig, OmegaConf
 from rich.text import Text
 
 from lenet_lab import terminal
-from lenet_lab.command import Command, check_sweep, inherited_settings, words_of
 from lenet_lab.command_line import given_twice
+from lenet_lab.config import Command, inherited_settings, words_of
+from lenet_lab.devices import device_count
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build
 from lenet_lab.interruption import Interrupted
-from lenet_lab.processes import device_count
 from lenet_lab.sweeps.grid import Grid, has_ended
 from lenet_lab.sweeps.job import ENDED, Job, State, read_metric, read_record, state_now, state_of
 from lenet_lab.sweeps.schedule import Executor, Plan, run
+from lenet_lab.sweeps.settings import check_sweep
 from lenet_lab.sweeps.sweep import Sweep
 
 STYLE: dict[State, str] = {"done": "green", "pruned": "dim", "waiting": "dim", "running": "cyan"}

@@ -12,8 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lenet_lab.command import to_plain
 from lenet_lab.command_line import OF_THE_SWEEP
+from lenet_lab.config import to_plain
 from lenet_lab.errors import UserError
 from lenet_lab.run_folder import in_folder, lock, replace
 from lenet_lab.sweeps.job import ENDED, Job, Record, read_record, state_of, write_record

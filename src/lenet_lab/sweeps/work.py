@@ -7,10 +7,11 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from lenet_lab.command import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
+from lenet_lab.config import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
+from lenet_lab.devices import device_count, rank
 from lenet_lab.explain import NO_MEMORY, explain, naming, one_line
 from lenet_lab.interruption import Interrupted
-from lenet_lab.processes import ProcessFailedError, device_count, leave_group, rank, run_on_devices
+from lenet_lab.processes import ProcessFailedError, leave_group, run_on_devices
 from lenet_lab.run_folder import lock
 from lenet_lab.sweeps.job import State, read_record, write_record
 from lenet_lab.wording import printable
@@ -102,6 +103,6 @@ def _failure(reason: str) -> State:
 
 
 if __name__ == "__main__":
-    from lenet_lab.processes import launched_by_slurm
+    from lenet_lab.devices import launched_by_slurm
 
     sys.exit(work(sys.argv[1], Path(sys.argv[2]), launched=launched_by_slurm()))
