@@ -2,7 +2,6 @@
 
 import os
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 PEERS = ("torchmetrics", "numpy", "pillow", "onnxruntime", "hydra-joblib-launcher")
@@ -18,7 +17,7 @@ def describe() -> dict[str, Any]:
     from lenet_lab.speed import processor_flags
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = gather(Path(), "train", device)
+    found = gather(device)
     flags = processor_flags()
     matrix = [said for flag, said in MATRIX_FLAGS.items() if flag in flags]
     return {

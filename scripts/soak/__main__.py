@@ -53,7 +53,7 @@ def describe() -> dict[str, Any]:
 
     from lenet_lab.environment import gather
 
-    found = gather(Path(), "train", torch.device("cpu"))
+    found = gather(torch.device("cpu"))
     return {**found.model_dump(mode="json", exclude={"command", "precision", "speed"}), "load": os.getloadavg()[0]}
 
 

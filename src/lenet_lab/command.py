@@ -89,9 +89,13 @@ def run_command(
                 from lenet_lab.recorded import parse
                 from lenet_lab.reproduce import reproduce
                 from lenet_lab.resume import resume
+                from lenet_lab.sweeps.work import work_held
 
                 request = parse(words)
-                (resume if request.resume else reproduce)(request, Command.current, run)
+                if request.resume:
+                    resume(request, Command.current, run, work_held)
+                else:
+                    reproduce(request, Command.current, run)
                 return
             sys.argv[1:] = words
             if paths:

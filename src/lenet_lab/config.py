@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hydra.core.utils import env_override
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_lab.command_line import CHOOSES, OF_THE_SWEEP
 from lenet_lab.config_dir import given_folder, import_from
-from lenet_lab.run_folder import RunFolder
 from lenet_lab.taken import untaken
+
+if TYPE_CHECKING:
+    from lenet_lab.run_folder import RunFolder
 
 Config = dict[str, Any]
 
@@ -35,7 +37,7 @@ class Command:
     complete: Callable[[Config], Config]
 
     current: ClassVar["Command"]
-    folder: ClassVar[RunFolder | None] = None
+    folder: "ClassVar[RunFolder | None]" = None
     """Of this process's run or sweep, once its configuration is accepted."""
 
     @property

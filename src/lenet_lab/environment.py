@@ -91,7 +91,7 @@ class Environment(BaseModel):
 
 
 def note_environment(
-    folder: Path, name: str, device: "torch.device", config: Mapping[str, Any], fingerprint: str = ""
+    folder: Path, device: "torch.device", config: Mapping[str, Any], fingerprint: str = "", command: str = ""
 ) -> None:
     """Write `environment.json` and `changes.patch`; those of a run that now continues stay as they are.
 
@@ -99,13 +99,13 @@ def note_environment(
 
     Args:
         folder: of the run.
-        name: of the command.
         device: that this process computes on.
         config: of a training run, settled (see `lenet_lab.speed.settle`).
         fingerprint: of the data; empty where they have none.
+        command: that would do this run alone; empty: what the user typed.
     """
     chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"], "data": fingerprint}
-    environment = gather(folder, name, device).model_copy(update=chosen)
+    environment = gather(device, command).model_copy(update=chosen)
     begun = read_environment(folder)
     if begun is not None:
         now, then = (each.model_dump(include=SHOULD_STAY) for each in (environment, begun))
@@ -128,14 +128,14 @@ def read_environment(folder: Path) -> Environment | None:
         return None
 
 
-def gather(folder: Path, name: str, device: "torch.device") -> Environment:
+def gather(device: "torch.device", command: str = "") -> Environment:
     """Find out what does not depend on the settings of a run; see `note_environment`."""
     import psutil
     import torch
 
     return Environment(
         started=datetime.now().astimezone().replace(microsecond=0),
-        command=_printable(_of_job(folder, name) or command_line()),
+        command=_printable(without_passwords(command) if command else command_line()),
         versions=_versions(),
         system=platform.platform(),
         cpu=_cpu(),
@@ -152,16 +152,6 @@ def command_line() -> str:
     """What the user typed, without passwords in addresses."""
     words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
     return os.environ.get(TOLD) or without_passwords(shlex.join(words))
-
-
-def _of_job(folder: Path, name: str) -> str:
-    """Give the command that would do a job of a sweep alone, or nothing."""
-    from lenet_lab.sweeps.job import read_record
-
-    record = read_record(folder)
-    if record is None:
-        return ""
-    return without_passwords(shlex.join(["python", "-m", f"lenet_lab.{name}", *record.overrides]))
 
 
 def without_passwords(text: str) -> str:

@@ -15,8 +15,19 @@ from lenet_lab.terminal import short
 Config = dict[str, Any]
 
 
-def resume(request: Request, command: Command, run: Callable[[Config], dict[str, Any]]) -> None:
-    """Go on from the last checkpoint; a run without one begins anew. One that is done is left in peace.
+def resume(
+    request: Request,
+    command: Command,
+    run: Callable[[Config], dict[str, Any]],
+    run_job: Callable[[str, Path], int],
+) -> None:
+    """Resume from the last checkpoint; a run without one begins anew. A finished run is not changed.
+
+    Args:
+        request: what the command line asks for.
+        command: whose run it is.
+        run: does it, where it is no job of a sweep.
+        run_job: does it where it is one, from the command's module and the folder; returns the exit status.
 
     Raises:
         UserError: the folder holds no such run, is another user's, or another process works on it.
@@ -42,10 +53,8 @@ def resume(request: Request, command: Command, run: Callable[[Config], dict[str,
         if not (folder / "job.json").exists():
             compute(command.name, config, run)
             return
-        from lenet_lab.sweeps.work import work_held
-
         with inherited_settings():
-            status = work_held(command.module, folder)
+            status = run_job(command.module, folder)
     if status:
         raise SystemExit(status)
 

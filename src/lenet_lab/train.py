@@ -68,6 +68,7 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
     from lenet_lab.loggers.build import build_loggers
     from lenet_lab.loggers.summary import begin_at, ended_on_failure, log_hyperparameters
     from lenet_lab.speed import settle
+    from lenet_lab.sweeps.job import command_of
 
     folder = Path(config["folder"])
     terminal.open_log(folder / "train.log")
@@ -98,7 +99,8 @@ def run(config: dict[str, Any]) -> dict[str, Any]:
         terminal.show_goes_on(last, steps_of(last))
     if trainer.is_global_zero:
         fingerprint = data.fingerprint() if isinstance(data, HasFingerprint) else ""
-        note_environment(folder, "train", trainer.strategy.root_device, config, fingerprint)
+        alone = command_of(folder, "train")
+        note_environment(folder, trainer.strategy.root_device, config, fingerprint, alone)
 
     log_hyperparameters(trainer.loggers, config)
     try:

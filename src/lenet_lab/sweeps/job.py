@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import time
 from dataclasses import asdict, dataclass, field
@@ -161,6 +162,12 @@ def read_record(folder: Path) -> Record | None:
             f"{printable(str(file))} is damaged: {shown(error.errors()[0]['msg'])}\n"
             f"Move the folder {printable(folder.name)} out of its sweep; its job will begin anew."
         ) from error
+
+
+def command_of(folder: Path, name: str) -> str:
+    """Return the command that would do the job in a folder alone, or "" if there is no job in it."""
+    record = read_record(folder)
+    return "" if record is None else shlex.join(["python", "-m", f"lenet_lab.{name}", *record.overrides])
 
 
 def note_end(job: Job, state: State, reason: str) -> None:
