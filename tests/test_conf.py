@@ -32,7 +32,7 @@ def test_finds_the_files() -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_every_option_composes_and_is_allowed(option: Path) -> None:
     group, name = option.parts
-    extra = ["data.root=/images"] if name == "image_folder" else []
+    extra = ["data.root=."] if name == "image_folder" else []
     config = compose(f"{group}={name}", *extra)  # it checks, too
     for target in targets(config):
         assert callable(get_object(target))

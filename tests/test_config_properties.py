@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from lenet_lab.command_line import SET_BY_THE_PROGRAM
 from lenet_lab.compose import compose
 from lenet_lab.config import read_config
 from lenet_lab.errors import UserError
@@ -23,7 +24,7 @@ LONGEST = 1000  # characters of a line of a message; the values in it are cut, l
 
 CONFIG = compose(
     "data=image_folder",
-    "data.root=images",
+    "data.root=.",
     "optimizer=muon",
     "scheduler=one_cycle",
     "augment=[flip,shift,cutout,colour]",
@@ -42,7 +43,7 @@ def leaves(node: dict[str, Any], above: tuple[str, ...] = ()) -> list[tuple[str,
     return found
 
 
-KEYS = [path for path in leaves(CONFIG) if path[0] not in ("folder", "choices")]
+KEYS = [path for path in leaves(CONFIG) if path[0] not in SET_BY_THE_PROGRAM]
 SCALARS = (
     st.none()
     | st.booleans()

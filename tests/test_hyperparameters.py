@@ -1,5 +1,7 @@
 """The table that runs are compared by."""
 
+from pathlib import Path
+
 import pytest
 
 from lenet_lab.compose import compose
@@ -36,11 +38,11 @@ def test_is_flat_plain_and_short() -> None:
     assert expected.items() <= values.items()
 
 
-def test_leaves_out_what_concerns_the_machine_only() -> None:
+def test_leaves_out_what_concerns_the_machine_only(tmp_path: Path) -> None:
     here = compose(
-        "data=image_folder", "data.root=/here", "data.cache=/c", "threads=1", "optimizer.fused=true", folder="a"
+        "data=image_folder", f"data.root={tmp_path}", "data.cache=/c", "threads=1", "optimizer.fused=true", folder="a"
     )
-    there = compose("data=image_folder", "data.root=/there", "threads=2", "optimizer.fused=false", folder="b")
+    there = compose("data=image_folder", "data.root=.", "threads=2", "optimizer.fused=false", folder="b")
     assert hyperparameters(here) == hyperparameters(there)
 
 

@@ -26,7 +26,7 @@ def two_devices(tmp_path_factory: pytest.TempPathFactory) -> Result:
 @pytest.mark.slow
 def test_two_devices_leave_one_run(two_devices: Result) -> None:
     assert two_devices.out.count("run folder") == 1
-    assert "16 images x 2 devices = 32 images a step" in two_devices.out
+    assert "16 samples x 2 devices = 32 samples per step" in two_devices.out
     assert two_devices.err == ""
     assert sorted(path.name for path in two_devices.folder.iterdir() if path.name != "changes.patch") == [
         ".lock",

@@ -142,7 +142,7 @@ def test_gradients_can_be_accumulated_and_numbers_shorter(command: Command, prec
         f"trainer.precision={precision}",
     )
     assert result.status == 0, result.err
-    assert "8 images x 1 device x 4 accumulated = 32 images a step" in result.out
+    assert "8 samples x 1 device x 4 accumulated = 32 samples per step" in result.out
     reports = re.findall(r"step ([0-9]+)/171  loss", result.out)
     assert reports == ["40", "80", "120", "160"]
     again = command("evaluate", f"checkpoint={result.folder}/checkpoints/best.ckpt", "hydra.run.dir=again")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from markupsafe import Markup
 from rich.console import RenderableType
 
@@ -59,6 +59,14 @@ class Describes(Protocol):
     def describe(self) -> dict[str, str]:
         """Return lines by name; empty ones are left out."""
         ...
+
+
+def described(task: LightningModule) -> dict[str, str]:
+    """Return a task's own lines, or of one that has none its class and its parameters."""
+    if isinstance(task, Describes):
+        return task.describe()
+    parameters = sum(parameter.numel() for parameter in task.parameters())
+    return {"task": f"{type(task).__name__}, {parameters:,} parameters"}
 
 
 @runtime_checkable

@@ -120,16 +120,12 @@ def show_run(
     """Print what is about to run, a line a fact; data and task describe themselves by `describe()`."""
     import torch  # only now: a report of a sweep says things too, and need not wait for it
 
-    from lenet_lab.interface import Describes
+    from lenet_lab.interface import Describes, described
     from lenet_lab.speed import describe
 
     devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
     of_data = data.describe() if isinstance(data, Describes) else {"data": type(data).__name__}
-    if isinstance(task, Describes):
-        of_task = task.describe()
-    else:
-        parameters = sum(parameter.numel() for parameter in task.parameters())
-        of_task = {"task": f"{type(task).__name__}, {parameters:,} parameters"}
+    of_task = described(task)
     facts = {
         **of_data,
         "data": ": ".join(filter(None, (config["choices"].get("data"), of_data.get("data")))),
@@ -148,13 +144,13 @@ def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) 
     on = counted(devices, "device")
     if title == "evaluate":
         size = data.get("eval_batch_size")
-        return f"{size:,} images x {on}" if size else ""
+        return f"{size:,} samples x {on}" if size else ""
     size = data.get("batch_size")
     if not size:
         return ""
     group = f" x {accumulated} accumulated" if accumulated > 1 else ""
     rest = ", fewer at the end of an epoch" if accumulated > 1 else ""
-    return f"{size} images x {on}{group} = {size * devices * accumulated} images a step{rest}"
+    return f"{size:,} samples x {on}{group} = {size * devices * accumulated:,} samples per step{rest}"
 
 
 def show_facts(title: str, facts: Mapping[str, str], folder: Path | None = None) -> None:

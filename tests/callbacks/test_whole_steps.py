@@ -41,7 +41,7 @@ def test_the_last_step_of_an_epoch_is_divided_by_its_own_batches(tmp_path: Path)
 def test_a_step_is_an_optimizer_step_everywhere(command: Command) -> None:
     result = command("train", "data=digits", "data.batch_size=32", "trainer.accumulate_grad_batches=8")
     assert result.status == 0, result.err
-    assert "32 images x 1 device x 8 accumulated = 256 images a step, fewer at the end of an epoch" in result.out
+    assert "32 samples x 1 device x 8 accumulated = 256 samples per step, fewer at the end of an epoch" in result.out
     assert "6 steps, " in result.out  # of 43 batches
     assert result.metrics["train/steps"] == 12
     assert (result.folder / "curves.csv").read_text().splitlines()[2].startswith("2,12,")

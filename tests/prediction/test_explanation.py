@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from lenet_lab.data.decode import ImageFormat
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.errors import UserError
-from lenet_lab.from_checkpoint import TrainedNetwork
 from lenet_lab.models.lenet import LeNet
 from lenet_lab.prediction.explanation import Explainer
 from lenet_lab.prediction.overlay import overlay
+from lenet_lab.trained_network import TrainedNetwork
 
 
 class Bright(nn.Module):

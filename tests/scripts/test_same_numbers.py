@@ -104,6 +104,15 @@ def test_columns_that_only_new_has_are_no_difference_and_columns_that_are_gone_a
     )
 
 
+def test_numbers_that_were_rounded_to_32_bits_are_no_difference(script: ModuleType, old: Path, tmp_path: Path) -> None:
+    exact, rounded = CURVES.replace("0.25", "0.1"), CURVES.replace("0.25", "0.10000000149011612")
+    first, second = (write_run(tmp_path / name, curves=text) for name, text in (("a", rounded), ("b", exact)))
+    assert script.compare_runs(first, second) == ([], ["curves.csv: more digits: 1 values, of which OLD has 32 bits"])
+    assert script.compare_runs(second, first)[0] == [
+        "curves.csv: val/loss in row 2 is 0.1 in OLD, 0.10000000149011612 in NEW"
+    ]
+
+
 def test_metrics_that_changed_or_are_missing(script: ModuleType, old: Path, tmp_path: Path) -> None:
     metrics = {"test/accuracy": 0.1, "val/loss": 1 / 3 + 1e-16, "train/seconds": 1.5}
     assert script.compare_runs(old, write_run(tmp_path / "new", metrics=metrics))[0] == [

@@ -338,7 +338,7 @@ def test_a_sweep_learns_on_tasks_of_slurm_what_it_learns_on_devices_here(
     assert {**there, "train/seconds": here["train/seconds"]} == here
     assert there["test/count"] == 359
     log = (sweep.folder / "1" / "train.log").read_text()
-    assert "32 images x 2 devices = 64 images a step" in log
+    assert "32 samples x 2 devices = 64 samples per step" in log
     assert log.count("run folder") == 1
 
 

@@ -47,7 +47,7 @@ class Dashboard(Callback):
         found = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if stage == "fit" and not self._can_draw(trainer, pl_module):
             if found:
-                log.info("TensorBoard has curves and no pictures: these are of a Classifier's images only.")
+                log.info("TensorBoard gets curves only: this task offers no pictures.")
         elif stage == "fit":
             self._whole = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
             self._data = data = trainer.datamodule  # type: ignore[attr-defined]

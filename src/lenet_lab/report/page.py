@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from lenet_lab.checkpoint import read_checkpoint
 from lenet_lab.curves import read_curves
 from lenet_lab.environment import Environment, Git, read_environment, without_passwords
-from lenet_lab.interface import Describes, Reports
+from lenet_lab.interface import Describes, Reports, described
 from lenet_lab.report.chart import Line, line_chart
 from lenet_lab.results import COUNT
 from lenet_lab.terminal import short
@@ -150,11 +150,10 @@ def _facts(
             f"{metrics['train/steps']:,} steps, without validation and test",
         )
     )
-    described = task.describe() if isinstance(task, Describes) else {"task": type(task).__name__}
-    described = {**described, **(data.describe() if isinstance(data, Describes) else {})}
-    if "data" in described:
-        described["data"] = ": ".join(filter(None, (config["choices"].get("data"), described["data"])))
-    for label, text in described.items():
+    lines = {**described(task), **(data.describe() if isinstance(data, Describes) else {})}
+    if "data" in lines:
+        lines["data"] = ": ".join(filter(None, (config["choices"].get("data"), lines["data"])))
+    for label, text in lines.items():
         if text:
             value, _, rest = text.partition(", ")
             facts.append((label, value, rest))
