@@ -80,9 +80,10 @@ notes: $(VENV)/installed-dev ## run the pages of docs/notes and check what they 
 # end: notes
 
 .PHONY: lint
-lint: $(VENV)/installed-dev ## check style, docstrings and types
+lint: $(VENV)/installed-dev ## check style, docstrings, types and which module imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 
 BUILD := build
