@@ -281,8 +281,6 @@ def test_jobs_that_would_be_launched_differently_are_refused(tmp_path: Path) -> 
         option = tmp_path / "conf" / "experiment" / f"{name}.yaml"
         option.parent.mkdir(parents=True, exist_ok=True)
         option.write_text(f"# @package _global_\nlauncher:\n  slots: {slots}\n")
-    done = run_sweep(tmp_path, *TINY, "--config-dir=conf", "experiment=a,b")
-    assert done.returncode == 2
-    assert (
-        "is refused: it changes launcher, and there is one for all jobs.\nGive launcher on the command" in done.stderr
-    )
+    done = run_sweep(tmp_path, *TINY, f"--config-dir={tmp_path}/conf", "experiment=a,b")
+    assert done.status == 2
+    assert "is refused: it changes launcher, and there is one for all jobs.\nGive launcher on the command" in done.err

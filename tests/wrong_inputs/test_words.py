@@ -104,7 +104,7 @@ SWEEPS = [
     Case(
         "sweep_report sweep metric=test/accuracy",
         "metric=test/accuracy is refused: give a metric of metrics.json such as val/loss "
-        r"\(the test set must not choose\), or null \(what the task monitors\)",
+        "(the test set must not choose), or null (what the task monitors)",
         files.done,
     ),
     Case(
