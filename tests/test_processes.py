@@ -36,6 +36,7 @@ def test_two_devices_leave_one_run(two_devices: Result) -> None:
         "environment.json",
         "metrics.json",
         "report.html",
+        "task.json",
         "tensorboard",
         "train.log",
     ]

@@ -62,7 +62,8 @@ def facts_of(data: LightningDataModule, config: Config) -> dict[str, Any]:
         return {}
     trainer = config["trainer"]
     several = device_count(trainer) * trainer["num_nodes"] > 1
-    with FileLock(Path(config["folder"]) / ".data.lock") if several else nullcontext():  # one process after the other
+    prepares = type(data).prepare_data is not LightningDataModule.prepare_data
+    with FileLock(Path(config["folder"]) / ".data.lock") if several and prepares else nullcontext():  # one by one
         data.prepare_data()
         data.setup("fit")
     facts: dict[str, Any] = data.model_arguments() if isinstance(data, GivesFacts) else {}

@@ -166,8 +166,10 @@ class Classifier(LightningModule):
         device = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no float64
         for name, value in metrics.items():
             exact = torch.tensor(value, dtype=torch.float64, device=device)
-            # All devices hold the same numbers here; sync_dist only tells Lightning so. A count is no curve.
-            self.log(name, exact, sync_dist=True, logger=False if name == f"{stage}/count" else None)
+            # All devices hold the same numbers here: sync_dist only tells Lightning so, and the largest of equals is
+            # exact, where their mean would be rounded. A count is no curve.
+            curve = False if name == f"{stage}/count" else None
+            self.log(name, exact, sync_dist=True, reduce_fx="max", logger=curve)
 
     def configure_optimizers(self) -> Any:
         """Make the optimizer and, where there is one, its schedule."""

@@ -320,6 +320,7 @@ ImageFolder("images", "cache", **{"channels": 3, "image_size": (8, 8), "resize":
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_ends_with_the_cure(tmp_path: Path) -> None:
     """Each process that decodes imports the script, which must not wait for what the first import waits for."""
     for name in ("ant", "bee"):

@@ -116,10 +116,6 @@ class ImageDataModule(LightningDataModule, ABC):
         """Return how many numbers a training batch holds; the number of CPU threads follows from it."""
         return self.batch_size * math.prod(self.train.image_shape)
 
-    def prepare_data(self) -> None:
-        """Fetch and decode what is missing. Several processes may call it: `load` sees to it that one works."""
-        self.setup()
-
     def setup(self, stage: str | None = None) -> None:
         """Map the images and split them; `stage` makes no difference, and a second call does nothing.
 
