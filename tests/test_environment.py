@@ -13,7 +13,7 @@ import torch
 from lenet_lab import environment
 from lenet_lab.changes import read_changes
 from lenet_lab.environment import git_state, note_environment, read_environment, without_passwords
-from lenet_lab.sweeps.job import Record, write_record
+from lenet_lab.sweeps.job import Record, command_of, write_record
 from tests.conftest import Result
 
 CPU = torch.device("cpu")
@@ -132,7 +132,7 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, content: bytes) -> No
 
 def test_a_job_of_a_sweep_tells_the_command_that_would_do_it_alone(tmp_path: Path) -> None:
     write_record(tmp_path, Record(3, ["optimizer.lr=0.1", "+note='a b'"]))
-    note_environment(tmp_path, CPU, SETTLED)
+    note_environment(tmp_path, CPU, SETTLED, command=command_of(tmp_path, "train"))
     told = read_environment(tmp_path)
     assert told is not None
     assert shlex.split(told.command) == ["python", "-m", "lenet_lab.train", "optimizer.lr=0.1", "+note='a b'"]

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lenet_lab.command_line import SET_BY_THE_PROGRAM
+
 Config = dict[str, Any]
 """As in `config.yaml`; nothing is taken for granted about it."""
 
@@ -102,7 +104,7 @@ def _leaves(node: Mapping[str, Any], folder: str, prefix: str = "") -> Iterable[
         key = f"{prefix}{name}"
         if isinstance(value, dict):
             yield from _leaves(value, folder, f"{key}.")
-        elif key != "folder":
+        elif key not in SET_BY_THE_PROGRAM:
             yield key, value.replace(folder, "") if isinstance(value, str) and folder else value
 
 
