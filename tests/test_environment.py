@@ -10,10 +10,12 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from lenet_lab import environment
+from lenet_lab import this_environment
 from lenet_lab.changes import read_changes
-from lenet_lab.environment import git_state, note_environment, read_environment, without_passwords
+from lenet_lab.command_line import without_passwords
+from lenet_lab.environment import Git, read_environment
 from lenet_lab.sweeps.job import Record, command_of, write_record
+from lenet_lab.this_environment import git_state, note_environment
 from tests.conftest import Result
 
 CPU = torch.device("cpu")
@@ -81,7 +83,7 @@ def test_what_git_cannot_tell_is_said(checkout: Path, tmp_path: Path, monkeypatc
     slow.parent.mkdir()
     slow.write_text("#!/bin/sh\nexec sleep 5\n")
     slow.chmod(0o755)
-    monkeypatch.setattr(environment, "SECONDS_FOR_GIT", 0.1)
+    monkeypatch.setattr(this_environment, "SECONDS_FOR_GIT", 0.1)
     monkeypatch.setenv("PATH", str(slow.parent), prepend=os.pathsep)
     assert git_state(checkout).reason == "git took more than 0.1 s"
     monkeypatch.setenv("PATH", str(tmp_path / "plain"))
@@ -102,8 +104,8 @@ def test_the_first_environment_of_a_run_stays(tmp_path: Path) -> None:
 
 
 def test_changes_are_not_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "git_state", lambda _: environment.Git(commit="a", branch=None, dirty=True))
-    monkeypatch.setattr(environment, "read_changes", lambda *_: b"+ \xff\r\n")
+    monkeypatch.setattr(this_environment, "git_state", lambda _: Git(commit="a", branch=None, dirty=True))
+    monkeypatch.setattr(this_environment, "read_changes", lambda *_: b"+ \xff\r\n")
     outside, folder = tmp_path / "precious", tmp_path / "run"
     outside.write_text("precious")
     folder.mkdir()

@@ -178,7 +178,7 @@ def test_a_file_does_not_choose_where_to_download_from_or_to(
     # no network here: what it tries is what the user's own file says
     command("evaluate", "--cfg", "job", "checkpoint=bad.ckpt")
     code = (
-        "from lenet_lab import evaluate; import hydra\n"
+        "from lenet_lab import evaluating; import hydra\n"
         "from hydra import initialize_config_dir\n"
         "from lenet_lab.command_line import OF_THE_SWEEP\nfrom lenet_lab.config import config_folder\n"
         "from omegaconf import OmegaConf\n"
@@ -186,7 +186,7 @@ def test_a_file_does_not_choose_where_to_download_from_or_to(
         "    config = hydra.compose('evaluate', overrides=['checkpoint=bad.ckpt', 'folder=x'])\n"
         "    config = OmegaConf.to_container(OmegaConf.masked_copy(config, list(config.keys() - {*OF_THE_SWEEP})))\n"
         "    config['choices'] = dict.fromkeys(('task', 'data', 'model', 'test_time'), 'evaluate/from_checkpoint')\n"
-        "    print(evaluate.complete(config)['data'])"
+        "    print(evaluating.check(config)['data'])"
     )
     done = forked.run([sys.executable, "-c", code], cwd=tmp_path, env=environment_in(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.conftest import SMALL, Command, environment_in
 
-OF_ITS_END = {"lenet_lab.report.page", "plotly"}
+OF_ITS_END = {"plotly"}
 OF_OTHER_RUNS = {"alembic", "mlflow", "optuna", "pandas", "sklearn", "sqlalchemy", "wandb"}
 
 

@@ -18,12 +18,12 @@ CUT = """
 import os, signal, sys
 from lightning.pytorch import Callback
 from lenet_lab.callbacks.progress import Progress
-from lenet_lab.command import run_command
-from lenet_lab import train
+from lenet_lab.command import main
+from lenet_lab.train import COMMAND
 
 Progress.on_test_start = lambda *_: os.kill(os.getpid(), {number})
 sys.argv[1:] = {words}
-run_command("train", train.complete, train.run)
+main(COMMAND)
 """
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lenet_lab.devices import device_count
+from lenet_lab.devices import device_count, let_threads_sleep, stand_alone
 from lenet_lab.errors import UserError
-from lenet_lab.processes import let_threads_sleep, stand_alone
 from tests import forked
 from tests.conftest import ROUNDING, SMALL, Command, Result, environment_in, run_command
 from tests.resumed import differences

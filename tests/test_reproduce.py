@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from lenet_lab.comparison import compare, describe, refuse_unreadable
 from lenet_lab.config import read_config
 from lenet_lab.errors import UserError
-from lenet_lab.reproduce import _new_folder
+from lenet_lab.recorded_runs import _new_folder
 from lenet_lab.run_folder import in_folder
 from tests.conftest import SMALL, Command, Result
 

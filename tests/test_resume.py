@@ -15,13 +15,14 @@ import pytest
 import torch
 import yaml
 
-from lenet_lab import recorded
+from lenet_lab import recorded_runs
 from lenet_lab.config import Command, read_config
 from lenet_lab.errors import UserError
-from lenet_lab.recorded import ROOT, Request, check_folder, parse, read_recorded, refuse_foreign, refuse_links
+from lenet_lab.recorded import read_recorded, refuse_links
+from lenet_lab.recorded_runs import ROOT, Request, check_folder, parse, refuse_foreign
 from lenet_lab.run_folder import LOCK, hold
 from lenet_lab.sweeps.job import Attempt, Record, is_locked, read_record, write_record
-from lenet_lab.train import complete
+from lenet_lab.train import COMMAND
 from tests import forked
 from tests.conftest import SMALL, Result, environment_in, run_command
 from tests.conftest import Command as CommandLine
@@ -225,7 +226,7 @@ def test_what_cannot_stand_beside_it_is_refused(words: list[str], message: str) 
 
 def test_what_can_stand_beside_it() -> None:
     request = parse(["trust=true", "from=run", "--cfg=job", "hydra.run.dir=there"])
-    assert request == Request(False, Path("run").absolute(), True, ("hydra.run.dir=there",), True)
+    assert request == Request("from", Path("run").absolute(), True, ("hydra.run.dir=there",), True)
     request = parse(["resume=~/x=y"])
     assert (request.folder, request.trust) == (Path("~/x=y").expanduser(), False)
 
@@ -278,7 +279,7 @@ def test_a_configuration_that_is_damaged_or_of_another_version_is_refused(
     file = tmp_path / "config.yaml"
     file.write_text(change((interrupted / "config.yaml").read_text()))
     with pytest.raises(UserError) as error:
-        read_recorded(tmp_path, Command("train", complete))
+        read_recorded(tmp_path, COMMAND)
     assert f"{tmp_path}/{message}" in str(error.value)
     assert len(str(error.value).splitlines()) <= 2
 
@@ -289,7 +290,7 @@ def test_what_a_run_was_given_by_the_machine_stays(interrupted: Path, tmp_path: 
     (tmp_path / "environment.json").write_text(json.dumps(environment))
     text = (interrupted / "config.yaml").read_text().replace("precision: 32-true", "precision: auto")
     (tmp_path / "config.yaml").write_text(re.sub("onednn: .*", "onednn: auto", text))
-    config = read_recorded(tmp_path, Command("train", complete))
+    config = read_recorded(tmp_path, COMMAND)
     assert (config["threads"], config["trainer"]["precision"], config["speed"]["onednn"]) == (3, "bf16-mixed", False)
 
 
@@ -299,7 +300,7 @@ def test_what_the_program_chooses_is_filled_in_only_where_the_configuration_has_
     """A project whose command has no such key would else refuse what it was not told by anybody."""
     shutil.copy(interrupted / "environment.json", tmp_path)
     (tmp_path / "config.yaml").write_text("folder: /there\ntrainer: {}\nspeed: none\n")
-    config = read_recorded(tmp_path, Command("train", lambda config: config))
+    config = read_recorded(tmp_path, Command("own.train", check="builtins:dict", work=""))
     assert config == {"folder": str(tmp_path), "trainer": {}, "speed": "none"}
 
 
@@ -360,7 +361,7 @@ def test_whose_a_folder_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     if tmp_path.stat().st_uid == ROOT:
         refuse_foreign(tmp_path, "resume")
-        monkeypatch.setattr(recorded, "ROOT", -1)
+        monkeypatch.setattr(recorded_runs, "ROOT", -1)
     with pytest.raises(UserError, match=rf"^from={tmp_path} is refused: (the )?user \S+ owns {tmp_path}, "):
         refuse_foreign(tmp_path, "from")
     monkeypatch.delattr(os, "geteuid")  # as on Windows
@@ -370,11 +371,11 @@ def test_whose_a_folder_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_configuration_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.yaml")  # whoever opens it to read waits for one that writes
     with pytest.raises(UserError, match=r"config\.yaml is not the configuration of a run: it is no regular file\n"):
-        read_recorded(tmp_path, Command("train", complete))
+        read_recorded(tmp_path, COMMAND)
     (tmp_path / "config.yaml").unlink()
     (tmp_path / "config.yaml").symlink_to("/dev/zero")
     with pytest.raises(UserError, match=r"it is no regular file"):
-        read_recorded(tmp_path, Command("train", complete))
+        read_recorded(tmp_path, COMMAND)
 
 
 def test_a_run_on_several_machines_is_left_to_slurm(command: CommandLine, interrupted: Path, tmp_path: Path) -> None:

@@ -65,13 +65,13 @@ def plain(setup: Setup, cores: int) -> dict[str, PlainLoop]:
 def accuracy(setup: Setup, *words: str) -> list[float]:
     """Of validation, for each of `SEEDS`."""
     from lenet_lab.compose import compose
-    from lenet_lab.train import run
+    from lenet_lab.training import train
 
     found = []
     for seed in SEEDS:
         folder = tempfile.mkdtemp(dir=setup.scratch)
         config = compose(*on_images(setup.data), *RECIPE, *words, f"seed={seed}", folder=folder)
-        found.append(float(run(config)["val/accuracy"]))
+        found.append(float(train(config)["val/accuracy"]))
     return found
 
 

@@ -26,7 +26,7 @@ from lenet_lab.data.normalize import Normalize
 from lenet_lab.deploy.files import Run, run_onnx, run_torch, write_onnx, write_torch
 from lenet_lab.deploy.network import Deployed, about, trace
 from lenet_lab.deploy.parity import compare, sample
-from lenet_lab.export import NEWEST_OPSET
+from lenet_lab.exporting import NEWEST_OPSET
 from lenet_lab.models.lenet import LeNet
 from lenet_lab.trained_network import TrainedNetwork
 

@@ -86,7 +86,7 @@ def main() -> None:
     """Be the process of a section."""
     name, order, result = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has started all in background
-    from lenet_lab.processes import let_threads_sleep
+    from lenet_lab.devices import let_threads_sleep
 
     let_threads_sleep()
     given = json.loads(Path(order).read_text())

@@ -13,8 +13,8 @@ def describe() -> dict[str, Any]:
     """Give what a reader needs to judge the figures; GPUs are asked for their names, which starts CUDA."""
     import torch
 
-    from lenet_lab.environment import gather
     from lenet_lab.speed import processor_flags
+    from lenet_lab.this_environment import gather
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = gather(device)

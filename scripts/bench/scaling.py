@@ -29,12 +29,12 @@ def seconds_an_image(
 ) -> float:
     """Train in this process, with everything that is done by default; the last of the epochs is timed."""
     from lenet_lab.compose import compose
-    from lenet_lab.train import run
+    from lenet_lab.training import train
 
     folder = tempfile.mkdtemp(dir=setup.scratch)
     own = (f"trainer.max_epochs={epochs}", f"data.batch_size={batch}", f"trainer.limit_train_batches={steps}")
     data = () if config_dir else on_images(setup.data)
-    run(compose(*data, *LITTLE, *own, *words, config_dir=config_dir, folder=folder))
+    train(compose(*data, *LITTLE, *own, *words, config_dir=config_dir, folder=folder))
     *_, milliseconds = MILLISECONDS.findall(Path(folder, "train.log").read_text())
     return float(milliseconds) / (1000 * batch)
 

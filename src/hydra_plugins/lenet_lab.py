@@ -20,12 +20,13 @@ class JobLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives; the jobs do not call `task_function`, which lives in this process."""
         self.context, self.config = hydra_context, config
+        self.jobs: Any = task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; one that fails gives NaN, and the others go on."""
         from lenet_lab.sweeps.controller import Controller, result
 
-        controller = Controller(self.context, self.config)
+        controller = Controller(self.context, self.config, self.jobs)
         jobs = controller.run_grid(job_overrides, initial_job_idx)
         return [
             JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=result(job, controller.metric))
@@ -46,9 +47,11 @@ class SearchSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives."""
         self.context, self.of_sweep = hydra_context, config
+        self.jobs: Any = task_function
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the search."""
         from lenet_lab.sweeps.controller import Controller
+        from lenet_lab.sweeps.search import Search
 
-        Controller(self.context, self.of_sweep).run_search(arguments)
+        Controller(self.context, self.of_sweep, self.jobs).run_search(arguments, Search)

@@ -5,12 +5,12 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 
-from lenet_lab import train
 from lenet_lab.checkpoint import read_metadata
 from lenet_lab.compose import compose, options
 from lenet_lab.config_dir import KEY, import_from
 from lenet_lab.from_checkpoint import build_trained, fill_in
 from lenet_lab.running import run_in_folder
+from lenet_lab.train import COMMAND
 
 __all__ = ["compose", "fit", "load"]
 
@@ -30,7 +30,7 @@ def fit(config: Config) -> dict[str, Any]:
         UserError: the run cannot be done; two lines say what to mend.
     """
     Path(config["folder"]).mkdir(parents=True, exist_ok=True)
-    return run_in_folder("train", config, train.run, resumes=True)
+    return run_in_folder(COMMAND, config)
 
 
 def load(run: str | Path, config_dir: str | Path | None = None) -> LightningModule:

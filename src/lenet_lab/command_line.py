@@ -1,15 +1,29 @@
 """The words of a command line, in the order in which Hydra reads them, or a line on what is wrong with them."""
 
 import argparse
+import os
+import re
+import shlex
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from hydra._internal import utils
+
+from lenet_lab import changes
 from lenet_lab.errors import UserError
 from lenet_lab.wording import meant, shown
 
+TOLD = "LENET_LAB_COMMAND"
+"""Variable that tells the processes of a run with several devices what the user typed."""
 MULTIRUN = ("-m", "--multirun")
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
+SHOWS = (*ONLY_SHOW, "--hydra-help", "--version", "--shell-completion", "-sc")
+"""Options with which nothing runs."""
+REFUSED = "--experimental-rerun"
+"""Hydra's way to read a pickle, which is code."""
 SET_BY_THE_PROGRAM = ("folder", "choices", "words", "config_dir")
 OF_RECORDED = ("resume=", "from=", "trust=")
 """How the words begin that concern a run whose configuration lies in its folder (see `lenet_lab.recorded`)."""
@@ -36,8 +50,6 @@ def patch_hydra_parser() -> None:
     Hydra 1.3 is an object which becomes a text when shown. Only the name `argparse` in Hydra's own module is replaced,
     so parsers of others stay as they are. Hydra 1.4 does without this, and works with it.
     """
-    from hydra._internal import utils
-
     vars(utils)["argparse"] = SimpleNamespace(**{**vars(argparse), "ArgumentParser": _Parser})
 
 
@@ -48,9 +60,8 @@ def in_order(words: Sequence[str]) -> list[str]:
         UserError: an option that there is not, or without its value; a word that sets what the program sets; what
             concerns sweeps without -m.
     """
-    from hydra._internal.utils import get_args_parser
-
-    actions = {option: action for action in get_args_parser()._actions for option in action.option_strings}
+    parser = utils.get_args_parser()
+    actions = {option: action for action in parser._actions for option in action.option_strings if option != REFUSED}
     options: list[str] = []
     overrides: list[str] = []
     left = list(words)
@@ -94,9 +105,25 @@ def _refuse(word: str, several: bool) -> None:
         raise UserError(f"{shown(word)} is refused without -m: it says how the jobs of a sweep are run.")
 
 
+def is_recorded(word: str) -> bool:
+    """Tell whether a word concerns a run whose configuration lies in its folder."""
+    return word.lstrip("+~").startswith(OF_RECORDED)
+
+
 def given_twice(overrides: Sequence[str]) -> list[str]:
     """Give a line on each word that a later one undoes, in single runs and sweeps alike: the last of a key counts."""
     keys = [word.partition("=")[0].lstrip("+") for word in overrides]
     last = {key: number for number, key in enumerate(keys)}
     undone = [word for number, word in enumerate(overrides) if last[keys[number]] != number]
     return [f"warning: {shown(word)} is not used: the same key comes again after it" for word in undone]
+
+
+def as_typed() -> str:
+    """Return the command that the user typed, without passwords in addresses."""
+    words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
+    return os.environ.get(TOLD) or without_passwords(shlex.join(words))
+
+
+def without_passwords(text: str) -> str:
+    """Put … in their place: a report is made to be shown around."""
+    return re.sub(changes.CREDENTIALS, changes.IN_ITS_PLACE, text)

@@ -11,7 +11,7 @@ from hydra import initialize_config_dir
 from lenet_lab.config import config_folder, to_plain
 from lenet_lab.config_dir import KEY, import_from
 from lenet_lab.errors import UserError
-from lenet_lab.train import complete
+from lenet_lab.train import COMMAND
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None, folder: str = "run") -> dict[str, Any]:
@@ -32,7 +32,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None, folder: str =
     if config_dir is not None:
         config[KEY] = str(Path(config_dir).absolute())
         import_from(config)
-    return complete(config)
+    return COMMAND.checked(config)
 
 
 @contextmanager

@@ -2,21 +2,17 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-from hydra.core.utils import env_override
 from omegaconf import DictConfig, OmegaConf
 
 from lenet_lab.command_line import CHOOSES, OF_THE_SWEEP
 from lenet_lab.config_dir import given_folder, import_from
+from lenet_lab.imports import import_quickly
 from lenet_lab.taken import untaken
-
-if TYPE_CHECKING:
-    from lenet_lab.run_folder import RunFolder
 
 Config = dict[str, Any]
 
@@ -29,21 +25,49 @@ class Command:
     """A front door.
 
     Attributes:
-        name: of the command, of its module and of its file in `conf`.
-        complete: from what Hydra composed to a checked configuration; quick, for it runs before the folder is made.
+        module: whose `COMMAND` this is; `python -m` is given it.
+        check: "module:function", from what Hydra composed to a checked configuration, before the folder is made.
+        work: "module:function", does the work on one device, from a checked configuration; returns the metrics, or
+            what it has found.
+        leaves_files: in a run folder, that is; without one the command only shows something, on this device.
+        sweeps: the command has groups `launcher` and `sweeper`, so that -m can run it many times.
+        resumes: the command can go on with a run, and repeat one, from the configuration in its folder.
+        paths: keys whose values may be written without Hydra's quotes, whatever is in the name of a file.
     """
 
-    name: str
-    complete: Callable[[Config], Config]
-
-    current: ClassVar["Command"]
-    folder: "ClassVar[RunFolder | None]" = None
-    """Of this process's run or sweep, once its configuration is accepted."""
+    module: str
+    check: str
+    work: str
+    leaves_files: bool = True
+    sweeps: bool = True
+    resumes: bool = False
+    paths: Sequence[str] = ()
 
     @property
-    def module(self) -> str:
-        """Where it can be imported from, in another process."""
-        return f"lenet_lab.{self.name}"
+    def name(self) -> str:
+        """Of the command, and of its file in `conf`."""
+        return self.module.rpartition(".")[2]
+
+    def checked(self, config: Config) -> Config:
+        """Return the configuration that `check` makes of this one.
+
+        Raises:
+            UserError: a value that is not allowed.
+        """
+        checked: Config = import_quickly(self.check)(config)
+        return checked
+
+    def run(self, config: Config) -> dict[str, Any]:
+        """Do the work on this device; with several, each process calls this."""
+        import_from(config)
+        results: dict[str, Any] = import_quickly(self.work)(config)
+        return results
+
+
+def load_command(module: str) -> Command:
+    """Import a front door; see `Command.module`."""
+    command: Command = import_quickly(f"{module}:COMMAND")
+    return command
 
 
 def config_folder() -> Path:
@@ -80,10 +104,3 @@ def read_config(folder: Path) -> Config:
     """Give the configuration that the run in `folder` was started with."""
     config: Config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))  # type: ignore[assignment]
     return config
-
-
-@contextmanager
-def inherited_settings() -> Iterator[None]:
-    """Let processes that are started here show tracebacks as the user has asked, not as Hydra must be told here."""
-    with env_override({"HYDRA_FULL_ERROR": "1" if SHOW_TRACEBACK else "0"}):
-        yield

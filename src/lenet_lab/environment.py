@@ -1,41 +1,11 @@
 """What a run was done with: versions, machine, state of the code; `environment.json` in its folder."""
 
-import logging
-import os
-import platform
-import re
-import shlex
-import subprocess
-import sys
-from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from lenet_lab import __version__, changes
-from lenet_lab.changes import read_changes
-from lenet_lab.git import git
-from lenet_lab.whole_file import write_whole
-
-if TYPE_CHECKING:
-    import torch
-
-log = logging.getLogger(__name__)
-
 FILE = "environment.json"
-TOLD = "LENET_LAB_COMMAND"
-"""Variable that tells the processes of a run with several devices what the user typed."""
-PACKAGES = (
-    *("numpy", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "pydantic", "pillow"),
-    *("tensorboard", "matplotlib", "optuna", "triton"),
-)
-"""Whose versions are told where they are installed, beside torch and this one."""
-SHOULD_STAY = {"versions", "git", "data"}
-"""What a run that goes on should find as it was."""
-SECONDS_FOR_GIT = 5.0  # a work tree on a slow disk must not keep a run waiting
 
 
 class Git(BaseModel):
@@ -90,130 +60,9 @@ class Environment(BaseModel):
     data: str = ""
 
 
-def note_environment(
-    folder: Path, device: "torch.device", config: Mapping[str, Any], fingerprint: str = "", command: str = ""
-) -> None:
-    """Write `environment.json` and `changes.patch`; those of a run that now continues stay as they are.
-
-    Where that run goes on with other code, versions or data, it is told, and `environment.N.json` says with what.
-
-    Args:
-        folder: of the run.
-        device: that this process computes on.
-        config: of a training run, settled (see `lenet_lab.speed.settle`).
-        fingerprint: of the data; empty where they have none.
-        command: that would do this run alone; empty: what the user typed.
-    """
-    chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"], "data": fingerprint}
-    environment = gather(device, command).model_copy(update=chosen)
-    begun = read_environment(folder)
-    if begun is not None:
-        now, then = (each.model_dump(include=SHOULD_STAY) for each in (environment, begun))
-        if other := [key for key in now if now[key] != then[key]]:
-            number = len(list(folder.glob("environment.*.json"))) + 2
-            again = folder / f"environment.{number}.json"
-            write_whole(again, environment.model_dump_json(indent=1) + "\n", errors="replace")
-            log.warning("The run goes on with other %s than it began with: see %s.", ", ".join(other), again.name)
-    elif not (folder / FILE).exists():
-        if environment.git.dirty and (patch := read_changes(Path(__file__).parent, SECONDS_FOR_GIT)):
-            write_whole(folder / changes.FILE, patch)
-        write_whole(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
-
-
 def read_environment(folder: Path) -> Environment | None:
     """Read `environment.json`; None where there is none, or none that can be read."""
     try:
         return Environment.model_validate_json((folder / FILE).read_bytes())
     except (OSError, ValidationError):
         return None
-
-
-def gather(device: "torch.device", command: str = "") -> Environment:
-    """Find out what does not depend on the settings of a run; see `note_environment`."""
-    import psutil
-    import torch
-
-    return Environment(
-        started=datetime.now().astimezone().replace(microsecond=0),
-        command=_printable(without_passwords(command) if command else command_line()),
-        versions=_versions(),
-        system=platform.platform(),
-        cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        threads=torch.get_num_threads(),
-        memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
-        device=device.type,
-        gpus=_gpus(device),
-        git=git_state(Path(__file__).parent),
-    )
-
-
-def command_line() -> str:
-    """What the user typed, without passwords in addresses."""
-    words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
-    return os.environ.get(TOLD) or without_passwords(shlex.join(words))
-
-
-def without_passwords(text: str) -> str:
-    """Put … in their place: a report is made to be shown around."""
-    return re.sub(changes.CREDENTIALS, changes.IN_ITS_PLACE, text)
-
-
-def _printable(text: str) -> str:
-    return text.encode(errors="replace").decode()  # a command line may not be UTF-8
-
-
-def _versions() -> dict[str, str]:
-    import torch
-
-    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {**found, "lenet_lab": __version__}
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):  # not Linux, or not a PC
-        return platform.processor() or platform.machine()
-
-
-def _gpus(device: "torch.device") -> list[str]:
-    import torch
-
-    if device.type != "cuda":  # to ask would start CUDA, which takes memory and seconds
-        return []
-    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-
-
-def git_state(folder: Path) -> Git:
-    """Ask git about the checkout that `folder`, that of the code, is in; a run never fails for it."""
-    if (folder / "conf").is_dir():  # as in `lenet_lab.config.config_folder`; a checkout around it is another project's
-        return Git(reason="the package is installed, and not from a checkout")
-    words = ("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
-    try:
-        done = git(folder, *words, seconds=SECONDS_FOR_GIT)
-    except FileNotFoundError:
-        return Git(reason="git is not installed")
-    except subprocess.TimeoutExpired:
-        return Git(reason=f"git took more than {SECONDS_FOR_GIT:g} s")
-    except OSError as error:
-        return Git(reason=f"git cannot be started: {error.strerror}")
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
-        return Git(reason=f"git: {said[0]}")
-    lines = done.stdout.decode(errors="replace").splitlines()
-    about = dict(line.removeprefix("# branch.").split(" ", 1) for line in lines if line.startswith("# branch."))
-    if not re.fullmatch("[0-9a-f]{40,64}", about.get("oid", "")):
-        return Git(reason="nothing is committed yet")
-    branch = about.get("head")
-    return Git(
-        commit=about["oid"],
-        branch=None if branch == "(detached)" else branch,
-        dirty=any(not line.startswith("#") for line in lines),
-    )

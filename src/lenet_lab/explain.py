@@ -1,7 +1,9 @@
 """Other people's exceptions in a line or two: which value, why, and what to do about it."""
 
 import errno
+import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -20,8 +23,10 @@ from omegaconf.errors import (
 )
 
 from lenet_lab.command_line import SET_BY_THE_PROGRAM
+from lenet_lab.config import EXIT_USER_ERROR, SHOW_TRACEBACK, config_folder
 from lenet_lab.errors import UserError
-from lenet_lab.wording import meant, shortened, shown
+from lenet_lab.interruption import Interrupted
+from lenet_lab.wording import meant, printable, shortened, shown
 
 MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
@@ -96,6 +101,26 @@ def disk_error(error: Exception) -> OSError | None:
 
 
 @contextmanager
+def user_errors() -> Iterator[None]:
+    """Print errors that the user can mend in a line or two, and end with status 2; let all others through."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(signal.SIGINT) from None
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except Exception as error:
+        text = explain(error)
+        if text is None:
+            raise
+        if SHOW_TRACEBACK:
+            traceback.print_exception(error)
+        print("error:", printable(text, kept="\n"), file=sys.stderr)  # noqa: T201
+        raise SystemExit(EXIT_USER_ERROR) from None
+
+
+@contextmanager
 def naming(folder: Path) -> Iterator[None]:
     """Let an error of the disk that does not say where it was, as of a file that was open, say that it was there."""
     try:
@@ -123,15 +148,11 @@ def _no_such_option(error: MissingConfigException) -> str:
 
 
 def _options(group: str) -> list[str]:
-    from lenet_lab.config import config_folder
-
     return sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))
 
 
 def _no_option(error: Exception) -> str:
     """Explain a group's value that is no name, such as model=null or logger=[1]; Hydra does not say which."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     try:
         overrides = OverridesParser.create().parse_overrides([word for word in sys.argv[1:] if "=" in word])
     except HydraException:

@@ -1,6 +1,5 @@
 """The processes of a run: one a device, started by PyTorch's own launcher (the one behind `torchrun`)."""
 
-import importlib
 import json
 import logging
 import os
@@ -10,16 +9,23 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lenet_lab.config import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
-from lenet_lab.devices import cores, rank
+import psutil
+from torch import distributed
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from lenet_lab.command_line import TOLD, as_typed
+from lenet_lab.config import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
+from lenet_lab.devices import cores, environment, rank, without_ranks
 from lenet_lab.errors import UserError
-from lenet_lab.imports import import_quickly
+from lenet_lab.explain import explain, naming, one_line
 from lenet_lab.interruption import SIGNALS, Interrupted, ended_by_signals
+from lenet_lab.speed import on_cpu
 
 EXIT_LEFT_ALONE = 3  # of a process of several that has lost another, which tells why
 EXIT_WAITED = 4  # of one that another has given no answer
@@ -27,25 +33,8 @@ EXITS_AFTER_OTHERS = (EXIT_LEFT_ALONE, -signal.SIGTERM)  # the launcher ends tho
 PROCESSES_A_CORE = 8  # at most, without a GPU
 SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
 SECONDS_FOR_THE_CAUSE = 5.0  # that the one at fault may take to end after the others have lost it
-TURNS_OF_A_WAIT = "10000"  # of a busy loop: about what lies between two operations of a network
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit statuses
 
-
-FOREIGN = (
-    *(
-        "RANK",
-        "LOCAL_RANK",
-        "GROUP_RANK",
-        "NODE_RANK",
-        "ROLE_RANK",
-        "WORLD_SIZE",
-        "LOCAL_WORLD_SIZE",
-        "GROUP_WORLD_SIZE",
-    ),
-    *("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_", "PMI_", "PMIX_", "OMPI_", "SLURM_", "SLURMD_", "JSM_", "LSB_"),
-)
-"""How variables begin that tell a process its place among others; of another launch, they would mislead a new one."""
-NO_PLACE = ("SLURM_CONF", "SLURM_JWT")  # these tell how to reach SLURM
 GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 SILENT = ("Timed out waiting", "Application timeout", "Timeout waiting")
 """What the libraries that devices talk through, Gloo and NCCL, say of another that has ended, or gives no answer."""
@@ -65,53 +54,6 @@ class ProcessFailedError(SystemExit):
         self.killed = killed
 
 
-def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the variables of `environment` less `FOREIGN`."""
-    return {name: value for name, value in environment.items() if name in NO_PLACE or not name.startswith(FOREIGN)}
-
-
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Have these variables and no others, for processes that are started meanwhile."""
-    kept = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(kept)
-
-
-def stand_alone() -> None:
-    """Forget the place among others that this process may have inherited, as inside an allocation of SLURM.
-
-    Raises:
-        UserError: it is indeed one of several that `srun` has started.
-    """
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-    if tasks > 1:
-        raise UserError(
-            f"srun has started this command {tasks} times. Call it once, without srun:\n"
-            "trainer.devices=NUMBER starts the processes, and -m launcher=slurm gives the run to SLURM."
-        )
-    for name in os.environ.keys() - without_ranks(os.environ).keys():
-        del os.environ[name]
-
-
-def refuse_several_nodes(trainer: dict[str, Any]) -> None:
-    """See to it that a run which is not given to SLURM keeps to this machine.
-
-    Raises:
-        UserError: it asks for more.
-    """
-    if trainer["num_nodes"] > 1:
-        raise UserError(
-            f"trainer.num_nodes={trainer['num_nodes']} needs SLURM, which starts the processes on the other machines.\n"
-            "Add -m launcher=slurm, or leave trainer.num_nodes at 1."
-        )
-
-
 def refuse_too_many(trainer: dict[str, Any], count: int) -> None:
     """See to it that a slip of the finger, `count` devices, does not bring the machine to a stand.
 
@@ -121,8 +63,6 @@ def refuse_too_many(trainer: dict[str, Any], count: int) -> None:
     most = max(PROCESSES_A_CORE * cores(), 16)
     if count <= most:
         return
-    from lenet_lab.speed import on_cpu  # only now: it asks PyTorch for GPUs
-
     if on_cpu(trainer):
         raise UserError(
             f"trainer.devices={count} is refused: without a GPU that is as many processes, for {cores()} cores.\n"
@@ -142,20 +82,13 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
         UserError: of one of the processes.
         ProcessFailedError: any other failure of theirs; it ends the program with status 1.
     """
-    import_quickly("torch")
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    from lenet_lab.environment import TOLD, command_line
-
     # The processes report their own errors; the launcher would add a page to each.
     for name in logging.root.manager.loggerDict:  # some of them have a level of their own
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     variables = without_ranks(os.environ) | {
         "OMP_NUM_THREADS": str(max(cores() // count, 1)),
-        TOLD: command_line(),
+        TOLD: as_typed(),
     }
     launch = LaunchConfig(
         min_nodes=1,
@@ -194,17 +127,6 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
     return metrics
 
 
-def let_threads_sleep() -> None:
-    """Have OpenMP's threads wait for each other in a busy loop for a moment only, unless the user has said how long.
-
-    Called before torch is imported. By default (GNU's OpenMP, as PyTorch brings it) they are busy for long, each
-    waiting for a core that another program holds. A step of LeNet at batch 512 with 2 threads, on a 2-core Intel Xeon,
-    takes 15 to 24 ms where nothing else runs; beside busy programs 67 to 244 ms, and 439 to 597 ms without this.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = TURNS_OF_A_WAIT
-
-
 def die_with(parent: int) -> None:
     """End this process as soon as `parent`, which has started it, has ended: nobody else would."""
 
@@ -221,8 +143,6 @@ def leave_group() -> None:
 
     With Gloo, whose threads still run, a process that just ended would now and then abort (2 of 40 did).
     """
-    from torch import distributed
-
     if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "gloo":
         distributed.destroy_process_group()
 
@@ -242,8 +162,6 @@ def _why_left_alone(error: Exception) -> tuple[str, int] | None:
 
 def _stopped() -> list[str]:
     """Give the numbers of those processes of this run on this machine that somebody has stopped (SIGSTOP)."""
-    import psutil
-
     found = []
     parent = psutil.Process().parent()
     for process in parent.children() if parent else []:
@@ -255,13 +173,11 @@ def _stopped() -> list[str]:
 
 def main() -> None:
     """Be one of the processes: `python -m lenet_lab.processes PARENT MODULE RUN_FOLDER`."""
-    from lenet_lab.explain import explain, naming, one_line  # only now: every command imports this file as it starts
-
     parent, module, folder = sys.argv[1:]
     die_with(int(parent))
     try:
         with naming(Path(folder)), ended_by_signals():
-            importlib.import_module(module).run(read_config(Path(folder)))
+            load_command(module).run(read_config(Path(folder)))
     except KeyboardInterrupt:  # before or after training, where nothing is to be kept
         raise Interrupted(signal.SIGINT) from None
     except Exception as error:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+
 from lenet_lab.wording import shown
 
 
 def quoted(text: str) -> str:
     """Give `text` as a value of Hydra's: no list, number, interpolation or choice of several, whatever it holds."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
     plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no interpolation
     return str(QuotedString(text=plain, quote=Quote.single).with_quotes())
 
@@ -34,9 +36,6 @@ def _literal(value: Any) -> str:
 
 def _read(override: str) -> Any:
     """Return the value that Hydra reads in a word; None where it can read none."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     try:
         return OverridesParser.create().parse_override(override).value()
     except HydraException:
@@ -45,9 +44,6 @@ def _read(override: str) -> Any:
 
 def readable(override: str) -> bool:
     """Whether Hydra can read this word as KEY=VALUE."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     try:
         OverridesParser.create().parse_override(override)
     except HydraException:

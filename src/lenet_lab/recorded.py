@@ -1,14 +1,11 @@
-"""A run whose configuration lies in its folder: to resume it, or to repeat it.
+"""The configuration in the folder of a run.
 
-A run folder is a program: what its configuration names is imported and called, like a script that one starts. It is
-read once, checked as a command line would be, and what was checked is what runs.
+It is read once, checked as a command line would be, and what was checked is what runs.
 """
 
 import io
 import os
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +13,13 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lenet_lab.command_line import MULTIRUN, OF_RECORDED
 from lenet_lab.config import Command, read_config
 from lenet_lab.config_dir import KEY
+from lenet_lab.environment import read_environment
 from lenet_lab.errors import UserError
-from lenet_lab.wording import printable, shown
+from lenet_lab.run_folder import in_folder
+from lenet_lab.terminal import short
+from lenet_lab.whole_file import write_whole
 
 Config = dict[str, Any]
 
@@ -28,158 +27,6 @@ MOST_BYTES = 200_000  # of a config.yaml; those of runs have a few thousand
 DEEPEST = 50  # parts within parts
 EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other takes a time that is the square of the depth
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError)
-BESIDE = {"resume": "a run goes on as it began", "from": "a run is repeated as it was"}
-ROOT = 0  # the user who may change anything on a machine: to refuse its folders would protect nobody
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a command line asks for.
-
-    Attributes:
-        resume: go on with the run; else repeat it.
-        folder: of the run.
-        trust: run its configuration even if another user of the machine owns it.
-        place: words that choose the folder of a repetition, as Hydra has them.
-        show: only show the configuration.
-        config_dir: where the run's own modules are now, if not where they were.
-    """
-
-    resume: bool
-    folder: Path
-    trust: bool
-    place: tuple[str, ...]
-    show: bool
-    config_dir: Path | None = None
-
-
-def parse(words: Sequence[str]) -> Request:
-    """Read a command line.
-
-    Raises:
-        UserError: a word that has no place in it.
-    """
-    given: dict[str, str] = {}
-    others = []
-    for word in words:
-        key, _, value = word.partition("=")
-        if not word.startswith(OF_RECORDED):
-            others.append(word)
-        elif key in given:
-            raise UserError(f"{key}= is given twice: give one.")
-        else:
-            given[key] = value
-    which = [key for key in BESIDE if key in given]
-    if not which:
-        raise UserError(
-            f"{shown('trust=' + given['trust'])} is refused: it goes with resume=RUN_FOLDER or from=RUN_FOLDER only.\n"
-            "What you name on the command line and in conf/ is taken without it."
-        )
-    if len(which) > 1:
-        raise UserError("resume= and from= are refused together: go on with a run, or repeat one.")
-    key = which[0]
-    if not given[key]:
-        raise UserError(f"{key}= is empty: give the folder of a run, {key}=RUN_FOLDER.")
-    if given.get("trust", "true") != "true":
-        raise UserError(
-            f"{shown('trust=' + given['trust'])} is refused: give trust=true, or leave it out.\n"
-            "It runs the configuration in a folder that another user of this machine owns."
-        )
-    shown_part, others = _take_option(others, "--cfg", "-c")
-    if shown_part not in (None, "job"):
-        raise UserError(f"--cfg {shown_part} is refused here: give --cfg job, the configuration of the run.")
-    config_dir, others = _take_option(others, "--config-dir", "-cd")
-    if config_dir is not None and not Path(config_dir).is_dir():
-        raise UserError(f"--config-dir={shown(config_dir)} is refused: there is no such folder")
-    place = tuple(word for word in others if key == "from" and word.startswith("hydra.run.dir="))
-    for word in others:
-        if word in MULTIRUN:
-            raise UserError(f"{word} is refused beside {key}=, which is for one run.")
-        if word not in place:
-            taken = (
-                "--config-dir=DIR and trust=true"
-                if key == "resume"
-                else "hydra.run.dir=, --config-dir=DIR and trust=true"
-            )
-            raise UserError(
-                f"{word} is refused beside {key}=: {BESIDE[key]}, and only {taken} may stand there.\n"
-                "For other settings begin a new run, with the whole command."
-            )
-    return Request(
-        resume=key == "resume",
-        folder=Path(given[key]).expanduser().absolute(),
-        trust="trust" in given,
-        place=place,
-        show=shown_part is not None,
-        config_dir=None if config_dir is None else Path(config_dir).absolute(),
-    )
-
-
-def _take_option(words: list[str], *names: str) -> tuple[str | None, list[str]]:
-    """Take an option of Hydra's with its value out of the words; None where it is not there."""
-    for number, word in enumerate(words):
-        name, found, value = word.partition("=")
-        if name in names:
-            value = value if found else next(iter(words[number + 1 :]), "")
-            return value, words[:number] + words[number + (1 if found else 2) :]
-    return None, words
-
-
-def check_folder(folder: Path, key: str) -> None:
-    """Refuse what is no folder of a single run.
-
-    Args:
-        folder: in question.
-        key: that it was given as, "resume" or "from".
-
-    Raises:
-        UserError: it is not one.
-    """
-    if not folder.exists():
-        raise UserError(f"{key}={folder}: there is no such folder. Give that of a run, which holds its config.yaml.")
-    if not folder.is_dir():
-        raise UserError(f"{key}={folder} is a file. Give the folder of a run, which holds its config.yaml.")
-    if (folder / "config.yaml").exists():
-        return
-    if (folder / "sweep.log").exists() or any(folder.glob("*/job.json")):
-        place = f", with hydra.sweep.dir={folder}, to go on with it" if key == "resume" else ""
-        raise UserError(
-            f"{key}={folder} is the folder of a sweep.\n"
-            f"Repeat the command that it was begun with{place}; for one job of it give the job's folder."
-        )
-    below = next(iter(sorted(folder.glob("*/config.yaml"))), None)
-    such_as = "" if below is None else f" Give that of a run, such as {below.parent}."
-    raise UserError(f"{key}={folder} holds no config.yaml, so it is not the folder of a run, or not whole.{such_as}")
-
-
-def refuse_foreign(folder: Path, key: str) -> None:
-    """Refuse to run a configuration that another user of the machine has written, or can change.
-
-    Args:
-        folder: of a run.
-        key: that it was given as, "resume" or "from".
-
-    Raises:
-        UserError: somebody else than this user or root owns the folder, or its config.yaml.
-    """
-    if not hasattr(os, "geteuid"):  # Windows has no such numbers
-        return
-    for path in (folder, folder / "config.yaml"):
-        owner = path.stat().st_uid
-        if owner not in (os.geteuid(), ROOT):
-            raise UserError(
-                f"{key}={folder} is refused: {_user(owner)} owns {path}, and what its configuration names would run "
-                f"as you.\nIf you trust that user, add trust=true."
-            )
-
-
-def _user(number: int) -> str:
-    import pwd
-
-    try:
-        return f"the user {printable(pwd.getpwuid(number).pw_name)}"
-    except KeyError:  # of another machine, whose disk this is
-        return f"user {number}"
 
 
 def refuse_links(folder: Path) -> None:
@@ -207,8 +54,6 @@ def read_recorded(folder: Path, command: Command, config_dir: Path | None = None
     Raises:
         UserError: it cannot be read, or is not one that this version of the command would begin a run with.
     """
-    from lenet_lab.run_folder import in_folder
-
     file = folder / "config.yaml"
     try:
         text = _read(file)
@@ -225,7 +70,7 @@ def read_recorded(folder: Path, command: Command, config_dir: Path | None = None
     if config_dir is not None:
         config[KEY] = str(config_dir)
     try:
-        return command.complete(_as_it_ran(config, folder))
+        return command.checked(_as_it_ran(config, folder))
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
 
@@ -261,8 +106,6 @@ def _refuse_bombs(text: str) -> None:
 
 def _as_it_ran(config: Config, folder: Path) -> Config:
     """Fill in what was left to the program: another machine, or another load, might make it choose otherwise."""
-    from lenet_lab.environment import read_environment
-
     environment = read_environment(folder)
     if environment is None:
         return config
@@ -279,8 +122,6 @@ def _as_it_ran(config: Config, folder: Path) -> Config:
 
 def keep(config: Config) -> None:
     """Write what was checked to the run folder, where its processes read it, unless it is what lies there."""
-    from lenet_lab.whole_file import write_whole
-
     folder = Path(config["folder"])
     if read_config(folder) != config:
         write_whole(folder / "config.yaml", OmegaConf.to_yaml(config))
@@ -289,3 +130,12 @@ def keep(config: Config) -> None:
 def show(config: Config) -> None:
     """Print a configuration."""
     print(OmegaConf.to_yaml(config), end="")  # noqa: T201
+
+
+def tell_if_done(folder: Path) -> bool:
+    """Return whether a run is done; if so the user is told, too."""
+    if not (folder / "metrics.json").exists():
+        return False
+    print(f"{short(folder)} is done: nothing is left to do.")  # noqa: T201
+    print(f"results    {short(folder / 'metrics.json')}")  # noqa: T201
+    return True

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
 
 from lenet_lab.errors import UserError
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 Config = dict[str, Any]
 
@@ -40,6 +39,15 @@ class RunFolder:
                 f"{key}={path} cannot be made: {error.strerror}. Choose another folder with {key}=DIR."
             ) from error
 
+    def __enter__(self) -> Self:
+        """Begin to use it."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Take it back where the command has failed before anything was in it."""
+        if kind is not None:
+            self.take_back()
+
     def take_back(self) -> None:
         """Remove what this command has made, unless there is something in it by now."""
         if (new := names(self.path) - self._before) <= {*LEFT_BY_HYDRA}:
@@ -56,10 +64,8 @@ def names(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()} if folder.is_dir() else set()
 
 
-def lock(folder: Path) -> "FileLock":
+def lock(folder: Path) -> FileLock:
     """Give the lock that a process holds while it works on the run in `folder`; the system frees it when it dies."""
-    from filelock import FileLock  # only now: `--cfg job` need not wait for it
-
     return FileLock(folder / LOCK)
 
 
@@ -70,8 +76,6 @@ def hold(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds it.
     """
-    from filelock import Timeout
-
     held = lock(folder)
     try:
         held.acquire(blocking=False)

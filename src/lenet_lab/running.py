@@ -1,60 +1,54 @@
 """A new run in its folder."""
 
 import shlex
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from lenet_lab.config import Config, inherited_settings
+from lenet_lab.config import Command, Config
+from lenet_lab.devices import device_count, refuse_several_nodes
 from lenet_lab.errors import IncompleteError, UserError
+from lenet_lab.explain import naming
 from lenet_lab.interruption import Interrupted
+from lenet_lab.processes import refuse_too_many, run_on_devices
 from lenet_lab.run_folder import LOCK, hold, names
+from lenet_lab.whole_file import write_whole
 
 ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 """In place of `trainer`, for commands that have none."""
 
 
-def run_in_folder(
-    name: str, config: Config, run: Callable[[Config], dict[str, Any]], resumes: bool = False
-) -> dict[str, Any]:
+def run_in_folder(command: Command, config: Config) -> dict[str, Any]:
     """Do a new run in its folder, which is there and free, and hold its lock meanwhile if it could be resumed."""
-    from lenet_lab.explain import naming  # only now: `--cfg job` need not wait for it
-
     folder = Path(config["folder"])
-    _refuse_taken(folder, name if resumes else None)
+    resumes = command.name if command.resumes else None
+    _refuse_taken(folder, resumes)
     before = names(folder) - {LOCK}
     with hold(folder) if resumes else nullcontext(), naming(folder):
-        _claim(config, name if resumes else None)
+        _claim(config, resumes)
         try:
-            return compute(name, config, run)
+            return compute(command, config)
         except IncompleteError:
             raise
         except (UserError, Interrupted):
-            _give_back(folder, names(folder) - before, name)
+            _give_back(folder, names(folder) - before, command.name)
             raise
 
 
-def compute(name: str, config: Config, run: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:
-    """Call `run` on as many devices as `config`, which lies in the run folder, asks for."""
-    from lenet_lab.devices import device_count
-    from lenet_lab.explain import naming
-    from lenet_lab.processes import refuse_several_nodes, refuse_too_many, run_on_devices
-
+def compute(command: Command, config: Config) -> dict[str, Any]:
+    """Run a command on as many devices as `config`, which lies in the run folder, asks for."""
     trainer = config.get("trainer", ONE_DEVICE)
     refuse_several_nodes(trainer)
     count = device_count(trainer)
     refuse_too_many(trainer, count)
-    with inherited_settings(), naming(Path(config["folder"])):
-        return run(config) if count == 1 else run_on_devices(f"lenet_lab.{name}", config, count)
+    with naming(Path(config["folder"])):
+        return command.run(config) if count == 1 else run_on_devices(command.module, config, count)
 
 
 def _claim(config: Config, resumes: str | None) -> None:
     """Write `config.yaml`, which no other run ever overwrites; there is none of it, or all."""
-    from lenet_lab.whole_file import write_whole  # only now: `--cfg job` need not wait for it
-
     file = Path(config["folder"]) / "config.yaml"
     try:
         write_whole(file, OmegaConf.to_yaml(config), new=True)

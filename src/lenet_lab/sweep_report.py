@@ -1,74 +1,20 @@
 """Compare the jobs of a sweep: `python -m lenet_lab.sweep_report SWEEP_FOLDER [overrides]`."""
 
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from lenet_lab.command import run_command, user_errors
+from lenet_lab.command import main
+from lenet_lab.config import Command
 from lenet_lab.errors import UserError
+from lenet_lab.explain import user_errors
+from lenet_lab.quoting import quoted
 
-if TYPE_CHECKING:
-    from lenet_lab.directions import Mode
-    from lenet_lab.sweeps.results import SweepResults
-
-
-def complete(config: dict[str, Any]) -> dict[str, Any]:
-    """Check the configuration; see `lenet_lab.command.run_command`."""
-    from lenet_lab.schema import SweepReportConfig, check
-
-    return check(config, SweepReportConfig)
-
-
-def run(config: dict[str, Any]) -> dict[str, Any]:
-    """Write `results.csv` and `report.html` into the sweep folder, and print the tables; gives where the files are."""
-    from rich.console import Console
-    from rich.text import Text
-
-    from lenet_lab.sweeps.report import report_on
-    from lenet_lab.sweeps.results import read_sweep
-    from lenet_lab.terminal import LOG_WIDTH, short
-
-    folder = Path(config["sweep"])
-    sweep = read_sweep(folder)
-    metric, mode = choose_metric(config, sweep)
-    tables = report_on(sweep, metric, mode)
-    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH
-    console = Console(highlight=False, width=wide)
-    console.print(Text("lenet_lab sweep_report", style="bold"))
-    console.print(tables)
-    files = {name: folder / name for name in ("results.csv", "report.html")}
-    for name, file in files.items():
-        console.print(Text(f"{name.partition('.')[0]:<11}{short(file)}"), soft_wrap=True)
-    return {name: str(file) for name, file in files.items()}
-
-
-def choose_metric(config: dict[str, Any], sweep: "SweepResults") -> "tuple[str, Mode]":
-    """Return the metric to rank by, and whether more or less of it is better.
-
-    Raises:
-        UserError: the jobs do not say it, or none of them has the metric.
-    """
-    from lenet_lab.directions import direction, refuse_worst
-    from lenet_lab.wording import printable
-
-    metric = config["metric"] or sweep.task.get("monitor")
-    known = ", ".join(name for name in sweep.metrics if name.count("/") < 2)  # not parts of metrics
-    if metric is None:
-        raise UserError(
-            "The jobs do not say what to rank them by, or they have different tasks: add metric=NAME mode=max or "
-            f"mode=min\nmetrics: {printable(known)}"
-        )
-    if sweep.metrics and metric not in sweep.metrics:  # rather than an empty report over a good one
-        raise UserError(f"metric={metric} is refused: no job has it\nmetrics: {printable(known)}")
-    said = direction(sweep.task, metric)
-    mode = config["mode"] or said
-    if mode is None:
-        raise UserError(
-            f"metric={printable(metric)} needs mode=max or mode=min: whether more of it is better is not known."
-        )
-    refuse_worst(f"metric={metric}", f"mode={mode}", mode, said)
-    return metric, mode
+COMMAND = Command(
+    "lenet_lab.sweep_report",
+    check="lenet_lab.checks:check_sweep_report",
+    work="lenet_lab.sweeps.compare:compare",
+    leaves_files=False,
+)
 
 
 def name_the_folder(words: list[str]) -> list[str]:
@@ -90,8 +36,6 @@ def name_the_folder(words: list[str]) -> list[str]:
 
 
 def _quoted(folder: str) -> str:
-    from lenet_lab.quoting import quoted
-
     if Path(folder).is_dir():
         folder = str(Path(folder).absolute())  # a name such as ~x is meant as it is
     return f"sweep={quoted(folder)}"
@@ -100,4 +44,4 @@ def _quoted(folder: str) -> str:
 if __name__ == "__main__":
     with user_errors():
         sys.argv[1:] = name_the_folder(sys.argv[1:])
-    run_command("sweep_report", complete, run, leaves_files=False)
+    main(COMMAND)

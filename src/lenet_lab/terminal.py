@@ -9,9 +9,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
 from rich.segment import Segment
@@ -22,7 +21,7 @@ from lenet_lab.devices import rank
 from lenet_lab.wording import counted, printable
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+    pass
 
 PACKAGES = (
     *("lenet_lab", "lightning.pytorch", "lightning.fabric", "optuna"),
@@ -110,49 +109,6 @@ class _ToConsoles(logging.Handler):
         show(Text(record.getMessage().rstrip(), style="yellow" if record.levelno >= logging.WARNING else ""))
 
 
-def show_run(
-    title: Literal["train", "evaluate"],
-    config: Mapping[str, Any],
-    data: "LightningDataModule",
-    task: "LightningModule",
-    trainer: "Trainer",
-) -> None:
-    """Print what is about to run, a line a fact; data and task describe themselves by `describe()`."""
-    import torch  # only now: a report of a sweep says things too, and need not wait for it
-
-    from lenet_lab.interface import Describes, described
-    from lenet_lab.speed import describe
-
-    devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
-    of_data = data.describe() if isinstance(data, Describes) else {"data": type(data).__name__}
-    of_task = described(task)
-    facts = {
-        **of_data,
-        "data": ": ".join(filter(None, (config["choices"].get("data"), of_data.get("data")))),
-        **of_task,
-        "batch": _batch(title, config["data"], devices, accumulated),
-        "device": f"{trainer.strategy.root_device.type}, {trainer.precision}, "
-        + counted(torch.get_num_threads(), "CPU thread")
-        + (" a process" if devices > 1 else ""),
-        "speed": describe(config["speed"]) if "speed" in config else "",
-    }
-    show_facts(title, facts, Path(config["folder"]))
-
-
-def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) -> str:
-    """Say how many samples make a step, or of an evaluation a batch; nothing where the data do not say it."""
-    on = counted(devices, "device")
-    if title == "evaluate":
-        size = data.get("eval_batch_size")
-        return f"{size:,} samples x {on}" if size else ""
-    size = data.get("batch_size")
-    if not size:
-        return ""
-    group = f" x {accumulated} accumulated" if accumulated > 1 else ""
-    rest = ", fewer at the end of an epoch" if accumulated > 1 else ""
-    return f"{size:,} samples x {on}{group} = {size * devices * accumulated:,} samples per step{rest}"
-
-
 def show_facts(title: str, facts: Mapping[str, str], folder: Path | None = None) -> None:
     """Print what is about to happen, a line a fact that is not empty, and in which run folder."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -165,24 +121,6 @@ def show_facts(title: str, facts: Mapping[str, str], folder: Path | None = None)
     show(Padding(table, (0, 0, 0, 2), expand=False))
     if folder is not None:  # outside the table, which would cut a long path into lines
         show(Text.assemble(("  run folder", "cyan"), f"  {short(folder)}"))
-
-
-def show_metrics(task: "LightningModule", metrics: Mapping[str, Any], stage: str) -> None:
-    """Print what a stage measured: as the task's `summarize(metrics, stage)` has it, or a line a metric."""
-    from lenet_lab.interface import Summarizes
-
-    if isinstance(task, Summarizes):
-        show(task.summarize(metrics, stage))
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(f"{stage} metric")
-    table.add_column("value", justify="right")
-    for name, value in metrics.items():
-        if name.startswith(f"{stage}/"):
-            table.add_row(
-                Text(name.removeprefix(f"{stage}/")), f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
-            )
-    show(table)
 
 
 def show_goes_on(checkpoint: Path, steps: int) -> None:

@@ -19,7 +19,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
-from lenet_lab import terminal, train
+from lenet_lab import terminal
 from lenet_lab.callbacks import last
 from lenet_lab.callbacks.last import Last
 from lenet_lab.callbacks.progress import Progress
@@ -27,6 +27,7 @@ from lenet_lab.checkpoint import read_checkpoint
 from lenet_lab.compose import compose
 from lenet_lab.interruption import Interrupted
 from lenet_lab.run_folder import in_folder
+from lenet_lab.training import train
 from tests import forked
 from tests.conftest import KILLS, OF_DATA, PowerCutError, environment_in
 from tests.resumed import OF_THE_CLOCK, assert_same_run
@@ -100,7 +101,7 @@ def _logging() -> Iterator[None]:
 def test_goes_on_in_the_middle_of_an_epoch_wherever_the_folder_is_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], model: dict[str, Any] | None
 ) -> None:
-    train.run(settings(tmp_path / "calm", *words, "callbacks.last.every_n_minutes=null", model=model))
+    train(settings(tmp_path / "calm", *words, "callbacks.last.every_n_minutes=null", model=model))
     cuts = cut_at(monkeypatch, *([3, 9, 15, 20] if "trainer.accumulate_grad_batches=4" in words else [5, 37, 70, 95]))
     can_be_cut = last._can_be_cut
     monkeypatch.setattr(
@@ -109,9 +110,9 @@ def test_goes_on_in_the_middle_of_an_epoch_wherever_the_folder_is_now(
     folder = tmp_path / "cut"
     while cuts:
         with pytest.raises(PowerCutError):
-            train.run(settings(folder, *words, model=model))
+            train(settings(folder, *words, model=model))
         folder = folder.rename(tmp_path / f"moved-{len(cuts)}")
-    train.run(settings(folder, *words, model=model))
+    train(settings(folder, *words, model=model))
     assert_same_run(tmp_path / "calm", folder)
 
 
@@ -119,12 +120,12 @@ def test_a_run_that_was_cut_off_before_its_first_checkpoint_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("callbacks.last.every_n_minutes=null", "logger=[tensorboard,csv]")
-    train.run(settings(tmp_path / "calm", *words))
+    train(settings(tmp_path / "calm", *words))
     cuts = cut_at(monkeypatch, 30, 60)
     while cuts:
         with pytest.raises(PowerCutError):
-            train.run(settings(tmp_path / "cut", *words))
-    train.run(settings(tmp_path / "cut", *words))
+            train(settings(tmp_path / "cut", *words))
+    train(settings(tmp_path / "cut", *words))
     assert_same_run(tmp_path / "calm", tmp_path / "cut")
     assert csv_rows(tmp_path / "calm") == csv_rows(tmp_path / "cut")
 
@@ -141,15 +142,15 @@ def test_a_run_that_had_ended_early_is_not_trained_further(tmp_path: Path, monke
     config = settings(tmp_path / "run", "trainer.max_epochs=5", f"+callbacks.stop={stop}")
     cut_at(monkeypatch, 86, hook="on_test_start")
     with pytest.raises(PowerCutError):
-        train.run(config)
-    assert train.run(config)["train/steps"] == 86  # an epoch
+        train(config)
+    assert train(config)["train/steps"] == 86  # an epoch
 
 
 KILL = """
 import os, random, signal, sys, time
 from pathlib import Path
 from lenet_lab.sweeps import warm  # imports what a run needs
-from lenet_lab import train
+from lenet_lab.training import train
 from tests.callbacks.test_last import settings
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
@@ -159,7 +160,7 @@ killed = 0
 while True:
     child = os.fork()
     if not child:
-        train.run(config)
+        train(config)
         os._exit(0)
     if killed < kills:
         time.sleep(chance.uniform(0.1, 1.5))
@@ -176,7 +177,7 @@ print(killed, os.waitstatus_to_exitcode(status))
 @pytest.mark.timeout(150 * KILLS)
 def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     words = [f"trainer.max_epochs={2 * KILLS}", "callbacks.last.every_n_minutes=0.0005"]
-    train.run(settings(tmp_path / "calm", *words, "callbacks.last.every_n_minutes=null"))
+    train(settings(tmp_path / "calm", *words, "callbacks.last.every_n_minutes=null"))
     chance = os.environ.get("KILLS_SEED", "1")
     done = forked.run(
         [sys.executable, "-c", KILL, str(tmp_path / "killed"), str(KILLS), chance, *words],

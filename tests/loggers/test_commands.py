@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lenet_lab import terminal, train
+from lenet_lab import terminal
 from lenet_lab.compose import compose
 from lenet_lab.config import read_config
 from lenet_lab.curves import read_curves
 from lenet_lab.run_folder import in_folder
+from lenet_lab.training import train
 from tests import forked
 from tests.callbacks.test_last import cut_at
 from tests.conftest import SMALL, Command, PowerCutError, Result, environment_in, run_command
@@ -150,9 +151,9 @@ def test_a_run_that_was_cut_off_goes_on_in_the_same_places(tmp_path: Path, monke
     config = in_folder(compose(*SMALL, *words), folder)
     cut_at(monkeypatch, 2 * STEPS_AN_EPOCH + 25)
     with pytest.raises(PowerCutError):
-        train.run(config)
+        train(config)
     before = read_mlflow(database)["run"]
-    results = train.run(config)
+    results = train(config)
     terminal.close_log()
     logging.captureWarnings(False)
     expected = {row["step"]: row["val/loss"] for row in read_curves(folder / "curves.csv")}

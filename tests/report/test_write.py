@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from lenet_lab import checkpoint_io, terminal, train
+from lenet_lab import checkpoint_io, terminal
 from lenet_lab.compose import compose
 from lenet_lab.report import page
+from lenet_lab.training import train
 from tests.conftest import SMALL, Command
 
 Config = dict[str, Any]
@@ -64,12 +65,12 @@ def test_a_run_that_was_interrupted_reports_all_epochs(tmp_path: Path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_io, "write_checkpoint", stop_at_the_second)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
-            train.run(config)
+            train(config)
     file = tmp_path / "run" / "environment.json"
     assert not (tmp_path / "run" / "report.html").exists()
     earlier = re.sub('"started": "20..', '"started": "2001', file.read_text())  # as if by an earlier process
     file.write_text(earlier)
-    train.run(config)
+    train(config)
     text = report(tmp_path / "run")
     assert "per validation (3)" in text
     assert re.search(r"Started 2001-\S+ \S+ \S*, interrupted, ended 20", text)
@@ -78,7 +79,7 @@ def test_a_run_that_was_interrupted_reports_all_epochs(tmp_path: Path, monkeypat
 
 def test_it_can_be_left_out(tmp_path: Path) -> None:
     config = job(tmp_path / "run", "report=false", "debug=one_batch")
-    train.run(config)
+    train(config)
     assert not (tmp_path / "run" / "report.html").exists()
     assert (tmp_path / "run" / "environment.json").exists()
     assert "report  " not in (tmp_path / "run" / "train.log").read_text()
@@ -86,7 +87,7 @@ def test_it_can_be_left_out(tmp_path: Path) -> None:
 
 def test_without_a_chosen_checkpoint_it_says_so(tmp_path: Path) -> None:
     config = job(tmp_path / "run", "callbacks.checkpoint=null", "callbacks.last=null", "debug=one_batch")
-    train.run(config)
+    train(config)
     assert "the last weights" in report(tmp_path / "run")
 
 
@@ -96,6 +97,6 @@ def test_a_run_is_worth_more_than_its_report(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(page, "to_html", fail)
     config = job(tmp_path / "run", "debug=one_batch")
-    train.run(config)
+    train(config)
     assert "report.html was not written: RuntimeError: no paper" in (tmp_path / "run" / "train.log").read_text()
     assert (tmp_path / "run" / "metrics.json").exists()

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from lenet_lab import terminal
-from lenet_lab.processes import TURNS_OF_A_WAIT
+from lenet_lab.devices import TURNS_OF_A_WAIT
 from tests.conftest import environment_in, write_images
 
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"

@@ -1,47 +1,11 @@
 """Show a network layer by layer: `python -m lenet_lab.anatomy [overrides]`."""
 
-from typing import Any
+from lenet_lab.command import main
+from lenet_lab.config import Command
 
-from lenet_lab.command import run_command
-from lenet_lab.imports import import_quickly
-
-
-def complete(config: dict[str, Any]) -> dict[str, Any]:
-    """Check the configuration; see `lenet_lab.command.run_command`."""
-    from lenet_lab.schema import AnatomyConfig, check
-
-    return check(config, AnatomyConfig)
-
-
-def run(config: dict[str, Any]) -> dict[str, Any]:
-    """Print the anatomy of the network, and give it as `lenet_lab.anatomy.report.to_plain` does."""
-    import_quickly("torch")
-    import torch
-
-    from lenet_lab.anatomy.gradients import step
-    from lenet_lab.anatomy.layers import analyze
-    from lenet_lab.anatomy.report import Anatomy, print_json, print_tables, to_plain
-    from lenet_lab.instantiate import build_part
-
-    torch.manual_seed(config["seed"])
-    image_shape = (config["in_channels"], *config["image_size"])
-    classes = config["num_classes"]
-    facts = {"in_channels": image_shape[0], "image_size": list(image_shape[1:]), "num_classes": classes}
-    network = build_part(config["model"], "model", facts)
-    anatomy = Anatomy(
-        model=type(network).__name__,
-        image_shape=image_shape,
-        num_classes=classes,
-        layers=analyze(network, image_shape),
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        step=step(network, image_shape, classes) if config["gradients"] else None,
-    )
-    if config["format"] == "json":
-        print_json(anatomy)
-    else:
-        print_tables(anatomy)
-    return to_plain(anatomy)
-
+COMMAND = Command(
+    "lenet_lab.anatomy", check="lenet_lab.checks:check_anatomy", work="lenet_lab.anatomy.show:show", leaves_files=False
+)
 
 if __name__ == "__main__":
-    run_command("anatomy", complete, run, leaves_files=False)
+    main(COMMAND)

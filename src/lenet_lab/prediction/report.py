@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from PIL import Image
 from rich import box
@@ -14,12 +14,10 @@ from rich.text import Text
 
 from lenet_lab.pictures import grid
 from lenet_lab.prediction.classify import Prediction
+from lenet_lab.prediction.explanation import Explainer
 from lenet_lab.prediction.find import shown
 from lenet_lab.prediction.overlay import overlay
 from lenet_lab.spreadsheet import cell
-
-if TYPE_CHECKING:
-    from lenet_lab.prediction.explanation import Explainer
 
 ROWS = 20  # of the tables that name all classes, or all files that could not be read
 NARROWEST = 16  # characters for a path; where the classes leave less, they stand below each other

@@ -14,8 +14,9 @@ from markupsafe import Markup
 from omegaconf import OmegaConf
 
 from lenet_lab.checkpoint import read_checkpoint
+from lenet_lab.command_line import without_passwords
 from lenet_lab.curves import read_curves
-from lenet_lab.environment import Environment, Git, read_environment, without_passwords
+from lenet_lab.environment import Environment, Git, read_environment
 from lenet_lab.interface import Describes, Reports, described
 from lenet_lab.report.chart import Line, line_chart
 from lenet_lab.results import COUNT

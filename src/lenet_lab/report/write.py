@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from lenet_lab.explain import one_line
+from lenet_lab.report.page import to_html
 from lenet_lab.whole_file import write_whole
 
 FILE = "report.html"
@@ -23,8 +24,6 @@ def write_report(
     best: str,
 ) -> None:
     """Write `report.html` into the run folder; see `lenet_lab.report.page.to_html`."""
-    from lenet_lab.report.page import to_html
-
     try:
         page = to_html(config, data, task, metrics, best)
         write_whole(Path(config["folder"]) / FILE, page, errors="replace")

@@ -4,10 +4,10 @@ import itertools
 import math
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
@@ -15,16 +15,22 @@ from rich.text import Text
 
 from lenet_lab import terminal
 from lenet_lab.command_line import given_twice
-from lenet_lab.config import Command, inherited_settings, words_of
+from lenet_lab.config import words_of
 from lenet_lab.devices import device_count
 from lenet_lab.errors import UserError
 from lenet_lab.instantiate import build
 from lenet_lab.interruption import Interrupted
 from lenet_lab.sweeps.grid import Grid, has_ended
+from lenet_lab.sweeps.importance import FEWEST
 from lenet_lab.sweeps.job import ENDED, Job, State, read_metric, read_record, state_now, state_of
+from lenet_lab.sweeps.jobs import Jobs
+from lenet_lab.sweeps.report import report
 from lenet_lab.sweeps.schedule import Executor, Plan, run
 from lenet_lab.sweeps.settings import check_sweep
 from lenet_lab.sweeps.sweep import Sweep
+
+if TYPE_CHECKING:
+    from lenet_lab.sweeps.search import Search
 
 STYLE: dict[State, str] = {"done": "green", "pruned": "dim", "waiting": "dim", "running": "cyan"}
 """Of a state on the terminal; any other is red."""
@@ -36,16 +42,13 @@ class Controller:
     Args:
         context: Hydra's.
         config: what Hydra has composed for the sweep.
-
-    Attributes:
-        begun: run folders of all jobs that this command has asked for; Hydra tells the end only that it is reached.
+        jobs: what Hydra was given to call; run folders of jobs are added to it.
     """
 
-    begun: ClassVar[set[Path]] = set()
-
-    def __init__(self, context: HydraContext, config: DictConfig) -> None:
+    def __init__(self, context: HydraContext, config: DictConfig, jobs: Jobs) -> None:
         self.config = config
-        self.sweep = Sweep(context, config, Command.current.module, Command.current.complete)
+        self.sweep = Sweep(context, config, jobs.command)
+        self.begun = jobs.begun
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
         self.metric: str | None = check_sweep(config)["sweeper"]["metric"]
         self.launcher: dict[str, Any] = OmegaConf.to_container(config.launcher, resolve=True)  # type: ignore[assignment]
@@ -82,10 +85,11 @@ class Controller:
         self._run(plan, executor, len(different) - done)
         return jobs
 
-    def run_search(self, words: Sequence[str]) -> None:
-        """Run the trials that a study asks for in the space that `words`, overrides, describe."""
-        from lenet_lab.sweeps.search import Search
+    def run_search(self, words: Sequence[str], search: "type[Search]") -> None:
+        """Run the trials that a study asks for in the space that `words`, overrides, describe.
 
+        `search` is handed in, for it imports Optuna.
+        """
         executor = self._executor()
 
         def make_job(overrides: Sequence[str], name: str, number: int) -> Job:
@@ -98,7 +102,7 @@ class Controller:
 
         settings = check_sweep(self.config)["sweeper"]
         loader = self.sweep.context.config_loader
-        plan = Search(settings, words, self.sweep.folder, make_job, config_loader=loader)
+        plan = search(settings, words, self.sweep.folder, make_job, config_loader=loader)
         self._varies = {parameter.key for parameter in plan.space.parameters} | {"seed"}
         self._open(f"a search of {plan.jobs} jobs, study {plan.study.name}")
         executor.expect(plan.jobs)
@@ -114,12 +118,11 @@ class Controller:
     def _run(self, plan: Plan, executor: Executor, jobs: int) -> None:
         self._jobs = jobs
         try:
-            with inherited_settings():
-                run(plan, executor, told=self._tell)
+            run(plan, executor, told=self._tell)
         except KeyboardInterrupt:
             executor.close()
             with suppress(SystemExit):
-                finish(self.config)
+                finish(self.config, self.begun)
             raise Interrupted(signal.SIGINT) from None
         finally:
             executor.close()
@@ -140,15 +143,12 @@ class Controller:
             terminal.show(Text(f"      {record.reason}"))
 
     def _executor(self) -> Executor:
-        with inherited_settings():
-            executor: Executor = build(self.launcher, "launcher")
+        executor: Executor = build(self.launcher, "launcher")
         return executor
 
 
 def _import_what_the_report_needs(jobs: int) -> None:
     """Import it while the process that jobs are forked from imports, too, and not when all are done."""
-    from lenet_lab.sweeps.importance import FEWEST
-
     if jobs >= FEWEST:
         import optuna.importance  # noqa: F401
 
@@ -158,10 +158,8 @@ def _devices(trainer: dict[str, Any]) -> tuple[bool, int]:
     return trainer["accelerator"] != "cpu", device_count(trainer, gpus=sys.maxsize)
 
 
-def finish(config: DictConfig) -> None:
-    """Report on the sweep, and end with status 1 unless each job that this command has asked for has ended well."""
-    from lenet_lab.sweeps.report import report  # only now: it would keep the jobs waiting
-
+def finish(config: DictConfig, begun: Iterable[Path]) -> None:
+    """Report on the sweep, and end with status 1 unless each job that was begun has ended well."""
     folder = Path(config.hydra.sweep.dir).absolute()
     sweeper = check_sweep(config)["sweeper"]
     tables = report(folder, sweeper["metric"] or "", "max" if sweeper["direction"] == "maximize" else "min")
@@ -171,7 +169,7 @@ def finish(config: DictConfig) -> None:
     if any(folder.glob("*/tensorboard")):
         terminal.show_dashboard(folder)
     # one that still runs has been taken over by another command
-    unfinished = any(state_now(folder) not in (*ENDED, "running") for folder in Controller.begun)
+    unfinished = any(state_now(folder) not in (*ENDED, "running") for folder in begun)
     if unfinished:
         terminal.show(Text(f"continue   the same command with hydra.sweep.dir={terminal.short(folder)}"))
     terminal.close_log()

@@ -65,11 +65,11 @@ def _shares(
 
 
 def _space(values: Sequence[Any]) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    import optuna.distributions
 
     if all(map(is_number, values)):
-        return FloatDistribution(float(min(values)), float(max(values)), log=spans_decades(values))
-    return CategoricalDistribution(list(dict.fromkeys(map(text, values))))
+        return optuna.distributions.FloatDistribution(float(min(values)), float(max(values)), log=spans_decades(values))
+    return optuna.distributions.CategoricalDistribution(list(dict.fromkeys(map(text, values))))
 
 
 def _point(space: Any, value: Any) -> Any:

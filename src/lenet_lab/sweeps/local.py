@@ -18,8 +18,7 @@ from typing import Any
 import psutil
 from filelock import Timeout
 
-from lenet_lab.devices import cores, device_count
-from lenet_lab.processes import environment, refuse_several_nodes, without_ranks
+from lenet_lab.devices import cores, device_count, environment, refuse_several_nodes, without_ranks
 from lenet_lab.run_folder import lock
 from lenet_lab.sweeps.job import Job, State, is_locked, read_record, write_record
 from lenet_lab.sweeps.schedule import STOPPED

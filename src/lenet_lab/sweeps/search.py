@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.config_loader import ConfigLoader
+from optuna import Trial
+from optuna.trial import TrialState
 
 from lenet_lab.curves import read_curves
 from lenet_lab.errors import UserError
 from lenet_lab.explain import explain
 from lenet_lab.sweeps.job import ENDED, Job, State, note_end, read_metric, read_record, state_now, write_record
 from lenet_lab.sweeps.space import read_space
+from lenet_lab.sweeps.study import SharedStudy
 from lenet_lab.whole_file import write_whole
-
-if TYPE_CHECKING:
-    from optuna import Trial
 
 MakeJob = Callable[[Sequence[str], str, int], Job]
 """Composes, checks and freezes a job, from its overrides, the name of its run folder and its number."""
@@ -78,8 +78,6 @@ class Search:
         *,
         config_loader: ConfigLoader | None = None,
     ) -> None:
-        from lenet_lab.sweeps.study import SharedStudy
-
         self.metric: str = settings["metric"]
         self.seeds: list[int] = settings["seeds"] or []
         self.space = read_space(words, config_loader)
@@ -235,8 +233,6 @@ class Search:
             self._tell(trial, values, failure, pruned)
 
     def _tell(self, trial: _Open, values: Sequence[float | None] = (), failure: str = "", pruned: str = "") -> None:
-        from optuna.trial import TrialState
-
         known = [value for value in values if value is not None]
         if pruned and math.isnan(trial.reports[max(trial.reports)] if trial.reports else 0.0):
             failure = failure or f"{self.metric} is not finite"

@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lenet_lab.devices import without_ranks
 from lenet_lab.errors import UserError
-from lenet_lab.processes import without_ranks
 from lenet_lab.sweeps.job import Job, Record, State, note_end, read_record, state_of, write_record
 from lenet_lab.sweeps.schedule import STOPPED
 

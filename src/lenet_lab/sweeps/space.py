@@ -3,17 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Sweep, Transformer
+from optuna import Trial
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lenet_lab.errors import UserError
-
-if TYPE_CHECKING:
-    from optuna import Trial
-    from optuna.distributions import BaseDistribution
 
 LOG = "log"
 TAG = "the only tag is log, and it is for intervals: tag(log,interval(LOW,HIGH))"
@@ -40,8 +38,6 @@ class Parameter:
 
     def draw(self, trial: "Trial") -> None:
         """Draw its value in `trial`, or keep the one that is there."""
-        from optuna.distributions import FloatDistribution, IntDistribution
-
         numbers = self.distribution
         if isinstance(numbers, FloatDistribution):
             trial.suggest_float(self.name, numbers.low, numbers.high, step=numbers.step, log=numbers.log)
@@ -53,8 +49,6 @@ class Parameter:
     @property
     def choices(self) -> tuple[Any, ...]:
         """All its values, where it has no more than can be listed; else none."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
         listed = self.distribution
         if isinstance(listed, CategoricalDistribution):
             return tuple(listed.choices)
@@ -135,8 +129,6 @@ def _parameter(override: Override) -> Parameter:
 
 
 def _interval(sweep: IntervalSweep) -> "BaseDistribution":
-    from optuna.distributions import FloatDistribution, IntDistribution
-
     if sweep.tags - {LOG}:
         raise ValueError(TAG)
     log = LOG in sweep.tags
@@ -146,8 +138,6 @@ def _interval(sweep: IntervalSweep) -> "BaseDistribution":
 
 
 def _range(elements: Sequence[Any], step: float) -> "BaseDistribution":
-    from optuna.distributions import FloatDistribution, IntDistribution
-
     if all(isinstance(element, int) for element in elements):
         return IntDistribution(min(elements), max(elements), step=abs(int(step)))
     width = abs(Decimal(str(step)))  # as it is written: sums of floats would miss the last element
@@ -156,8 +146,6 @@ def _range(elements: Sequence[Any], step: float) -> "BaseDistribution":
 
 
 def _choice(key: str, elements: Sequence[Any]) -> Parameter:
-    from optuna.distributions import CategoricalDistribution
-
     values = {Transformer.str(element): getattr(element, "text", element) for element in elements}
     # A study knows no lists, and 1, 1.0 and true are the same to it: it gets such choices as they are written.
     types = {type(value) for value in values.values()}

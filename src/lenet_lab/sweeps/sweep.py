@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lenet_lab.command_line import OF_THE_SWEEP
-from lenet_lab.config import to_plain
+from lenet_lab.config import Command, to_plain
 from lenet_lab.errors import UserError
 from lenet_lab.run_folder import in_folder, lock, replace
 from lenet_lab.sweeps.job import ENDED, Job, Record, read_record, state_of, write_record
@@ -31,17 +31,13 @@ class Sweep:
     Args:
         context: Hydra's, to compose with.
         config: what Hydra has composed for the sweep itself, without the overrides that it sweeps over.
-        module: whose `complete` checks a job and whose `run` does it, such as "lenet_lab.train".
-        complete: of that module.
+        command: that each job runs.
     """
 
-    def __init__(
-        self, context: HydraContext, config: DictConfig, module: str, complete: Callable[[Config], Config]
-    ) -> None:
+    def __init__(self, context: HydraContext, config: DictConfig, command: Command) -> None:
         self.context = context
         self.config = config
-        self.module = module
-        self.complete = complete
+        self.command = command
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self._taken: dict[Path, str] = {}
 
@@ -88,7 +84,7 @@ class Sweep:
                 "Choose another folder with hydra.sweep.dir=DIR, or repeat the command that the sweep was begun with."
             )
         self._taken[folder] = settings
-        return Job(number, own, self.module, in_folder(config, folder))
+        return Job(number, own, self.command.module, in_folder(config, folder))
 
     def freeze(self, job: Job) -> None:
         """Write `config.yaml` and `job.json` of a job that is about to run; not for one that another sweep runs."""
@@ -107,7 +103,7 @@ class Sweep:
             composed.hydra.job.id = composed.hydra.job.num = number
         HydraConfig.instance().set_config(composed)  # for interpolations of ${hydra:…}
         folder = self.folder / (name or str(composed.hydra.sweep.subdir))
-        return self.complete(to_plain(composed, composed.hydra, str(folder))), folder
+        return self.command.checked(to_plain(composed, composed.hydra, str(folder))), folder
 
     def _refuse_own_launcher(self, composed: DictConfig, overrides: Sequence[str]) -> None:
         """Refuse a job that would be launched otherwise than the sweep, as by an experiment that sets a launcher."""

@@ -1,13 +1,12 @@
 """What a job's process does, here or on another machine: `python -m lenet_lab.sweeps.work MODULE RUN_FOLDER`."""
 
-import importlib
 import sys
 import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from lenet_lab.config import EXIT_USER_ERROR, SHOW_TRACEBACK, read_config
+from lenet_lab.config import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
 from lenet_lab.devices import device_count, rank
 from lenet_lab.explain import NO_MEMORY, explain, naming, one_line
 from lenet_lab.interruption import Interrupted
@@ -26,7 +25,7 @@ def work(module: str, folder: Path, launched: bool = False) -> int:
     goes on from there.
 
     Args:
-        module: whose `run` does the work, such as "lenet_lab.train".
+        module: of the command, such as "lenet_lab.train".
         folder: the run folder.
         launched: this is one of several processes of the run already, as SLURM starts them; the first one takes notes.
 
@@ -69,7 +68,7 @@ def _run(module: str, folder: Path, launched: bool) -> tuple[int, State, str]:
         with naming(folder):
             config = read_config(folder)
             if launched or (count := device_count(config["trainer"])) == 1:
-                importlib.import_module(module).run(config)
+                load_command(module).run(config)
             else:
                 run_on_devices(module, config, count)
     except ProcessFailedError as error:

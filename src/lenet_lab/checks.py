@@ -1,0 +1,31 @@
+"""Whether a command can do what its configuration asks for, found out before torch is imported."""
+
+from typing import Any
+
+from lenet_lab.data.files import refuse_missing
+from lenet_lab.directions import fill_modes
+from lenet_lab.extras import need_all
+from lenet_lab.schema import AnatomyConfig, SweepReportConfig, TrainConfig, check, check_with_taken
+
+IMAGE_FOLDER = "lenet_lab.data.image_folder.ImageFolder"
+
+Config = dict[str, Any]
+
+
+def check_train(config: Config) -> Config:
+    """Return the configuration of a training run, checked and filled in."""
+    checked = check_with_taken(fill_modes(config), TrainConfig)
+    need_all(checked["logger"], "logger")
+    if checked["data"]["_target_"] == IMAGE_FOLDER:
+        refuse_missing(checked["data"]["root"])
+    return checked
+
+
+def check_sweep_report(config: Config) -> Config:
+    """Return the configuration of a report on a sweep, checked."""
+    return check(config, SweepReportConfig)
+
+
+def check_anatomy(config: Config) -> Config:
+    """Return the configuration of a network's anatomy, checked."""
+    return check(config, AnatomyConfig)

@@ -1,0 +1,46 @@
+"""The measurement of a checkpoint on test data."""
+
+from pathlib import Path
+from typing import Any
+
+from lenet_lab import terminal
+from lenet_lab.build import build_data, build_trainer, facts_of
+from lenet_lab.callbacks.first_batch import FirstBatch
+from lenet_lab.checkpoint import read_metadata
+from lenet_lab.from_checkpoint import build_trained, check_facts, checkpoint_path, fill_in
+from lenet_lab.results import measured, write_metrics
+from lenet_lab.run_display import show_metrics, show_run
+from lenet_lab.schema import EvaluateConfig, check_with_taken
+
+
+def check(config: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what the checkpoint says of its task and data, and check the configuration."""
+    path = checkpoint_path(config)
+    fill_in(config, path)
+    trainer = config.get("trainer")
+    if isinstance(trainer, dict) and trainer.get("precision") in (None, "auto"):
+        trainer["precision"] = read_metadata(path).precision
+    return check_with_taken(config, EvaluateConfig)
+
+
+def evaluate(config: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate on this device, from a checked configuration; with several devices, each process calls this.
+
+    Returns:
+        What is written to `metrics.json`: `test/…`, as the task logs it.
+    """
+    folder, checkpoint = Path(config["folder"]), Path(config["checkpoint"])
+    terminal.open_log(folder / "evaluate.log")
+    data = build_data(config)
+    facts = facts_of(data, config)
+    check_facts(config, facts, checkpoint)
+    task = build_trained(config, facts, checkpoint)
+    trainer = build_trainer(config, data, callbacks=[FirstBatch()], loggers=[])
+    show_run("evaluate", config, data, task, trainer)
+    trainer.test(task, datamodule=data, verbose=False)
+    metrics = measured(trainer)
+    if trainer.is_global_zero:
+        write_metrics(folder, metrics)
+        show_metrics(task, metrics, "test")
+        terminal.show_results(folder)
+    return metrics
