@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,19 @@ from torch import Tensor, nn
 
 from lenet_lab.api import load
 from lenet_lab.checkpoint import read_metadata
+from lenet_lab.compose import options
 from lenet_lab.data.decode import ImageFormat
 from lenet_lab.data.digits import Digits
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.deploy.files import run_onnx, run_torch, write_onnx, write_torch
-from lenet_lab.deploy.network import Deployed, about, trace
-from lenet_lab.deploy.parity import compare
+from lenet_lab.deploy.network import trace
+from lenet_lab.deploy.parity import Parity, compare
 from lenet_lab.errors import UserError
+from lenet_lab.exported_classifier import exportable_classifier
+from lenet_lab.from_checkpoint import fill_in, load_offered
+from lenet_lab.interface import Exportable
 from lenet_lab.models.lenet import LeNet
-from lenet_lab.trained_network import TrainedNetwork
+from lenet_lab.trained_network import TrainedNetwork, trained_network
 from tests.conftest import FROM_DATA, ROUNDING, Command, Result, environment_in, run_command
 
 
@@ -71,7 +75,7 @@ def softmax_checked(logits: npt.NDArray[np.float32], probabilities: npt.NDArray[
 
 def by_pytorch(checkpoint: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     with torch.inference_mode():
-        trained = load(checkpoint).exportable(read_metadata(checkpoint).facts)
+        trained = trained_network(load(checkpoint).network, read_metadata(checkpoint).facts)
         return trained(torch.from_numpy(images)).numpy()
 
 
@@ -100,7 +104,7 @@ def test_says_what_it_wrote_and_leaves_nothing_else(files: dict[str, Result], fo
     assert f"images: {kind} (N, 1, 32, 32), grey, 0 to {largest}" in result.out
     assert "logits, probabilities: float32 (N, 10)" in result.out
     assert ("ONNX, opset 23" in result.out) == (format_ == "onnx")
-    assert re.search(r"parity     within \d\.\de[+-]\d\d of PyTorch's logits .* at batch 1, 7, 256", result.out)
+    assert re.search(r"parity     within \d\.\de[+-]\d\d of PyTorch's outputs .* at batch 1, 7, 256", result.out)
     assert "accuracy" not in result.out
     assert f"{name} ({(result.folder / name).stat().st_size / 1000:,.0f} kB)" in result.out
 
@@ -252,13 +256,12 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 def test_other_networks(tmp_path: Path, name: str) -> None:
     ours = trained(NETWORKS[name]())
     for pixels in ("uint8", "float"):
-        deployed = Deployed(ours, pixels)
-        facts = about(ours, deployed, "x.ckpt", "1")
-        program = trace(deployed)
-        write_onnx(program, facts, 20, tmp_path / "x.onnx")
-        write_torch(program, facts, tmp_path / "x.pt2")
-        for run in (run_onnx(tmp_path / "x.onnx"), run_torch(tmp_path / "x.pt2")):
-            found = compare(ours, deployed, run)
+        exportable = exportable_classifier(ours, pixels)
+        program = trace(exportable)
+        write_onnx(program, exportable, exportable.metadata, 20, tmp_path / "x.onnx")
+        write_torch(program, exportable.metadata, tmp_path / "x.pt2")
+        for run in (run_onnx(tmp_path / "x.onnx"), run_torch(tmp_path / "x.pt2", exportable.outputs)):
+            found = compare(exportable, run)
             assert found.holds
             assert found.difference < ROUNDING
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
@@ -281,9 +284,9 @@ UNEXPORTABLE: dict[str, tuple[Callable[[Tensor, nn.Linear], Tensor], str]] = {
 def test_what_cannot_be_followed_is_explained(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     function, reason = UNEXPORTABLE[name]
     with pytest.raises(UserError, match=re.escape(reason)) as error:
-        trace(Deployed(trained(Of(function)), "uint8"))
+        trace(exportable_classifier(trained(Of(function))))
     said = str(error.value).splitlines()
-    assert said[0] == "model Of cannot be exported. torch.export says of it, for N images:"
+    assert said[0] == "model Of cannot be exported. torch.export says of it, for N samples:"
     assert len(said) == 2
     assert capfd.readouterr() == ("", "")
 
@@ -291,20 +294,68 @@ def test_what_cannot_be_followed_is_explained(name: str, capfd: pytest.CaptureFi
 def test_a_network_without_finite_logits_is_refused() -> None:
     ours = trained(Of(lambda x, linear: linear(x.flatten(1)) / 0))
     with pytest.raises(UserError, match="infinite or not a number"):
-        compare(ours, Deployed(ours, "uint8"), lambda images: {"logits": torch.zeros(len(images), 3)})
+        compare(exportable_classifier(ours), exportable_classifier(ours))
 
 
 @pytest.mark.parametrize("wrong", [1e-3, float("nan")])
 def test_a_file_that_gives_something_else_does_not_pass(wrong: float) -> None:
     ours = trained(Of(lambda x, linear: linear(x.flatten(1)) / 100))
 
-    def run(images: Tensor) -> dict[str, Tensor]:
-        logits = ours(images)
-        logits[-1, -1] += wrong if len(images) == 7 else 0
-        return {"logits": logits}
+    ours = exportable_classifier(ours)
 
-    assert not compare(ours, Deployed(ours, "uint8"), run).holds
-    assert not compare(ours, Deployed(ours, "uint8"), lambda images: {"logits": torch.zeros(len(images), 1)}).holds
+    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = ours(inputs)
+        found["logits"][-1, -1] += wrong if len(found["logits"]) == 7 else 0
+        return found
+
+    assert compare(ours, ours).holds
+    assert not compare(ours, run).holds
+    assert not compare(ours, lambda inputs: {name: output[:, :1] for name, output in ours(inputs).items()}).holds
+
+
+class Sum(nn.Module):
+    """Two inputs, and one output that is no dictionary."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return left.sum(1) + right
+
+
+def example(count: int) -> dict[str, Tensor]:
+    return {"a": torch.arange(3.0 * count).reshape(count, 3), "b": torch.ones(count)}
+
+
+def test_a_module_of_any_inputs_and_outputs(tmp_path: Path) -> None:
+    exportable = Exportable(Sum(), example, ("total",), metadata={"unit": "m", "sizes": [1, 2]})
+    program = trace(exportable)
+    write_onnx(program, exportable, exportable.metadata, 20, tmp_path / "x.onnx")
+    write_torch(program, exportable.metadata, tmp_path / "x.pt2")
+    for run in (run_onnx(tmp_path / "x.onnx"), run_torch(tmp_path / "x.pt2", exportable.outputs)):
+        assert compare(exportable, run) == Parity((1, 7, 256), 0.0, pytest.approx(1e-4 * 2299))
+        assert run(example(5))["total"].tolist() == [4, 13, 22, 31, 40]
+    metadata = onnxruntime.InferenceSession(tmp_path / "x.onnx").get_modelmeta().custom_metadata_map
+    assert metadata == {"unit": "m", "sizes": "[1, 2]"}
+
+
+def test_outputs_that_have_other_names_than_is_said_are_refused() -> None:
+    class Two(Sum):
+        def forward(self, left: Tensor, right: Tensor) -> Any:
+            return {"total": super().forward(left, right), "right": right}
+
+    exportable = Exportable(Two(), example, ("total",))
+    with pytest.raises(UserError, match=r"^The module has the outputs total, right, and exportable\(\) says total\.\n"):
+        compare(exportable, exportable)
+
+
+def test_what_a_task_gives_no_choice_of_cannot_be_chosen(digits_run: Result) -> None:
+    config: dict[str, Any] = {"choices": {}}
+    with options(None):
+        fill_in(config, best(digits_run), ("task",))
+    chosen = load_offered(config, best(digits_run), "exportable", "export", pixels="float")
+    assert chosen.meanings == {"images": "grey, 0 to 1"}
+    with pytest.raises(
+        UserError, match=r"^exportable\(\) of Classifier has no argument colours: grey cannot be chosen"
+    ):
+        load_offered(config, best(digits_run), "exportable", "export", colours="grey")
 
 
 OWN = """
@@ -336,7 +387,7 @@ class Own(nn.Module):
             [],
             2,
             (
-                "model Own cannot be exported: try format=torch. torch.onnx says of it, for N images:\n"
+                "model Own cannot be exported: try format=torch. torch.onnx says of it, for N samples:\n"
                 "DispatchError: No ONNX function found for .*_linalg_svd"
             ),
         ),
@@ -370,7 +421,7 @@ def test_a_file_that_would_not_do_is_not_left(
         (["checkpoint=nowhere.ckpt"], "nowhere.ckpt: there is no such file"),
         (["checkpoint=mine.onnx"], "mine.onnx is not a checkpoint of this program"),
         (["checkpoint=BEST", "format=tflite"], "format=tflite is refused: give onnx or torch"),
-        (["checkpoint=BEST", "input=int8"], "input=int8 is refused: give uint8 (pixels 0 to 255) or float"),
+        (["checkpoint=BEST", "input=int8"], "input=int8 is refused: give uint8 (pixels 0 to 255), float"),
         (["checkpoint=BEST", "opset=17"], "opset=17 is refused: give a whole number from 18 to 23"),
         (["checkpoint=BEST", "opset=20", "format=torch"], "opset=20 is refused: it is of format=onnx only"),
         (["checkpoint=BEST", "file=mine.onnx"], "mine.onnx exists already, and is not overwritten"),

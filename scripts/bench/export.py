@@ -24,8 +24,9 @@ from table import median_and_range
 from lenet_lab.data.decode import ImageFormat
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.deploy.files import Run, run_onnx, run_torch, write_onnx, write_torch
-from lenet_lab.deploy.network import Deployed, about, trace
-from lenet_lab.deploy.parity import compare, sample
+from lenet_lab.deploy.network import trace
+from lenet_lab.deploy.parity import compare
+from lenet_lab.exported_classifier import exportable_classifier, sample
 from lenet_lab.exporting import NEWEST_OPSET
 from lenet_lab.models.lenet import LeNet
 from lenet_lab.trained_network import TrainedNetwork
@@ -40,17 +41,20 @@ def contenders(folder: Path) -> dict[str, Run]:
     """Make the files, and open them."""
     network = LeNet(3, (32, 32), 10)
     trained = TrainedNetwork(network.eval(), Normalize(0.5, 0.5), tuple("0123456789"), ImageFormat(*SHAPE, "stretch"))
-    deployed = Deployed(trained, "uint8")
-    program, facts = trace(deployed), about(trained, deployed, "", "")
-    write_torch(program, facts, folder / "model.pt2")
-    runs: dict[str, Run] = {"pytorch": deployed, "torch.export": run_torch(folder / "model.pt2")}
+    exportable = exportable_classifier(trained)
+    program = trace(exportable)
+    write_torch(program, exportable.metadata, folder / "model.pt2")
+    runs: dict[str, Run] = {
+        "pytorch": exportable,
+        "torch.export": run_torch(folder / "model.pt2", exportable.outputs),
+    }
     if find_spec("onnxruntime") and find_spec("onnxscript"):
-        write_onnx(program, facts, NEWEST_OPSET, folder / "model.onnx")
+        write_onnx(program, exportable, exportable.metadata, NEWEST_OPSET, folder / "model.onnx")
         runs["onnxruntime"] = run_onnx(folder / "model.onnx", torch.get_num_threads())
     else:
         print("onnxruntime is left out: pip install -e '.[export]'", file=sys.stderr)
     for name, run in runs.items():
-        if not compare(trained, deployed, run).holds:
+        if not compare(exportable, run).holds:
             raise MeasurementError(f"{name} gives other logits than PyTorch")
     return runs
 
@@ -58,7 +62,7 @@ def contenders(folder: Path) -> dict[str, Run]:
 @torch.inference_mode()
 def milliseconds(run: Run, batch: int, seconds: float) -> float:
     """The median call, of as many as `seconds` allow."""
-    images = sample(batch, SHAPE)
+    images = {"images": sample(batch, SHAPE)}
     warm = time.perf_counter() + seconds / 5
     while time.perf_counter() < warm:
         run(images)

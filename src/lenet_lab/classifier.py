@@ -16,7 +16,8 @@ from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.errors import UserError
 from lenet_lab.explain import explain
-from lenet_lab.interface import Section
+from lenet_lab.exported_classifier import PixelKind, exportable_classifier
+from lenet_lab.interface import Exportable, Section
 from lenet_lab.metrics import EvaluationMetrics
 from lenet_lab.report.classes import class_section
 from lenet_lab.report.predictions import PredictionLog, Predictions
@@ -263,9 +264,9 @@ class Classifier(LightningModule):
         """Return what `predict` shows images to, judging each as validation and test do."""
         return trained_network(self.network, facts, self.test_time)
 
-    def exportable(self, facts: Mapping[str, Any]) -> TrainedNetwork:
+    def exportable(self, facts: Mapping[str, Any], pixels: PixelKind = "uint8") -> Exportable:
         """Return what `export` writes: the network and its normalization, without test-time augmentation."""
-        return trained_network(self.network, facts)
+        return exportable_classifier(trained_network(self.network, facts), pixels)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the running figures."""

@@ -1,21 +1,24 @@
 """A trained network as a file for other programs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.text import Text
+from torch import Tensor
 
 from lenet_lab import __version__, terminal
 from lenet_lab.deploy import files
 from lenet_lab.deploy.files import run_onnx, run_torch
-from lenet_lab.deploy.network import INPUT, OUTPUTS, Deployed, about, cannot, trace
+from lenet_lab.deploy.network import cannot, model_name, trace
 from lenet_lab.deploy.parity import Parity, compare
 from lenet_lab.errors import UserError
 from lenet_lab.explain import one_line
 from lenet_lab.extras import need
 from lenet_lab.from_checkpoint import checkpoint_path, fill_in, load_offered
+from lenet_lab.interface import Exportable
 from lenet_lab.schema import SUFFIX, ExportConfig, check_with_taken
-from lenet_lab.trained_network import TrainedNetwork
 from lenet_lab.whole_file import new_file
 
 NEWEST_OPSET = 23  # that PyTorch's exporter writes by itself; for a newer one it would convert what it has written
@@ -43,7 +46,7 @@ def export(config: dict[str, Any]) -> dict[str, Any]:
     """Write the file, unless it does not give what PyTorch gives; from a checked configuration.
 
     Returns:
-        `file`, its path, and `difference`: the largest between one of its logits and PyTorch's.
+        `file`, its path, and `difference`: the largest between a value of its outputs and PyTorch's.
 
     Raises:
         UserError: the network cannot be exported.
@@ -51,33 +54,33 @@ def export(config: dict[str, Any]) -> dict[str, Any]:
     """
     checkpoint, file = Path(config["checkpoint"]), Path(config["file"])
     terminal.open_log(Path(config["folder"]) / "export.log")
-    trained: TrainedNetwork = load_offered(config, checkpoint, "exportable", "export")
-    deployed = Deployed(trained, config["input"])
-    facts = about(trained, deployed, checkpoint.name, __version__)
-    _show(config, deployed, facts)
-    program = trace(deployed)
+    chosen = {} if config["input"] is None else {"pixels": config["input"]}
+    exportable: Exportable = load_offered(config, checkpoint, "exportable", "export", **chosen)
+    facts = {**exportable.metadata, "checkpoint": checkpoint.name, "lenet_lab": __version__}
+    program = trace(exportable)
+    _show(config, exportable, facts)
     with new_file(file) as unfinished:
         try:
             if config["format"] == "onnx":
-                files.write_onnx(program, facts, config["opset"], unfinished)
+                files.write_onnx(program, exportable, facts, config["opset"], unfinished)
             else:
                 files.write_torch(program, facts, unfinished)
         except OSError:
             raise
         except Exception as error:
             cure = ": try format=torch" if config["format"] == "onnx" else ""
-            raise cannot(deployed, NAMES[config["format"]], error, cure) from error
-        found = _compare(config["format"], unfinished, trained, deployed)
+            raise cannot(exportable, NAMES[config["format"]], error, cure) from error
+        found = _compare(config["format"], unfinished, exportable)
         if not found.holds:
             raise SystemExit(
-                f"error: logits of the file differ from PyTorch's by {found.difference:.2g}, where rounding explains "
+                f"error: outputs of the file differ from PyTorch's by {found.difference:.2g}, where rounding explains "
                 f"{found.allowed:.2g}: it was removed.\nThe exporter has changed what the network does, "
                 "or it is random itself: try another format= or opset=."
             )
     batches = ", ".join(map(str, found.batches))
     terminal.show(
         Text(
-            f"parity     within {found.difference:.1e} of PyTorch's logits ({found.allowed:.1e} is allowed), "
+            f"parity     within {found.difference:.1e} of PyTorch's outputs ({found.allowed:.1e} is allowed), "
             f"at batch {batches}"
         )
     )
@@ -89,13 +92,13 @@ def export(config: dict[str, Any]) -> dict[str, Any]:
                 "           views of an image, and the file judges by one"
             )
         )
-    terminal.show(Text(f"\nRun it, in Python:\n\n{_example(config['format'], terminal.short(file), deployed, facts)}"))
+    terminal.show(Text(f"\nRun it, in Python:\n\n{_example(config['format'], terminal.short(file), exportable)}"))
     return {"file": str(file), "difference": found.difference}
 
 
-def _compare(format_: str, file: Path, trained: "TrainedNetwork", deployed: "Deployed") -> "Parity":
+def _compare(format_: str, file: Path, exportable: Exportable) -> Parity:
     try:
-        return compare(trained, deployed, run_onnx(file) if format_ == "onnx" else run_torch(file))
+        return compare(exportable, run_onnx(file) if format_ == "onnx" else run_torch(file, exportable.outputs))
     except UserError:
         raise
     except Exception as error:
@@ -106,42 +109,59 @@ def _compare(format_: str, file: Path, trained: "TrainedNetwork", deployed: "Dep
         ) from error
 
 
-def _show(config: dict[str, Any], deployed: "Deployed", facts: dict[str, Any]) -> None:
-    parameters = sum(parameter.numel() for parameter in deployed.network.parameters())
-    classes = len(facts["classes"])
+def _show(config: dict[str, Any], exportable: Exportable, facts: dict[str, Any]) -> None:
+    parameters = sum(parameter.numel() for parameter in exportable.module.parameters())
+    with torch.inference_mode():
+        outputs = exportable(exportable.example(2))
     terminal.show_facts(
         "export",
         {
-            "model": f"{type(deployed.network).__name__}, {parameters:,} parameters, {facts['checkpoint']}",
+            "model": f"{model_name(exportable)}, {parameters:,} parameters, {facts['checkpoint']}",
             "format": f"ONNX, opset {config['opset']}" if config["format"] == "onnx" else "torch.export",
-            "input": f"{INPUT}: {_images(deployed, facts)}",
-            "outputs": f"{', '.join(OUTPUTS)}: float32 (N, {classes})",
+            "input": "; ".join(f"{name}: {_meaning(exportable, name)}" for name in exportable.example(1)),
+            "outputs": "; ".join(f"{', '.join(names)}: {kind}" for kind, names in _by_kind(outputs).items()),
             "metadata": ", ".join(facts),
         },
     )
 
 
-def _images(deployed: "Deployed", facts: dict[str, Any]) -> str:
-    channels, height, width = deployed.image_shape
-    kind = str(deployed.dtype).removeprefix("torch.")
-    return f"{kind} (N, {channels}, {height}, {width}), {facts['colours']}, 0 to {deployed.largest}"
+def _by_kind(outputs: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Return names by type and shape, such as {"float32 (N, 10)": ["logits", "probabilities"]}."""
+    found: dict[str, list[str]] = {}
+    for name, tensor in outputs.items():
+        found.setdefault(_kind(tensor), []).append(name)
+    return found
 
 
-def _example(format_: str, file: str, deployed: "Deployed", facts: dict[str, Any]) -> str:
+def _kind(tensor: Tensor) -> str:
+    return f"{_type(tensor)} ({', '.join(map(str, ('N', *tensor.shape[1:])))})"
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _meaning(exportable: Exportable, name: str) -> str:
+    return ", ".join(filter(None, (_kind(exportable.example(1)[name]), exportable.meanings.get(name))))
+
+
+def _example(format_: str, file: str, exportable: Exportable) -> str:
     """A few lines that run the file, to be copied."""
-    shape, kind = (1, *deployed.image_shape), str(deployed.dtype).removeprefix("torch.")
-    yours = f"# yours: {_images(deployed, facts)}"
+    inputs, outputs = exportable.example(1), exportable.outputs
+    library, dtype = ("numpy", "numpy.") if format_ == "onnx" else ("torch", "dtype=torch.")
+    made = [
+        f"{name} = {library}.zeros({tuple(each.shape)}, {dtype}{_type(each)})  # yours: {_meaning(exportable, name)}"
+        for name, each in inputs.items()
+    ]
     if format_ == "onnx":
-        return (
-            "import numpy, onnxruntime\n"
-            f"session = onnxruntime.InferenceSession({file!r})\n"
-            f"images = numpy.zeros({shape}, numpy.{kind})  {yours}\n"
-            f'logits, probabilities = session.run(None, {{"{INPUT}": images}})'
-        )
-    return (
-        "import torch\n"
-        'about = {"classes.json": "", "about.json": ""}  # filled by the next line\n'
-        f"network = torch.export.load({file!r}, extra_files=about).module()\n"
-        f"images = torch.zeros({shape}, dtype=torch.{kind})  {yours}\n"
-        'probabilities = network(images)["probabilities"]'
-    )
+        given = ", ".join(f'"{name}": {name}' for name in inputs)
+        results = ", ".join(outputs) if len(outputs) > 1 else f"({outputs[0]},)"
+        opened = ["import numpy, onnxruntime", f"session = onnxruntime.InferenceSession({file!r})"]
+        return "\n".join([*opened, *made, f"{results} = session.run(None, {{{given}}})"])
+    pick = f'["{outputs[-1]}"]' if isinstance(exportable.module(*inputs.values()), Mapping) else ""
+    opened = [
+        "import torch",
+        'about = {"classes.json": "", "about.json": ""}  # filled by the next line',
+        f"network = torch.export.load({file!r}, extra_files=about).module()",
+    ]
+    return "\n".join([*opened, *made, f"{outputs[-1]} = network({', '.join(inputs)}){pick}"])

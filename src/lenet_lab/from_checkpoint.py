@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -237,8 +238,15 @@ def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def load_offered(config: dict[str, Any], path: Path, view: str, command: str) -> Any:
+def load_offered(config: dict[str, Any], path: Path, view: str, command: str, **chosen: Any) -> Any:
     """Build the task of a checkpoint, and return what its method `view` gives of it; on the CPU.
+
+    Args:
+        config: of the command.
+        path: of the checkpoint.
+        view: name of the method; it is given the facts of the data.
+        command: for messages.
+        chosen: more arguments of the method, which a task may lack.
 
     Raises:
         UserError: the task has no such method, or see `build_trained`.
@@ -250,4 +258,10 @@ def load_offered(config: dict[str, Any], path: Path, view: str, command: str) ->
             f"checkpoint={path} is of a {type(task).__name__}, which has no method {view}(): {command} cannot use it.\n"
             "Add the method to its class; docs/tasks.md says what it returns."
         )
-    return getattr(task, view)(facts)
+    method = getattr(task, view)
+    if lacking := [key for key in chosen if key not in signature(method).parameters]:
+        raise UserError(
+            f"{view}() of {type(task).__name__} has no argument {lacking[0]}: {shown(chosen[lacking[0]])} cannot be "
+            f"chosen for it.\nLeave it out, or add the argument to the method."
+        )
+    return method(facts, **chosen)

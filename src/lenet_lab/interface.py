@@ -3,13 +3,14 @@
 A task is any `LightningModule`, data are any `LightningDataModule`. What one does not offer is left out.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from markupsafe import Markup
 from rich.console import RenderableType
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,38 @@ class Section:
 
     html: Markup
     style: str = ""
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A module that other programs are to run, as `export` writes it.
+
+    Attributes:
+        module: on the CPU. It takes the inputs one by one, and returns a dictionary of tensors, or a tensor where there
+            is one output.
+        example: a batch of so many samples, by the names of the inputs, such as
+            `lambda n: {"points": torch.rand(n, 2)}`. The file is compared with the module on it.
+        outputs: their names, in the order of the dictionary.
+        name: of the network.
+        meanings: a line of each input that needs one, such as "RGB, 0 to 255".
+        metadata: texts, numbers and lists of them that the file is to carry.
+    """
+
+    module: nn.Module
+    example: Callable[[int], dict[str, Tensor]]
+    outputs: tuple[str, ...]
+    name: str = ""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the outputs by name."""
+        return named(self.module(*inputs.values()), self.outputs)
+
+
+def named(found: Any, outputs: Sequence[str]) -> dict[str, Tensor]:
+    """Return by its name what an exported module has returned."""
+    return dict(found) if isinstance(found, Mapping) else dict(zip(outputs, [found], strict=True))
 
 
 @runtime_checkable

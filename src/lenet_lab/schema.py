@@ -524,7 +524,9 @@ class ExportConfig(OfCheckpoint):
     """`python -m lenet_lab.export`, once the checkpoint has told its task."""
 
     format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
-    input: Literal["uint8", "float"] = Field(description="uint8 (pixels 0 to 255) or float (pixels 0.0 to 1.0)")
+    input: Literal["uint8", "float"] | None = Field(
+        description="uint8 (pixels 0 to 255), float (pixels 0.0 to 1.0), or null (as the task has it)"
+    )
     opset: Annotated[int, Field(ge=18, le=23)] | None = Field(
         description="a whole number from 18 to 23 (of ONNX), or null (the newest of these)"
     )

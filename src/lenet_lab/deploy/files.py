@@ -1,7 +1,7 @@
 """The two formats: how each is written, and run again without this project."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,17 +9,19 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from lenet_lab.deploy.network import INPUT, OUTPUTS
 from lenet_lab.devices import cores
+from lenet_lab.interface import Exportable, named
 
 if TYPE_CHECKING:
     from onnx import GraphProto
 
-Run = Callable[[Tensor], dict[str, Tensor]]
-"""Images, as the file takes them, to `OUTPUTS`."""
+Run = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""Inputs by name, as the file takes them, to outputs by name."""
 
 
-def write_onnx(program: ExportedProgram, about: dict[str, Any], opset: int, file: Path) -> None:
+def write_onnx(
+    program: ExportedProgram, exportable: Exportable, about: Mapping[str, Any], opset: int, file: Path
+) -> None:
     """Write one file, weights and all; `about` is in its `metadata_props`, as JSON where it is no text.
 
     Raises:
@@ -27,13 +29,14 @@ def write_onnx(program: ExportedProgram, about: dict[str, Any], opset: int, file
     """
     import onnx
 
+    inputs = list(exportable.example(1))
     exported = torch.onnx.export(
         program,
         dynamo=True,
         opset_version=opset,
-        input_names=[INPUT],
-        output_names=OUTPUTS,
-        dynamic_shapes={INPUT: {0: "N"}},  # only its name: the program has it already
+        input_names=inputs,
+        output_names=exportable.outputs,
+        dynamic_shapes=({0: "N"}, *({} for _ in inputs[1:])),  # only its name: the program has it already
         verbose=False,
     )
     model = cast("torch.onnx.ONNXProgram", exported).model_proto  # None only without dynamo
@@ -63,21 +66,23 @@ def run_onnx(file: Path, threads: int | None = None) -> Run:
     options.log_severity_level = 3  # errors; they are raised, too
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
-    def run(images: Tensor) -> dict[str, Tensor]:
-        found = session.run(OUTPUTS, {INPUT: images.numpy()})
-        return dict(zip(OUTPUTS, map(torch.from_numpy, found), strict=True))
+    outputs = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = session.run(outputs, {name: tensor.numpy() for name, tensor in inputs.items()})
+        return dict(zip(outputs, map(torch.from_numpy, found), strict=True))
 
     return run
 
 
-def write_torch(program: ExportedProgram, about: dict[str, Any], file: Path) -> None:
-    """Write one file; `about` is in its extra files `classes.json` and, the rest, `about.json`."""
+def write_torch(program: ExportedProgram, about: Mapping[str, Any], file: Path) -> None:
+    """Write one file; `about` is in its extra file `about.json`, and `classes.json` has its classes, if it has any."""
     rest = {key: value for key, value in about.items() if key != "classes"}
-    extra = {"classes.json": json.dumps(about["classes"]), "about.json": json.dumps(rest)}
+    extra = {"classes.json": json.dumps(about.get("classes", [])), "about.json": json.dumps(rest)}
     torch.export.save(program, file, extra_files=extra)
 
 
-def run_torch(file: Path) -> Run:
+def run_torch(file: Path, outputs: Sequence[str]) -> Run:
     """Open a file with PyTorch."""
-    run: Run = torch.export.load(file).module()
-    return run
+    module = torch.export.load(file).module()
+    return lambda inputs: named(module(*inputs.values()), outputs)

@@ -1,4 +1,4 @@
-"""What leaves this project: images in, logits and probabilities out, with nothing left to do before."""
+"""From a module to a program that needs no Python of this project."""
 
 import io
 import logging
@@ -6,62 +6,29 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from typing import Any, Literal
 
 import torch
-from jaxtyping import Float32, UInt8
-from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from lenet_lab.errors import UserError
 from lenet_lab.explain import one_line
-from lenet_lab.trained_network import TrainedNetwork
-
-INPUT = "images"
-OUTPUTS = ("logits", "probabilities")
-Pixels = UInt8[Tensor, "N C H W"] | Float32[Tensor, "N C H W"]
-PIXELS: dict[str, tuple[torch.dtype, int]] = {"uint8": (torch.uint8, 255), "float": (torch.float32, 1)}
-"""What a file may take: type of the pixels, and the largest value."""
+from lenet_lab.interface import Exportable
 
 
-class Deployed(nn.Module):
-    """A trained network, without gradients, and its normalization as one module.
-
-    Args:
-        trained: its network loses the gradients, too.
-        pixels: "uint8": it takes 0 to 255; "float": float32, 0 to 1.
-    """
-
-    def __init__(self, trained: TrainedNetwork, pixels: Literal["uint8", "float"]) -> None:
-        super().__init__()
-        self.normalize, self.network = trained.normalize, trained.network
-        self.dtype, self.largest = PIXELS[pixels]
-        self.image_shape = (trained.format.channels, trained.format.height, trained.format.width)
-        self.requires_grad_(False).eval()
-
-    def forward(self, images: Pixels) -> dict[str, Float32[Tensor, "N classes"]]:
-        """Give `OUTPUTS` of images, as this takes them."""
-        pixels = images if self.largest == 255 else images * 255
-        logits = self.network(self.normalize(pixels))
-        return dict(zip(OUTPUTS, (logits, logits.softmax(1)), strict=True))
-
-    def given(self, images: UInt8[Tensor, "N C H W"]) -> Pixels:
-        """Give images as this takes them."""
-        return images if self.dtype == torch.uint8 else images.to(self.dtype) / 255
-
-
-def trace(deployed: Deployed) -> ExportedProgram:
-    """Follow the network once, for any number of images.
+def trace(exportable: Exportable) -> ExportedProgram:
+    """Follow the module once, for any number of samples; it loses its gradients.
 
     Raises:
         UserError: its `forward` does what torch.export cannot follow.
     """
-    images = deployed.given(torch.zeros(2, *deployed.image_shape, dtype=torch.uint8))  # 1 would be taken for a constant
+    inputs = tuple(exportable.example(2).values())  # 1 would be taken for a constant
+    any_number = tuple({0: Dim("N")} for _ in inputs)
+    exportable.module.requires_grad_(False).eval()
     try:
         with _without_graphs_of_failures():
-            program = torch.export.export(deployed, (images,), dynamic_shapes={INPUT: {0: Dim("N")}})
+            program = torch.export.export(exportable.module, inputs, dynamic_shapes=any_number)
     except Exception as error:  # whatever the network of a user, or torch.export for it, may raise
-        raise cannot(deployed, "torch.export", error) from error
+        raise cannot(exportable, "torch.export", error) from error
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
@@ -85,7 +52,7 @@ def _without_graphs_of_failures() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def cannot(deployed: Deployed, what: str, error: Exception, cure: str = "") -> UserError:
+def cannot(exportable: Exportable, what: str, error: Exception, cure: str = "") -> UserError:
     """Say in two lines that a network is beyond what exports it, and why."""
     cause: BaseException = error
     while cause.__cause__ is not None:
@@ -95,19 +62,11 @@ def cannot(deployed: Deployed, what: str, error: Exception, cure: str = "") -> U
     reason = (broken or [one_line(cause)])[0].split(" If you're using")[0]
     place = next((lines[row + 1] for row, line in enumerate(lines[:-1]) if line.endswith("raised this error:")), "")
     return UserError(
-        f"model {type(deployed.network).__name__} cannot be exported{cure}. {what} says of it, for N images:\n"
+        f"model {model_name(exportable)} cannot be exported{cure}. {what} says of it, for N samples:\n"
         + " ".join(filter(None, (reason, place)))
     )
 
 
-def about(trained: TrainedNetwork, deployed: Deployed, checkpoint: str, version: str) -> dict[str, Any]:
-    """What a file tells of itself, as plain data."""
-    return {
-        "classes": list(trained.classes),
-        "image_shape": list(deployed.image_shape),
-        "colours": "RGB" if trained.format.channels == 3 else "grey",
-        "pixel_range": [0, deployed.largest],
-        "resize": f"{trained.format.resize}, bilinear",
-        "checkpoint": checkpoint,
-        "lenet_lab": version,
-    }
+def model_name(exportable: Exportable) -> str:
+    """Return the name of what is exported."""
+    return exportable.name or type(exportable.module).__name__

@@ -3,17 +3,14 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from lenet_lab.deploy.files import Run
-from lenet_lab.deploy.network import Deployed
 from lenet_lab.errors import UserError
-from lenet_lab.trained_network import TrainedNetwork
+from lenet_lab.interface import Exportable
 
 BATCHES = (1, 7, 256)
-MOST_VALUES = 2**22  # of a batch: large images are compared in smaller ones
-TOLERANCE = 1e-4  # of a logit, as a fraction of the largest where that is above 1; rounding leaves about 1e-6
+MAX_VALUES = 2**22  # of a batch; large samples are compared in smaller ones
+TOLERANCE = 1e-4  # as a fraction of an output's largest value where that is above 1; rounding leaves about 1e-6
 
 
 @dataclass(frozen=True)
@@ -21,8 +18,8 @@ class Parity:
     """What came of a comparison.
 
     Attributes:
-        batches: images in each.
-        difference: the largest between a logit of the file and PyTorch's.
+        batches: samples in each.
+        difference: the largest between a value of the file and PyTorch's.
         allowed: the largest that rounding explains.
     """
 
@@ -37,36 +34,36 @@ class Parity:
 
 
 @torch.inference_mode()
-def compare(trained: TrainedNetwork, deployed: Deployed, run: Run) -> Parity:
-    """Run a file beside the network that it was made of, on black, white, chequered and random images.
+def compare(exportable: Exportable, run: Run) -> Parity:
+    """Run a file beside the module that it was made of, on its example.
 
     Raises:
-        UserError: the network itself gives no finite logits.
+        UserError: the module itself gives what is not finite, or other outputs than it says.
     """
-    most = max(MOST_VALUES // torch.Size(deployed.image_shape).numel(), 1)
+    values = sum(tensor.numel() for tensor in exportable.example(1).values())
+    most = max(MAX_VALUES // max(values, 1), 1)
     batches = tuple(sorted({min(batch, most) for batch in BATCHES}))
     difference = torch.zeros(())
     largest = torch.ones(())
     for batch in batches:
-        images = sample(batch, deployed.image_shape)
-        expected = trained(images)
-        if not expected.isfinite().all():
+        inputs = exportable.example(batch)
+        expected = exportable(inputs)
+        if tuple(expected) != exportable.outputs:
+            said = ", ".join(exportable.outputs)
             raise UserError(
-                "The network of this checkpoint gives logits that are infinite or not a number, and was not exported.\n"
+                f"The module has the outputs {', '.join(expected)}, and exportable() says {said}.\n"
+                "Make them the same, in the same order."
+            )
+        if not all(output.isfinite().all() for output in expected.values()):
+            raise UserError(
+                "The network of this checkpoint gives values that are infinite or not a number, and was not exported.\n"
                 "Its training has diverged: train it with a smaller optimizer.lr."
             )
-        found = run(deployed.given(images))["logits"]
-        if found.shape != expected.shape:
-            return Parity(batches, float("nan"), TOLERANCE)
-        difference = torch.maximum(difference, (found - expected).abs().max())  # NaN stays
-        largest = torch.maximum(largest, expected.abs().max())
+        found = run(inputs)
+        for name, output in expected.items():
+            if found[name].shape != output.shape:
+                return Parity(batches, float("nan"), TOLERANCE)
+            apart = (found[name].double() - output.double()).abs().max().float()
+            difference = torch.maximum(difference, apart)  # NaN stays
+            largest = torch.maximum(largest, output.abs().max().float())
     return Parity(batches, difference.item(), TOLERANCE * largest.item())
-
-
-def sample(batch: int, image_shape: tuple[int, int, int]) -> UInt8[Tensor, "batch C H W"]:
-    """Give a black, a white and a chequered image, then random ones, always the same."""
-    images = torch.randint(256, (batch, *image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    images[:1] = 0
-    images[1:2] = 255
-    images[2:3] = (torch.arange(image_shape[1])[:, None] + torch.arange(image_shape[2])) % 2 * 255
-    return images
