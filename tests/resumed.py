@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-OF_THE_CLOCK = ("seconds", "epoch_seconds", "train/seconds", "train/images_per_second")
+OF_THE_CLOCK = ("seconds", "epoch_seconds", "train/seconds", "train/samples_per_second")
 
 
 def assert_same_run(one: Path, other: Path, tensorboard: bool = True) -> None:

@@ -25,6 +25,7 @@ OWN: dict[str, Any] = {
     "root": "???",
     "asked": "???",
     "resize": "stretch",
+    "monitor": "val/loss",
     "on_bad_file": "error",
     "parts": {"name": "x", "rate": 0.5},
 }
@@ -36,6 +37,7 @@ OWN: dict[str, Any] = {
         *(("model", "depth", 3), ("model", "depth", None), ("model", "depth", True), ("model", "sizes", [3, 4.5])),
         *(("model", "weights", 1), ("model", "kind", "small"), ("model", "kind", None), ("model", "names", ["a"])),
         *(("model", "parts", {"name": "x", "rate": 1}), ("model", "parts", {}), ("model", "names", [])),
+        *(("scheduler", "monitor", "val/accuracy/a b"), ("scheduler", "monitor", "train/loss")),
         *(("data", "resize", "crop"), ("data", "on_bad_file", "skip"), ("data", "root", "/images")),
     ],
 )
@@ -55,6 +57,7 @@ def test_plain_values_and_choices_of_the_schema_are_taken(group: str, key: str, 
             "If you want it, add '+model.kind=large one'; if not, +model.kind=small as it is here.",
         ),
         ("model", "asked", "/x", "If you want it, add +model.asked=/x."),
+        *(("scheduler", "monitor", text, None) for text in ("val/../x", "/val/loss", "http://val/loss", "loss")),
         (
             "data",
             "resize",

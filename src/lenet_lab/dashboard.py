@@ -38,7 +38,7 @@ LAYOUT = {
         "accuracy": ["Multiline", ["train/accuracy", "val/accuracy$"]],
         "val accuracy of each class": ["Multiline", ["val/accuracy/.*"]],
         "learning rate": ["Multiline", ["train/learning_rate"]],
-        "images a second": ["Multiline", ["train/images_per_second"]],
+        "images a second": ["Multiline", ["train/samples_per_second"]],
     }
 }
 """Charts of the tab CUSTOM SCALARS: regular expressions of the curves on each."""

@@ -1,6 +1,7 @@
 """A trained task again, from its checkpoint."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from lenet_lab.checkpoint import NOT_KEPT, Metadata, load_weights, read_metadata
 from lenet_lab.errors import UserError
 from lenet_lab.facts import find_from_data
 from lenet_lab.quoting import typed
-from lenet_lab.schema import Data, Loss, Optimizer, Scheduler, Target, Task, Views
+from lenet_lab.schema import METRIC, Data, Loss, Optimizer, Scheduler, Target, Task, Views
 from lenet_lab.wording import shown
 
 OPTION = "evaluate/from_checkpoint"
@@ -35,6 +36,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "loss": Loss,
     "test_time": Views,
 }
+A_METRIC = r"(train|val|test)(/\w[\w .-]*)+"
 FOLDER = ("data", "root")
 """Group and key of the folder that images are read from."""
 
@@ -152,8 +154,8 @@ def _holds_parts(value: Any) -> bool:
 def refuse_texts(recorded: Mapping[str, Any], own: Mapping[str, Any], group: str, path: Path) -> None:
     """Refuse texts of a checkpoint that the option here has not: one may be an address, a file, or the name of code.
 
-    Numbers, booleans and null are taken from a file, and so is a text where the schema lists what it may be, and the
-    folder of images where the option leaves it open.
+    Numbers, booleans and null are taken from a file, and so is a text where the schema lists what it may be or says
+    that it names a metric, and the folder of images where the option leaves it open.
 
     Args:
         recorded: values of the option's keys in the checkpoint.
@@ -191,7 +193,11 @@ def _texts(value: Any, place: tuple[str | int | None, ...] = ()) -> Iterator[tup
 
 def _is_choice(group: str, key: str, value: Any) -> bool:
     field = SCHEMAS[group].model_fields.get(key) if group in SCHEMAS else None
-    forms = [] if field is None else [field.annotation, *get_args(field.annotation)]
+    if field is None:
+        return False
+    if METRIC in field.metadata:
+        return isinstance(value, str) and re.fullmatch(A_METRIC, value) is not None
+    forms = [field.annotation, *get_args(field.annotation)]
     return any(get_origin(form) is Literal and value in get_args(form) for form in forms)
 
 

@@ -66,6 +66,8 @@ Share = Annotated[float, Field(gt=0, le=1)] | Positive
 ABSENT: Any = None
 """Default of a key that need not be there; null is no value of it unless its type says so."""
 CONTRADICTION = "contradiction"
+METRIC = "metric"
+"""Marks a text that is the name of one."""
 SINGLE_GROUPS = ("task", "data", "model", "optimizer", "scheduler", "loss", "test_time")
 """Groups of one option, which is a target."""
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that use them on a GPU
@@ -192,7 +194,7 @@ class Scheduler(Target):
     pct_start: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.3, description="a number above 0 and below 1 (fraction of the run on the way up)"
     )
-    monitor: str = Field(ABSENT, description="a metric to watch, such as val/loss")
+    monitor: Annotated[str, METRIC] = Field(ABSENT, description="a metric to watch, such as val/loss")
     mode: Literal["min", "max"] | None = Field(
         None, description="min or max (whether little of the metric is good, or much)"
     )

@@ -34,7 +34,7 @@ def test_the_curves_tell_how_it_goes(digits_run: Result) -> None:
     rates = [event.value for event in found.Scalars("train/learning_rate")]
     assert max(rates) == pytest.approx(0.05, rel=0.02)
     assert rates[-1] < 0.001
-    assert all(event.value > 100 for event in found.Scalars("train/images_per_second"))
+    assert all(event.value > 100 for event in found.Scalars("train/samples_per_second"))
 
 
 @pytest.fixture(scope="module")

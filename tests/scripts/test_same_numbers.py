@@ -16,7 +16,7 @@ from torch import Tensor
 SCRIPT = Path(__file__).parents[2] / "scripts" / "same_numbers"
 WEIGHTS = {"network.fc.weight": torch.arange(6.0).reshape(2, 3), "network.fc.bias": torch.tensor([0.0, torch.nan])}
 METRICS = {"test/accuracy": 0.1, "test/count": 10, "val/loss": 1 / 3, "train/seconds": 1.5}
-CURVES = "epoch,step,val/loss,train/images_per_second\n1,40,0.5,100.0\n2,80,0.25,100.0\n"
+CURVES = "epoch,step,val/loss,train/samples_per_second\n1,40,0.5,100.0\n2,80,0.25,100.0\n"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_a_cell_of_the_curves_is_named_by_column_and_row(script: ModuleType, old
 def test_columns_that_only_new_has_are_no_difference_and_columns_that_are_gone_are(
     script: ModuleType, old: Path, tmp_path: Path
 ) -> None:
-    more = "epoch,step,val/loss,val/mae,train/images_per_second,val/r2\n1,40,0.5,7,100.0,8\n2,80,0.25,7,100.0,8\n"
+    more = "epoch,step,val/loss,val/mae,train/samples_per_second,val/r2\n1,40,0.5,7,100.0,8\n2,80,0.25,7,100.0,8\n"
     found = script.compare_runs(old, write_run(tmp_path / "more", curves=more))
     assert found == ([], ["curves.csv: more columns: val/mae, val/r2"])
     differences, remarks = script.compare_runs(old, write_run(tmp_path / "other", curves=more.replace("0.25", "0.3")))
@@ -99,7 +99,7 @@ def test_columns_that_only_new_has_are_no_difference_and_columns_that_are_gone_a
     assert remarks == ["curves.csv: more columns: val/mae, val/r2"]
     gone = write_run(tmp_path / "gone", curves="epoch,step,val/mae\n1,40,7\n2,80,7\n")
     assert script.compare_runs(old, gone) == (
-        ["curves.csv: column val/loss is only in OLD", "curves.csv: column train/images_per_second is only in OLD"],
+        ["curves.csv: column val/loss is only in OLD", "curves.csv: column train/samples_per_second is only in OLD"],
         ["curves.csv: more columns: val/mae"],
     )
 

@@ -16,7 +16,7 @@ from lenet_lab.terminal import show
 from lenet_lab.wording import counted, metric
 
 MAX_SHOWN = 5  # metrics in a line
-OF_OURS = ("train/learning_rate", "train/images_per_second", "train/batches_per_second")
+OF_OURS = ("train/learning_rate", "train/samples_per_second", "train/batches_per_second")
 SECONDS_BETWEEN_UPDATES = 0.2  # of the bar; a step in between costs it one look at the clock
 
 
@@ -117,7 +117,7 @@ class Progress(Callback):
         rate = self._batches / self._clock()
         if not isinstance(batch_size, int):
             return "train/batches_per_second", rate
-        return "train/images_per_second", rate * batch_size * trainer.world_size
+        return "train/samples_per_second", rate * batch_size * trainer.world_size
 
     def _training(self, trainer: Trainer) -> str:
         """Write the running loss; where there is none, what else the task logs in training."""
