@@ -92,11 +92,6 @@ def test_what_it_says_is_read_back(tmp_path: Path) -> None:
     assert read_checkpoint(file)["state_dict"]["network.weight"].equal(WEIGHT)
 
 
-def test_one_of_an_older_version_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"was written by an older version of this program.*\nTrain again"):
-        read_checkpoint(write(tmp_path, lenet_lab={"model": {}}))
-
-
 def test_a_file_is_read_once_for_each_version_of_it(tmp_path: Path) -> None:
     file = write(tmp_path, 1)
     first = read_checkpoint(file)
@@ -148,7 +143,7 @@ def values(**given: Any) -> dict[str, Any]:
         (RUN | {"choices": {"model": "../b"}}, "is not a checkpoint of this program"),
         (RUN | {"words": ["model.hidden=${oc.env:HOME}"]}, "is not a checkpoint of this program"),
         (RUN | {"words": ["hydra.run.dir=x"]}, "is not a checkpoint of this program"),
-        (RUN | {"format": 1}, "is not a checkpoint of this program"),
+        (RUN | {"format": 1}, "was written by another version of this program"),
         (RUN | {"facts": "ab"}, "is not a checkpoint of this program"),
         (None, "is not a checkpoint of this program"),
     ],

@@ -11,7 +11,7 @@ from lenet_lab.compose import compose
 from lenet_lab.config import config_folder
 from lenet_lab.data.datamodule import ImageDataModule
 
-CONF = config_folder()
+CONF = config_folder("lenet_lab")
 FILES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.rglob("*.yaml"))
 OPTIONS = [file for file in FILES if len(file.parts) == 2 and file.parts[0] != "hydra"]
 

@@ -104,7 +104,7 @@ def test_hydra_reads_what_is_typed(value: Any) -> None:
 
 
 def test_null_leaves_open_what_the_file_of_the_command_says() -> None:
-    option = yaml.safe_load((config_folder() / "data" / f"{OPTION}.yaml").read_text())
+    option = yaml.safe_load((config_folder("lenet_lab") / "data" / f"{OPTION}.yaml").read_text())
     assert option == dict.fromkeys(LEFT_OPEN)
 
 

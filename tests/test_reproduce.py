@@ -13,6 +13,7 @@ from lenet_lab.config import read_config
 from lenet_lab.errors import UserError
 from lenet_lab.recorded_runs import _new_folder
 from lenet_lab.run_folder import in_folder
+from lenet_lab.train import COMMAND
 from tests.conftest import SMALL, Command, Result
 
 QUICK = (*SMALL, "logger=none", "report=false", "seed=7", "augment=flip_shift")
@@ -99,8 +100,8 @@ def test_runs_without_checkpoints_are_compared_by_their_metrics(tmp_path: Path) 
 
 def test_a_repetition_gets_a_folder_as_a_new_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert _new_folder("train", ()).parent == tmp_path / "runs" / "train"
-    assert _new_folder("train", ("hydra.run.dir=a/${hydra.job.name}",)) == tmp_path / "a" / "train"
+    assert _new_folder(COMMAND, ()).parent == tmp_path / "runs" / "train"
+    assert _new_folder(COMMAND, ("hydra.run.dir=a/${hydra.job.name}",)) == tmp_path / "a" / "train"
 
 
 def test_what_gives_nothing_to_compare_with_is_refused(command: Command, digits_run: Result, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def describe() -> dict[str, Any]:
     from lenet_lab.this_environment import gather
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = gather(device)
+    found = gather("lenet_lab", device)
     flags = processor_flags()
     matrix = [said for flag, said in MATRIX_FLAGS.items() if flag in flags]
     return {

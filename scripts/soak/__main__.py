@@ -53,7 +53,7 @@ def describe() -> dict[str, Any]:
 
     from lenet_lab.this_environment import gather
 
-    found = gather(torch.device("cpu"))
+    found = gather("lenet_lab", torch.device("cpu"))
     return {**found.model_dump(mode="json", exclude={"command", "precision", "speed"}), "load": os.getloadavg()[0]}
 
 

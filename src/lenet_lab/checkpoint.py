@@ -105,9 +105,9 @@ def _read(path: Path, *version: int) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of odd pickles, which are refused below
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(checkpoint, dict) and isinstance(checkpoint.get("lenet_lab"), dict):
+        if checkpoint[KEY]["format"] != FORMAT:
             raise UserError(
-                f"checkpoint={path} was written by an older version of this program, which described it otherwise.\n"
+                f"checkpoint={path} was written by another version of this program, which described it otherwise.\n"
                 "Train again, or evaluate it with that version."
             )
         metadata = Metadata.model_validate(checkpoint[KEY])
@@ -117,7 +117,7 @@ def _read(path: Path, *version: int) -> dict[str, Any]:
     except Exception as error:  # what is no checkpoint can raise anything
         raise UserError(
             f"checkpoint={path} is not a checkpoint of this program, or holds more than tensors and plain data.\n"
-            "It was not used. Give a file that `python -m lenet_lab.train` wrote."
+            "It was not used. Give a file that a training run of this version wrote."
         ) from error
     left = iter(range(MOST_VALUES))
     for part in metadata.values.values():

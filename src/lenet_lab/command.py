@@ -33,7 +33,7 @@ def main(command: Command) -> None:
         logging.getLogger(library).setLevel(logging.WARNING)
     words = sys.argv[1:]
     several = not {*MULTIRUN}.isdisjoint(words)
-    with user_errors(), nullcontext() if several else ended_by_signals():
+    with user_errors(command.conf), nullcontext() if several else ended_by_signals():
         patch_hydra_parser()
         way = HELP
         if {"--help", "-h"}.isdisjoint(words):

@@ -16,7 +16,7 @@ from lenet_lab import changes
 from lenet_lab.errors import UserError
 from lenet_lab.wording import meant, shown
 
-TOLD = "LENET_LAB_COMMAND"
+TOLD = "LAB_ENGINE_COMMAND"
 """Variable that tells the processes of a run with several devices what the user typed."""
 MULTIRUN = ("-m", "--multirun")
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i")

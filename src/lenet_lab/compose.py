@@ -8,7 +8,7 @@ from typing import Any
 import hydra
 from hydra import initialize_config_dir
 
-from lenet_lab.config import config_folder, to_plain
+from lenet_lab.config import to_plain
 from lenet_lab.config_dir import KEY, import_from
 from lenet_lab.errors import UserError
 from lenet_lab.train import COMMAND
@@ -44,7 +44,7 @@ def options(config_dir: str | Path | None) -> Iterator[list[str]]:
     """
     if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(f"config_dir={config_dir} is not a folder. Give one with GROUP/OPTION.yaml files in it.")
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+    with initialize_config_dir(str(COMMAND.conf), version_base="1.3"):
         if config_dir is None:
             yield []
         else:

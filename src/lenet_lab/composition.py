@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lenet_lab.config import Command, config_folder
+from lenet_lab.config import Command
 from lenet_lab.errors import UserError
 from lenet_lab.wording import shown
 
@@ -45,7 +45,7 @@ def composed(command: Command, options: Namespace, mode: RunMode) -> Iterator[Co
         mode: one run, or several.
     """
     version.setbase("1.3")
-    path = create_config_search_path(str(Path(options.config_path or config_folder()).absolute()))
+    path = create_config_search_path(str(Path(options.config_path or command.conf).absolute()))
     if options.config_dir is not None:
         folder = Path(options.config_dir).absolute()
         if not folder.is_dir():

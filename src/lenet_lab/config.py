@@ -48,6 +48,16 @@ class Command:
         """Of the command, and of its file in `conf`."""
         return self.module.rpartition(".")[2]
 
+    @property
+    def package(self) -> str:
+        """The project that the command belongs to."""
+        return self.module.partition(".")[0]
+
+    @property
+    def conf(self) -> Path:
+        """The folder of its options."""
+        return config_folder(self.package)
+
     def checked(self, config: Config) -> Config:
         """Return the configuration that `check` makes of this one.
 
@@ -70,11 +80,11 @@ def load_command(module: str) -> Command:
     return command
 
 
-def config_folder() -> Path:
-    """Where the YAML files are: inside an installed package, or beside `src` in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "conf"
-    return installed if installed.is_dir() else package.parents[1] / "conf"
+def config_folder(package: str) -> Path:
+    """Where the YAML files of a project are: inside its package if it is installed, beside `src` in a checkout."""
+    folder = Path(import_quickly(package).__file__).parent
+    installed = folder / "conf"
+    return installed if installed.is_dir() else folder.parents[1] / "conf"
 
 
 def words_of(hydra_config: Any) -> list[str]:

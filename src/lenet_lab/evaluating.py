@@ -30,13 +30,13 @@ def evaluate(config: dict[str, Any]) -> dict[str, Any]:
         What is written to `metrics.json`: `test/…`, as the task logs it.
     """
     folder, checkpoint = Path(config["folder"]), Path(config["checkpoint"])
-    terminal.open_log(folder / "evaluate.log")
+    terminal.open_log(folder / "evaluate.log", "lenet_lab")
     data = build_data(config)
     facts = facts_of(data, config)
     check_facts(config, facts, checkpoint)
     task = build_trained(config, facts, checkpoint)
     trainer = build_trainer(config, data, callbacks=[FirstBatch()], loggers=[])
-    show_run("evaluate", config, data, task, trainer)
+    show_run("lenet_lab evaluate", config, data, task, trainer)
     trainer.test(task, datamodule=data, verbose=False)
     metrics = measured(trainer)
     if trainer.is_global_zero:

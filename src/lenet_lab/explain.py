@@ -23,7 +23,7 @@ from omegaconf.errors import (
 )
 
 from lenet_lab.command_line import SET_BY_THE_PROGRAM
-from lenet_lab.config import EXIT_USER_ERROR, SHOW_TRACEBACK, config_folder
+from lenet_lab.config import EXIT_USER_ERROR, SHOW_TRACEBACK
 from lenet_lab.errors import UserError
 from lenet_lab.interruption import Interrupted
 from lenet_lab.wording import meant, printable, shortened, shown
@@ -43,15 +43,20 @@ NO_MEMORY = (
 SMALLER = "Make data.batch_size, the images or the network smaller."
 
 
-def explain(error: Exception) -> str | None:
-    """Say in one or two lines what the user should mend, or None where it is not the user's to mend."""
+def explain(error: Exception, conf: Path | None = None) -> str | None:
+    """Say in one or two lines what the user should mend, or None where it is not the user's to mend.
+
+    Args:
+        error: whatever was raised.
+        conf: the folder of all options, where some may be wrong.
+    """
     cause = error.__cause__
     if isinstance(error, UserError):
         return str(error)
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, which need not be imported here
         return _first_line(error)
     if isinstance(error, MissingConfigException):
-        return _no_such_option(error)
+        return _no_such_option(error, conf)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         return _no_such_key(cause)
     if isinstance(error, MissingMandatoryValue):
@@ -80,7 +85,7 @@ def explain(error: Exception) -> str | None:
     if scarce or isinstance(error, MemoryError):
         return f"There is not enough memory: {_first_line(error) or 'Python has none left'}\n{SMALLER}"
     if not isinstance(error, HydraException | OmegaConfBaseException | OSError) and _raised_in(error, COMPOSES):
-        return _no_option(error)
+        return _no_option(error, conf)
     if isinstance(error, HydraException | OmegaConfBaseException):
         text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
         lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -101,8 +106,12 @@ def disk_error(error: Exception) -> OSError | None:
 
 
 @contextmanager
-def user_errors() -> Iterator[None]:
-    """Print errors that the user can mend in a line or two, and end with status 2; let all others through."""
+def user_errors(conf: Path | None = None) -> Iterator[None]:
+    """Print errors that the user can mend in a line or two, and end with status 2; let all others through.
+
+    Args:
+        conf: the folder of all options, where some may be wrong.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -111,7 +120,7 @@ def user_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except Exception as error:
-        text = explain(error)
+        text = explain(error, conf)
         if text is None:
             raise
         if SHOW_TRACEBACK:
@@ -136,22 +145,22 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".removesuffix(": ")
 
 
-def _no_such_option(error: MissingConfigException) -> str:
+def _no_such_option(error: MissingConfigException, conf: Path | None) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     options = sorted(error.options or [])
     if not options and group:  # of several, as logger=[a,b], Hydra does not tell them
-        options = _options(group)
+        options = _options(group, conf)
     if not group or not options:
         return str(error).splitlines()[0]
     there_is = f"there is no such option{meant(name, options)}\nallowed: {', '.join(options)}"
     return f"{group}={shown(name)} is refused: {there_is}"
 
 
-def _options(group: str) -> list[str]:
-    return sorted(file.stem for file in (config_folder() / group).glob("*.yaml"))
+def _options(group: str, conf: Path | None) -> list[str]:
+    return sorted(file.stem for file in (conf / group).glob("*.yaml")) if conf else []
 
 
-def _no_option(error: Exception) -> str:
+def _no_option(error: Exception, conf: Path | None) -> str:
     """Explain a group's value that is no name, such as model=null or logger=[1]; Hydra does not say which."""
     try:
         overrides = OverridesParser.create().parse_overrides([word for word in sys.argv[1:] if "=" in word])
@@ -160,7 +169,7 @@ def _no_option(error: Exception) -> str:
     for override in overrides:
         value = override.value()
         names = value if isinstance(value, list) else [value]
-        if not all(isinstance(name, str) for name in names) and (options := _options(override.key_or_group)):
+        if not all(isinstance(name, str) for name in names) and (options := _options(override.key_or_group, conf)):
             allowed = f"give the name of an option\nallowed: {', '.join(options)}"
             return f"{shown(override.input_line)} is refused: {allowed}"
     return f"These words, or a defaults list in a file, cannot be composed: {_first_line(error)}"

@@ -53,7 +53,7 @@ def export(config: dict[str, Any]) -> dict[str, Any]:
         SystemExit: with status 1: the file did not give what PyTorch gives.
     """
     checkpoint, file = Path(config["checkpoint"]), Path(config["file"])
-    terminal.open_log(Path(config["folder"]) / "export.log")
+    terminal.open_log(Path(config["folder"]) / "export.log", "lenet_lab")
     chosen = {} if config["input"] is None else {"pixels": config["input"]}
     exportable: Exportable = load_offered(config, checkpoint, "exportable", "export", **chosen)
     facts = {**exportable.metadata, "checkpoint": checkpoint.name, "lenet_lab": __version__}
@@ -114,7 +114,7 @@ def _show(config: dict[str, Any], exportable: Exportable, facts: dict[str, Any])
     with torch.inference_mode():
         outputs = exportable(exportable.example(2))
     terminal.show_facts(
-        "export",
+        "lenet_lab export",
         {
             "model": f"{model_name(exportable)}, {parameters:,} parameters, {facts['checkpoint']}",
             "format": f"ONNX, opset {config['opset']}" if config["format"] == "onnx" else "torch.export",

@@ -45,7 +45,7 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
         UserError: none could, or see `lenet_lab.prediction.find.find_images`.
     """
     folder = Path(config["folder"])
-    terminal.open_log(folder / "predict.log")
+    terminal.open_log(folder / "predict.log", "lenet_lab")
     files = find_images(config["images"])
     trained: TrainedNetwork = load_offered(config, Path(config["checkpoint"]), "predictor", "predict")
     classes = trained.classes
@@ -63,7 +63,7 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
         "explained by": explainer.description if explainer else "",
         "device": f"{device.type}, {counted(torch.get_num_threads(), 'CPU thread')}",
     }
-    terminal.show_facts("predict", facts, folder)
+    terminal.show_facts("lenet_lab predict", facts, folder)
 
     first, unread, counts = _predict(config, trained, files)
     written = {"predictions": folder / "predictions.csv"}

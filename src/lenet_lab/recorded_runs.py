@@ -11,7 +11,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 
 from lenet_lab.command_line import MULTIRUN, OF_RECORDED
-from lenet_lab.config import Command, config_folder
+from lenet_lab.config import Command
 from lenet_lab.errors import UserError
 from lenet_lab.imports import import_quickly
 from lenet_lab.recorded import read_recorded, refuse_links, show, tell_if_done
@@ -204,15 +204,15 @@ def _repeat(request: Request, command: Command) -> None:
             f"Go on with it first: resume={original}"
         )
     config = read_recorded(original, command, request.config_dir)
-    config = in_folder(config, _new_folder(command.name, request.place))
+    config = in_folder(config, _new_folder(command, request.place))
     if request.show:
         show(config)
     else:
         import_quickly(REPEAT)(original, command, config)
 
 
-def _new_folder(name: str, place: Sequence[str]) -> Path:
+def _new_folder(command: Command, place: Sequence[str]) -> Path:
     """Choose a run folder as Hydra does for a new run."""
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = compose(name, overrides=list(place), return_hydra_config=True)
+    with initialize_config_dir(str(command.conf), version_base="1.3"):
+        composed = compose(command.name, overrides=list(place), return_hydra_config=True)
     return Path(composed.hydra.run.dir).expanduser().absolute()

@@ -31,7 +31,8 @@ def reproduce(original: Path, command: Command, config: Config) -> None:
 
     comparison = compare(original, folder)
     write_comparison(folder, comparison)
-    terminal.open_log(folder / f"{command.name}.log")  # with several devices, only their processes had it open
+    # with several devices, only their processes had it open
+    terminal.open_log(folder / f"{command.name}.log", command.package)
     for line in describe(comparison, folder):
         terminal.show(line)
     terminal.close_log()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -17,13 +17,21 @@ from lenet_lab.wording import counted
 
 
 def show_run(
-    title: Literal["train", "evaluate"],
+    title: str,
     config: Mapping[str, Any],
     data: LightningDataModule,
     task: LightningModule,
     trainer: Trainer,
 ) -> None:
-    """Print what is about to run, a line a fact; data and task describe themselves by `describe()`."""
+    """Print what is about to run, a line a fact; data and task describe themselves by `describe()`.
+
+    Args:
+        title: the package and the name of the command.
+        config: of the run.
+        data: set up.
+        task: that is about to run.
+        trainer: that runs it.
+    """
     devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
     of_data = data.describe() if isinstance(data, Describes) else {"data": type(data).__name__}
     of_task = described(task)
@@ -43,7 +51,7 @@ def show_run(
 def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) -> str:
     """Say how many samples make a step, or of an evaluation a batch; nothing where the data do not say it."""
     on = counted(devices, "device")
-    if title == "evaluate":
+    if title.endswith(" evaluate"):
         size = data.get("eval_batch_size")
         return f"{size:,} samples x {on}" if size else ""
     size = data.get("batch_size")

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
@@ -20,11 +20,9 @@ from rich.text import Text
 from lenet_lab.devices import rank
 from lenet_lab.wording import counted, printable
 
-if TYPE_CHECKING:
-    pass
-
+ENGINE = __name__.partition(".")[0]
 PACKAGES = (
-    *("lenet_lab", "lightning.pytorch", "lightning.fabric", "optuna"),
+    *(ENGINE, "lightning.pytorch", "lightning.fabric", "optuna"),
     *("mlflow", "alembic", "urllib3", "onnxscript", "onnx_ir"),
 )
 """Whose log messages are shown."""
@@ -33,11 +31,11 @@ LOG_WIDTH = 110  # characters, of the log file and of output that goes to no ter
 _consoles: list[Console] = []
 
 
-def open_log(file: Path) -> None:
+def open_log(file: Path, package: str) -> None:
     """Send what `show` is given to the terminal and, without colours, to the end of `file`.
 
-    Warnings, and the log messages of `PACKAGES`, go the same way. In a process that is not the first of its run
-    nothing is shown or written but errors.
+    Warnings, and the log messages of `package` and of `PACKAGES`, go the same way. In a process that is not the first
+    of its run nothing is shown or written but errors.
     """
     close_log()
     if rank() == 0:
@@ -47,9 +45,9 @@ def open_log(file: Path) -> None:
         )
         if not _is_stdout(file):  # as in a job of a sweep
             _consoles.append(Console(file=file.open("a"), highlight=False, soft_wrap=True, width=LOG_WIDTH))
-    for name in (*PACKAGES, "py.warnings"):
+    for name in (package, *PACKAGES, "py.warnings"):
         logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO if name == "lenet_lab" else logging.WARNING)
+        logger.setLevel(logging.INFO if name in (package, ENGINE) else logging.WARNING)
         logger.handlers = [_ToConsoles()]
         logger.propagate = False
     logging.captureWarnings(True)
@@ -110,14 +108,20 @@ class _ToConsoles(logging.Handler):
 
 
 def show_facts(title: str, facts: Mapping[str, str], folder: Path | None = None) -> None:
-    """Print what is about to happen, a line a fact that is not empty, and in which run folder."""
+    """Print what is about to happen, a line a fact that is not empty, and in which run folder.
+
+    Args:
+        title: the package and the name of the command.
+        facts: by name.
+        folder: of the run, if it has one.
+    """
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True, min_width=len("run folder"))
     table.add_column(overflow="fold")
     for name, value in facts.items():
         if value:
             table.add_row(name, Text(value))
-    show(Text(f"lenet_lab {title}", style="bold"))
+    show(Text(title, style="bold"))
     show(Padding(table, (0, 0, 0, 2), expand=False))
     if folder is not None:  # outside the table, which would cut a long path into lines
         show(Text.assemble(("  run folder", "cyan"), f"  {short(folder)}"))
@@ -128,10 +132,10 @@ def show_goes_on(checkpoint: Path, steps: int) -> None:
     show(Text.assemble(("  goes on", "cyan"), f"     after {counted(steps, 'step')}, from {checkpoint.name}"))
 
 
-def show_how_to_go_on(folder: Path, steps: int) -> None:
+def show_how_to_go_on(module: str, folder: Path, steps: int) -> None:
     """Print what an interrupted run has kept, and the command that continues it."""
     show(Text(f"interrupted, {counted(steps, 'step') if steps else 'no step'} kept"))
-    show(Text(f"go on      {_script('python')} -m lenet_lab.train resume={shlex.quote(short(folder))}"))
+    show(Text(f"go on      {_script('python')} -m {module} resume={shlex.quote(short(folder))}"))
 
 
 def show_results(folder: Path) -> None:
@@ -141,10 +145,11 @@ def show_results(folder: Path) -> None:
             show(Text(f"{name:<11}{short(folder / file)}"))
 
 
-def show_next_steps(folder: Path, checkpoint: str, config: Mapping[str, Any]) -> None:
+def show_next_steps(module: str, folder: Path, checkpoint: str, config: Mapping[str, Any]) -> None:
     """Print the commands that go on from here.
 
     Args:
+        module: of the command that evaluates.
         folder: of the run.
         checkpoint: a path, or empty if there is none.
         config: of the run.
@@ -153,7 +158,7 @@ def show_next_steps(folder: Path, checkpoint: str, config: Mapping[str, Any]) ->
     if checkpoint:
         path = shlex.quote(short(Path(checkpoint)))
         own = f" --config-dir={shlex.quote(short(Path(config_dir)))}" if config_dir else ""
-        show(Text(f"evaluate   {_script('python')} -m lenet_lab.evaluate{own} checkpoint={path}"))
+        show(Text(f"evaluate   {_script('python')} -m {module}{own} checkpoint={path}"))
     if loggers.get("tensorboard"):
         show_dashboard(folder)
     if (mlflow := loggers.get("mlflow")) and str(mlflow.get("tracking_uri")).startswith("sqlite:///"):

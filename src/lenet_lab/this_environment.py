@@ -14,11 +14,12 @@ from typing import Any
 import psutil
 import torch
 
-from lenet_lab import __version__, changes
+from lenet_lab import changes
 from lenet_lab.changes import read_changes
 from lenet_lab.command_line import as_typed, without_passwords
 from lenet_lab.environment import FILE, Environment, Git, read_environment
 from lenet_lab.git import git
+from lenet_lab.imports import import_quickly
 from lenet_lab.whole_file import write_whole
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,12 @@ SECONDS_FOR_GIT = 5.0  # a work tree on a slow disk must not keep a run waiting
 
 
 def note_environment(
-    folder: Path, device: "torch.device", config: Mapping[str, Any], fingerprint: str = "", command: str = ""
+    folder: Path,
+    package: str,
+    device: torch.device,
+    config: Mapping[str, Any],
+    fingerprint: str = "",
+    command: str = "",
 ) -> None:
     """Write `environment.json` and `changes.patch`; those of a run that now continues stay as they are.
 
@@ -42,13 +48,14 @@ def note_environment(
 
     Args:
         folder: of the run.
+        package: whose code runs, such as "my_lab".
         device: that this process computes on.
         config: of a training run, settled (see `lenet_lab.speed.settle`).
         fingerprint: of the data; empty where they have none.
         command: that would do this run alone; empty: what the user typed.
     """
     chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"], "data": fingerprint}
-    environment = gather(device, command).model_copy(update=chosen)
+    environment = gather(package, device, command).model_copy(update=chosen)
     begun = read_environment(folder)
     if begun is not None:
         now, then = (each.model_dump(include=SHOULD_STAY) for each in (environment, begun))
@@ -58,17 +65,17 @@ def note_environment(
             write_whole(again, environment.model_dump_json(indent=1) + "\n", errors="replace")
             log.warning("The run goes on with other %s than it began with: see %s.", ", ".join(other), again.name)
     elif not (folder / FILE).exists():
-        if environment.git.dirty and (patch := read_changes(Path(__file__).parent, SECONDS_FOR_GIT)):
+        if environment.git.dirty and (patch := read_changes(_folder(package), SECONDS_FOR_GIT)):
             write_whole(folder / changes.FILE, patch)
         write_whole(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
 
 
-def gather(device: "torch.device", command: str = "") -> Environment:
+def gather(package: str, device: torch.device, command: str = "") -> Environment:
     """Find out what does not depend on the settings of a run; see `note_environment`."""
     return Environment(
         started=datetime.now().astimezone().replace(microsecond=0),
         command=_printable(without_passwords(command) if command else as_typed()),
-        versions=_versions(),
+        versions=_versions(package),
         system=platform.platform(),
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -76,7 +83,7 @@ def gather(device: "torch.device", command: str = "") -> Environment:
         memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
         device=device.type,
         gpus=_gpus(device),
-        git=git_state(Path(__file__).parent),
+        git=git_state(_folder(package)),
     )
 
 
@@ -84,14 +91,18 @@ def _printable(text: str) -> str:
     return text.encode(errors="replace").decode()  # a command line may not be UTF-8
 
 
-def _versions() -> dict[str, str]:
+def _folder(package: str) -> Path:
+    return Path(import_quickly(package).__file__).parent
+
+
+def _versions(package: str) -> dict[str, str]:
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}
-    for package in PACKAGES:
+    for name in PACKAGES:
         try:
-            found[package] = version(package)
+            found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {**found, "lenet_lab": __version__}
+    return {**found, package: str(import_quickly(package).__version__)}
 
 
 def _cpu() -> str:

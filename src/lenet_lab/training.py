@@ -42,7 +42,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
         `train/seconds` and `train/steps`: the time in training steps, without validation.
     """
     folder = Path(config["folder"])
-    terminal.open_log(folder / "train.log")
+    terminal.open_log(folder / "train.log", "lenet_lab")
     seed_everything(config["seed"], verbose=False)
     last = take_up_last(folder)
     config = settle(config, None if last is None else read_metadata(last).precision)
@@ -65,13 +65,13 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
     loggers = build_loggers(config)
     begin_at(loggers, 0 if last is None else steps_of(last))
     trainer = build_trainer(config, data, callbacks, loggers, describe(config, facts))
-    show_run("train", config, data, task, trainer)
+    show_run("lenet_lab train", config, data, task, trainer)
     if last is not None:
         terminal.show_goes_on(last, steps_of(last))
     if trainer.is_global_zero:
         fingerprint = data.fingerprint() if isinstance(data, HasFingerprint) else ""
-        alone = command_of(folder, "train")
-        note_environment(folder, trainer.strategy.root_device, config, fingerprint, alone)
+        alone = command_of(folder, "lenet_lab.train")
+        note_environment(folder, "lenet_lab", trainer.strategy.root_device, config, fingerprint, alone)
 
     log_hyperparameters(trainer.loggers, config)
     try:
@@ -82,7 +82,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
         return _conclude(config, data, task, trainer, best, progress)
     except Interrupted:
         kept = find_last(folder)
-        terminal.show_how_to_go_on(folder, 0 if kept is None else steps_of(kept))
+        terminal.show_how_to_go_on("lenet_lab.train", folder, 0 if kept is None else steps_of(kept))
         raise
 
 
@@ -120,5 +120,5 @@ def _conclude(
         log_results(loggers, metrics, bool(best), trainer.global_step)
         show_metrics(task, metrics, "test")
         terminal.show_results(folder)
-        terminal.show_next_steps(folder, best, config)
+        terminal.show_next_steps("lenet_lab.evaluate", folder, best, config)
     return metrics

@@ -10,20 +10,20 @@ from hydra.core.utils import env_override
 from omegaconf import OmegaConf, open_dict
 
 from lenet_lab.command_line import is_recorded
-from lenet_lab.config import Command, config_folder
+from lenet_lab.config import Command
 
 
 def show_usage(command: Command, words: Sequence[str]) -> None:
     """Print the text of `--help`."""
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     overrides = [word for word in overrides if not (command.resumes and is_recorded(word))]
-    print(usage(command.name, config_folder(), overrides, command.leaves_files))  # noqa: T201
+    print(usage(command.name, command.conf, overrides, command.leaves_files))  # noqa: T201
 
 
 def show_composed(command: Command, words: Sequence[str]) -> None:
     """Do what Hydra's own options ask for, with which nothing runs."""
     sys.argv[1:] = words
-    show = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=command.name)
+    show = hydra.main(version_base="1.3", config_path=str(command.conf), config_name=command.name)
     # Where Hydra would print its own report, a page long, this makes it raise instead.
     with env_override({"HYDRA_FULL_ERROR": "1"}):
         show(lambda composed: None)()

@@ -80,6 +80,8 @@ class Quick:
 
     def expect(self, jobs: int) -> None: ...
 
+    def prepare(self, modules: object) -> None: ...
+
     @property
     def places(self) -> int:
         return self.slots - len(self.running)

@@ -50,7 +50,7 @@ def ends(folder: Path) -> list[str]:
 
 def settings(*overrides: str) -> dict[str, Any]:
     """`sweeper` as a command line gives it."""
-    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(config_folder("lenet_lab")), version_base="1.3"):
         config = hydra.compose("train", overrides=["sweeper=optuna", *overrides], return_hydra_config=True)
     return check_sweep(config)["sweeper"]
 

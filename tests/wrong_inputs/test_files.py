@@ -11,7 +11,7 @@ from tests.wrong_inputs.case import Case, refuse
 
 NO_CHECKPOINT = (
     "checkpoint=HERE/file.ckpt is not a checkpoint of this program, or holds more than tensors and plain data.\n"
-    "It was not used. Give a file that `python -m lenet_lab.train` wrote."
+    "It was not used. Give a file that a training run of this version wrote."
 )
 TRAIN = "train data=image_folder data.root=images"
 

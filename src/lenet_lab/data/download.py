@@ -172,7 +172,7 @@ def _request(url: str, begin: int, stall_seconds: float) -> HTTPResponse | None:
     Returns:
         None if there are no bytes from `begin` on, so that what precedes them is complete or worthless.
     """
-    headers = {"User-Agent": "lenet_lab"}  # some servers refuse urllib's own
+    headers = {"User-Agent": "lab_engine"}  # some servers refuse urllib's own
     if begin:
         headers["Range"] = f"bytes={begin}-"
     try:

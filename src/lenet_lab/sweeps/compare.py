@@ -24,7 +24,7 @@ def compare(config: dict[str, Any]) -> dict[str, Any]:
     tables = report_on(sweep, metric, mode)
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH
     console = Console(highlight=False, width=wide)
-    console.print(Text("lenet_lab sweep_report", style="bold"))
+    console.print(Text("sweep_report", style="bold"))
     console.print(tables)
     files = {name: folder / name for name in ("results.csv", "report.html")}
     for name, file in files.items():

@@ -109,8 +109,8 @@ class Controller:
         self._run(plan, executor, plan.jobs)
 
     def _open(self, what: str) -> None:
-        terminal.open_log(self.sweep.folder / "sweep.log")
-        terminal.show(Text(f"lenet_lab sweep: {what}", style="bold"))
+        terminal.open_log(self.sweep.folder / "sweep.log", self.sweep.command.package)
+        terminal.show(Text(f"{self.sweep.command.package} sweep: {what}", style="bold"))
         terminal.show(Text.assemble(("  sweep folder", "cyan"), f"  {terminal.short(self.sweep.folder)}"))
         for line in given_twice(words_of(self.config.hydra)):
             terminal.show(Text(f"  {line}"))
@@ -144,6 +144,7 @@ class Controller:
 
     def _executor(self) -> Executor:
         executor: Executor = build(self.launcher, "launcher")
+        executor.prepare([self.sweep.command.work.partition(":")[0]])
         return executor
 
 

@@ -164,10 +164,10 @@ def read_record(folder: Path) -> Record | None:
         ) from error
 
 
-def command_of(folder: Path, name: str) -> str:
+def command_of(folder: Path, module: str) -> str:
     """Return the command that would do the job in a folder alone, or "" if there is no job in it."""
     record = read_record(folder)
-    return "" if record is None else shlex.join(["python", "-m", f"lenet_lab.{name}", *record.overrides])
+    return "" if record is None else shlex.join(["python", "-m", module, *record.overrides])
 
 
 def note_end(job: Job, state: State, reason: str) -> None:

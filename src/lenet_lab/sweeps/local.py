@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -60,9 +60,12 @@ class Local:
         self._running: list[_Running] = []
         self._started = False
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(WARM))
+
+    def prepare(self, modules: Sequence[str]) -> None:
+        """Start the process that jobs are forked from; it imports while they are composed."""
+        self._context.set_forkserver_preload([*WARM, *modules])
         with _environment_of_server():
-            forkserver.ensure_running()  # it imports while the jobs are composed
+            forkserver.ensure_running()
 
     def expect(self, jobs: int, trainer: Mapping[str, Any] | None = None) -> None:
         """Share the machine among so many at most, none of which has more devices than `trainer` says."""

@@ -1,6 +1,6 @@
 """Which job runs when: the next one starts as soon as there is a place for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from lenet_lab.sweeps.job import Job, State
@@ -16,6 +16,10 @@ class Executor(Protocol):
 
     def expect(self, jobs: int, trainer: Mapping[str, Any] | None = None) -> None:
         """Learn how many there will be at most, and `trainer` of the job with the most devices, if that is known."""
+        ...
+
+    def prepare(self, modules: Sequence[str]) -> None:
+        """Import what every job needs, where that can be done once for all of them."""
         ...
 
     def check(self, job: Job) -> None:

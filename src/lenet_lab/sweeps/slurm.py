@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,6 +117,9 @@ class Slurm:
 
     def expect(self, jobs: int, trainer: Mapping[str, Any] | None = None) -> None:
         """Nothing depends on how many there will be: SLURM shares its machines out."""
+
+    def prepare(self, modules: Sequence[str]) -> None:
+        """Import nothing: each job does so on its own machine."""
 
     @property
     def places(self) -> int:
@@ -262,7 +265,7 @@ def _request(job: Job) -> dict[str, Any]:
     if not isinstance(tasks, int):
         raise UserError(f"trainer.devices={tasks} is refused with launcher=slurm: give a number; SLURM says which.")
     return {
-        "job-name": f"lenet_lab-{job.number}",
+        "job-name": f"{job.module.partition('.')[0]}-{job.number}",
         "comment": str(job.folder),
         "nodes": trainer["num_nodes"],
         "ntasks-per-node": tasks,

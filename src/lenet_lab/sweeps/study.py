@@ -87,7 +87,7 @@ class SharedStudy:
             engine = sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool)
             with engine.begin() as connection:  # the server frees it when this process dies
                 lock = sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtext(:name))")
-                connection.execute(lock, {"name": f"lenet_lab {self.name}"})
+                connection.execute(lock, {"name": f"lab_engine {self.name}"})
                 yield
         else:
             database = self._database or self.folder / "study"
