@@ -37,7 +37,7 @@ IMPORTED = (
     *("torch", "torch.utils.tensorboard.summary", "torchvision", "torchmetrics.classification", "lightning.pytorch"),
     *("torch.distributed.launcher.api", "lightning.pytorch.callbacks", "hydra", "hydra.utils", "pydantic", "psutil"),
     *("jinja2", "rich.progress", "matplotlib.backends.backend_agg", "matplotlib.figure", "mlflow.tracking", "wandb"),
-    *("lenet_lab.sweeps.warm", "lenet_lab.explain", "lenet_lab.processes", "lenet_lab.loggers.tensorboard"),
+    *("lab_engine.sweeps.warm", "lab_engine.config.explain", "lab_engine.runs.processes", "lab_engine.training.loggers.tensorboard"),
 )
 """Most of what a run imports, but no command; none reads variables that the tests set, or starts a thread."""
 
@@ -302,7 +302,7 @@ def _become(request: dict[str, Any], files: Sequence[int], kept: set[int]) -> Ne
             runpy._run_module_as_main(what)  # as `python -m` does
         else:
             sys.argv = ["-c", *rest]
-            sys.modules.pop("lenet_lab.sweeps.warm", None)  # its import has an effect
+            sys.modules.pop("lab_engine.sweeps.warm", None)  # its import has an effect
             exec(compile(what, "<string>", "exec"), program.__dict__)  # noqa: S102 - as `python -c` does
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from lenet_lab.build import build_data
+from lab_engine.images.image_set import ImageSet
+from lab_engine.images.store import FORMAT, StoreWriter, open_store
+from lab_engine.training.build import build_data
 from lenet_lab.compose import compose
 from lenet_lab.data.cifar10 import CLASSES, Cifar10
 from lenet_lab.data.image_folder import ImageFolder
-from lenet_lab.data.image_set import ImageSet
-from lenet_lab.data.store import FORMAT, StoreWriter, open_store
 
 DECODED = "cifar10-decoded"
 

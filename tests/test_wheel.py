@@ -48,7 +48,7 @@ def test_an_installed_wheel_trains_without_the_checkout(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    where = run("-c", "from lenet_lab.config import config_folder; print(config_folder('lenet_lab'))").strip()
+    where = run("-c", "from lab_engine.config.command import config_folder; print(config_folder('lenet_lab'))").strip()
     assert where == f"{packages}/lenet_lab/conf"
     assert "overall" in run("-m", "lenet_lab.train", *SMALL, "hydra.run.dir=run")
     assert "overall" in run("-m", "lenet_lab.evaluate", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again")

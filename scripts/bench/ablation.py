@@ -72,8 +72,8 @@ def accuracy_of_one_view(folder: Path, setup: Setup) -> float:
     """Of the same checkpoint where it is shown each validation image as it is, computed as precisely as in its run."""
     import torch
 
+    from lab_engine.artifacts.checkpoint import read_metadata
     from lenet_lab.api import load
-    from lenet_lab.checkpoint import read_metadata
 
     data = data_module("experiment=equal_time", *on_images(setup.data))
     data.setup()

@@ -49,6 +49,6 @@ def train(*words: str, data: Path, folder: Path) -> Done:
 
 def on_images(data: Path) -> list[str]:
     """Settings of a run on the image files below `data`."""
-    from lenet_lab.quoting import quoted
+    from lab_engine.base.quoting import quoted
 
     return ["data=image_folder", f"data.root={quoted(str(data))}"]

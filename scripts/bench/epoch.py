@@ -77,7 +77,7 @@ def accuracy(setup: Setup, *words: str) -> list[float]:
 
 def measure(setup: Setup) -> Section:
     """See the docstring of the file."""
-    from lenet_lab.devices import cores
+    from lab_engine.base.devices import cores
 
     loops = plain(setup, cores())
     steps = STEPS[setup.full]

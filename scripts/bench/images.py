@@ -55,7 +55,7 @@ def decode(images: Images) -> None:
 
 def data_module(*words: str) -> "ImageDataModule":
     """Make the data module that a command with these words has; nothing is loaded yet."""
-    from lenet_lab.build import build_data
+    from lab_engine.training.build import build_data
     from lenet_lab.compose import compose
 
     return cast("ImageDataModule", build_data(compose(*words)))
@@ -80,7 +80,7 @@ def _official(place: Path) -> Images | None:
     folder = place / "cifar10"
     about = "CIFAR-10 as PNG files, 50,000 to train on and 10,000 to test on"
     if not folder.is_dir():
-        from lenet_lab.errors import UserError
+        from lab_engine.base.errors import UserError
 
         print("images: CIFAR-10 as data=cifar10 finds it, or downloads it: 170 MB")
         try:

@@ -13,8 +13,8 @@ def describe() -> dict[str, Any]:
     """Give what a reader needs to judge the figures; GPUs are asked for their names, which starts CUDA."""
     import torch
 
-    from lenet_lab.speed import processor_flags
-    from lenet_lab.this_environment import gather
+    from lab_engine.artifacts.this_environment import gather
+    from lab_engine.training.speed import processor_flags
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = gather("lenet_lab", device)

@@ -7,9 +7,9 @@ import numpy as np
 from command import on_images
 from images import data_module
 
+from lab_engine.images.image_set import ImageSet
+from lab_engine.images.store import StoreWriter, open_store
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.data.image_set import ImageSet
-from lenet_lab.data.store import StoreWriter, open_store
 
 
 class Repeated(ImageDataModule):

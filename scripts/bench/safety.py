@@ -69,8 +69,8 @@ def measure(setup: Setup) -> Section:
 def checkpoint_times(run: Path, scratch: Path) -> list[float]:
     """Seconds of each of many writes of the same checkpoint."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
-    from lenet_lab.checkpoint import read_checkpoint
-    from lenet_lab.checkpoint_io import write_checkpoint
+    from lab_engine.artifacts.checkpoint import read_checkpoint
+    from lab_engine.artifacts.checkpoint_io import write_checkpoint
 
     checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
     times = []

@@ -16,7 +16,7 @@ from scaling import LITTLE
 from section import Chart, Section, Setup
 from table import median_and_range
 
-from lenet_lab.devices import cores
+from lab_engine.base.devices import cores
 
 STEPS = {False: 2000, True: 6000}  # of each job
 REPETITIONS = 3

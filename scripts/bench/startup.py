@@ -2,7 +2,7 @@
 
 * --cfg job: the whole command
 * plain imports: a script that does no more than import what a run imports, as scripts do
-* the same, quickly: likewise, but torch and Lightning as lenet_lab imports them (`lenet_lab.imports`)
+* the same, quickly: likewise, but torch and Lightning as lenet_lab imports them (`lab_engine.base.imports`)
 * digits: `experiment=digits`, until the first training step is about to begin
 * image folder: likewise, CIFAR-10 as image files that an earlier run has decoded
 
@@ -29,7 +29,7 @@ IMPORTS = """
 import hydra, numpy, PIL.Image, psutil, pydantic, rich, torch, torch.utils.tensorboard, tqdm
 from lightning.pytorch import LightningModule, Trainer
 """
-QUICKLY = f"from lenet_lab.imports import import_quickly; import_quickly('lightning.pytorch')\n{IMPORTS}"
+QUICKLY = f"from lab_engine.base.imports import import_quickly; import_quickly('lightning.pytorch')\n{IMPORTS}"
 CONFIG = "--cfg job"
 AIM_CONFIG = 0.5  # seconds
 AIM_RATIO = 1.25  # of the time to the first step to that of the plain imports

@@ -28,7 +28,7 @@ from section import Aim, MeasurementError, Section, Setup
 from step_contenders import BATCH, Result
 from table import median_and_range
 
-from lenet_lab.devices import TURNS_OF_A_WAIT
+from lab_engine.base.devices import TURNS_OF_A_WAIT
 
 CONTENDERS = {
     "tutorial": "PyTorch's CIFAR-10 tutorial: image files, transforms for each image, 2 loader workers",

@@ -27,7 +27,7 @@ from command import call, on_images
 from section import Aim, Section, Setup
 from table import median_and_range, number
 
-from lenet_lab.devices import cores
+from lab_engine.base.devices import cores
 
 CORES = cores()
 LAUNCHERS = {

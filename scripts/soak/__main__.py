@@ -51,7 +51,7 @@ def describe() -> dict[str, Any]:
     """What it ran on."""
     import torch
 
-    from lenet_lab.this_environment import gather
+    from lab_engine.artifacts.this_environment import gather
 
     found = gather("lenet_lab", torch.device("cpu"))
     return {**found.model_dump(mode="json", exclude={"command", "precision", "speed"}), "load": os.getloadavg()[0]}

@@ -14,7 +14,7 @@ JOBS = 1000
 def run(folder: Path, options: argparse.Namespace) -> Part:
     """Leave 1,000 run folders with configurations of their full size, and report on them as a user does."""
     import yaml
-    from tests.sweeps.sweep_folders import write_grid
+    from tests.lab_engine.sweeps.sweep_folders import write_grid
 
     from lenet_lab.compose import compose
 

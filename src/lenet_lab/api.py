@@ -5,11 +5,11 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 
-from lenet_lab.checkpoint import read_metadata
+from lab_engine.artifacts.checkpoint import read_metadata
+from lab_engine.config.config_dir import KEY, import_from
+from lab_engine.runs.running import run_in_folder
+from lab_engine.training.from_checkpoint import build_trained, fill_in
 from lenet_lab.compose import compose, options
-from lenet_lab.config_dir import KEY, import_from
-from lenet_lab.from_checkpoint import build_trained, fill_in
-from lenet_lab.running import run_in_folder
 from lenet_lab.train import COMMAND
 
 __all__ = ["compose", "fit", "load"]

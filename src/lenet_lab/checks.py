@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from lenet_lab.data.files import refuse_missing
-from lenet_lab.directions import fill_modes
-from lenet_lab.extras import need_all
-from lenet_lab.schema import AnatomyConfig, SweepReportConfig, TrainConfig, check, check_with_taken
+from lab_engine.base.extras import need_all
+from lab_engine.config.directions import fill_modes
+from lab_engine.config.schema import AnatomyConfig, SweepReportConfig, TrainConfig, check, check_with_taken
+from lab_engine.images.files import refuse_missing
 
 IMAGE_FOLDER = "lenet_lab.data.image_folder.ImageFolder"
 

@@ -8,9 +8,9 @@ from typing import Any
 import hydra
 from hydra import initialize_config_dir
 
-from lenet_lab.config import to_plain
-from lenet_lab.config_dir import KEY, import_from
-from lenet_lab.errors import UserError
+from lab_engine.base.errors import UserError
+from lab_engine.config.command import to_plain
+from lab_engine.config.config_dir import KEY, import_from
 from lenet_lab.train import COMMAND
 
 

@@ -1,7 +1,7 @@
 """Measure a checkpoint on test data: `python -m lenet_lab.evaluate checkpoint=PATH [overrides]`."""
 
-from lenet_lab.command import main
-from lenet_lab.config import Command
+from lab_engine.cli.main import main
+from lab_engine.config.command import Command
 
 COMMAND = Command(
     "lenet_lab.evaluate",

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from lenet_lab import terminal
-from lenet_lab.build import build_data, build_trainer, facts_of
-from lenet_lab.callbacks.first_batch import FirstBatch
-from lenet_lab.checkpoint import read_metadata
-from lenet_lab.from_checkpoint import build_trained, check_facts, checkpoint_path, fill_in
-from lenet_lab.results import measured, write_metrics
-from lenet_lab.run_display import show_metrics, show_run
-from lenet_lab.schema import EvaluateConfig, check_with_taken
+from lab_engine.artifacts.checkpoint import read_metadata
+from lab_engine.artifacts.results import measured, write_metrics
+from lab_engine.config.schema import EvaluateConfig, check_with_taken
+from lab_engine.training import terminal
+from lab_engine.training.build import build_data, build_trainer, facts_of
+from lab_engine.training.callbacks.first_batch import FirstBatch
+from lab_engine.training.from_checkpoint import build_trained, check_facts, checkpoint_path, fill_in
+from lab_engine.training.run_display import show_metrics, show_run
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:

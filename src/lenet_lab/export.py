@@ -1,7 +1,7 @@
 """Write a trained network as a file for other programs: `python -m lenet_lab.export checkpoint=PATH [overrides]`."""
 
-from lenet_lab.command import main
-from lenet_lab.config import Command
+from lab_engine.cli.main import main
+from lab_engine.config.command import Command
 
 COMMAND = Command(
     "lenet_lab.export",

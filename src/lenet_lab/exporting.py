@@ -8,18 +8,19 @@ import torch
 from rich.text import Text
 from torch import Tensor
 
-from lenet_lab import __version__, terminal
-from lenet_lab.deploy import files
-from lenet_lab.deploy.files import run_onnx, run_torch
-from lenet_lab.deploy.network import cannot, model_name, trace
-from lenet_lab.deploy.parity import Parity, compare
-from lenet_lab.errors import UserError
-from lenet_lab.explain import one_line
-from lenet_lab.extras import need
-from lenet_lab.from_checkpoint import checkpoint_path, fill_in, load_offered
-from lenet_lab.interface import Exportable
-from lenet_lab.schema import SUFFIX, ExportConfig, check_with_taken
-from lenet_lab.whole_file import new_file
+from lab_engine.base.errors import UserError
+from lab_engine.base.extras import need
+from lab_engine.base.whole_file import new_file
+from lab_engine.config.explain import one_line
+from lab_engine.config.schema import SUFFIX, ExportConfig, check_with_taken
+from lab_engine.export import files
+from lab_engine.export.files import run_onnx, run_torch
+from lab_engine.export.network import cannot, model_name, trace
+from lab_engine.export.parity import Parity, compare
+from lab_engine.training import terminal
+from lab_engine.training.from_checkpoint import checkpoint_path, fill_in, load_offered
+from lab_engine.training.interface import Exportable
+from lenet_lab import __version__
 
 NEWEST_OPSET = 23  # that PyTorch's exporter writes by itself; for a newer one it would convert what it has written
 NEEDED = ("onnx", "onnxruntime", "onnxscript")

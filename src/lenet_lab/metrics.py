@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import SumMetric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from lenet_lab.determinism import counting
+from lab_engine.training.determinism import counting
 
 
 class EvaluationMetrics(nn.Module):

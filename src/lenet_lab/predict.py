@@ -1,7 +1,7 @@
 """Classify images with a checkpoint: `python -m lenet_lab.predict checkpoint=PATH images=FILE_OR_FOLDER`."""
 
-from lenet_lab.command import main
-from lenet_lab.config import Command
+from lab_engine.cli.main import main
+from lab_engine.config.command import Command
 
 COMMAND = Command(
     "lenet_lab.predict",

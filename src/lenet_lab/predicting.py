@@ -11,19 +11,19 @@ import torch
 from rich.text import Text
 from tqdm import tqdm
 
-from lenet_lab import terminal
-from lenet_lab.devices import threads_for
-from lenet_lab.errors import IncompleteError, UserError
-from lenet_lab.extras import need
-from lenet_lab.from_checkpoint import checkpoint_path, fill_in, load_offered
-from lenet_lab.prediction.classify import Prediction, choose_device, classify
-from lenet_lab.prediction.explanation import Explainer
-from lenet_lab.prediction.find import find_images, shown
-from lenet_lab.prediction.report import PredictionsFile, Ranks, count_table, picture, unread_table
-from lenet_lab.schema import PredictConfig, check_with_taken
-from lenet_lab.trained_network import TrainedNetwork
-from lenet_lab.whole_file import whole
-from lenet_lab.wording import counted
+from lab_engine.base.devices import threads_for
+from lab_engine.base.errors import IncompleteError, UserError
+from lab_engine.base.extras import need
+from lab_engine.base.whole_file import whole
+from lab_engine.base.wording import counted
+from lab_engine.config.schema import PredictConfig, check_with_taken
+from lab_engine.prediction.find import find_images, shown
+from lab_engine.training import terminal
+from lab_engine.training.from_checkpoint import checkpoint_path, fill_in, load_offered
+from lenet_lab.views.classify import Prediction, choose_device, classify
+from lenet_lab.views.explanation import Explainer
+from lenet_lab.views.prediction_report import PredictionsFile, Ranks, count_table, picture, unread_table
+from lenet_lab.views.trained_network import TrainedNetwork
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         IncompleteError: some files could not be read; the others are done.
-        UserError: none could, or see `lenet_lab.prediction.find.find_images`.
+        UserError: none could, or see `lab_engine.prediction.find.find_images`.
     """
     folder = Path(config["folder"])
     terminal.open_log(folder / "predict.log", "lenet_lab")

@@ -3,16 +3,16 @@
 import sys
 from pathlib import Path
 
-from lenet_lab.command import main
-from lenet_lab.config import Command
-from lenet_lab.errors import UserError
-from lenet_lab.explain import user_errors
-from lenet_lab.quoting import quoted
+from lab_engine.base.errors import UserError
+from lab_engine.base.quoting import quoted
+from lab_engine.cli.main import main
+from lab_engine.config.command import Command
+from lab_engine.config.explain import user_errors
 
 COMMAND = Command(
     "lenet_lab.sweep_report",
     check="lenet_lab.checks:check_sweep_report",
-    work="lenet_lab.sweeps.compare:compare",
+    work="lab_engine.sweeps.compare:compare",
     leaves_files=False,
 )
 

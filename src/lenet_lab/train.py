@@ -4,8 +4,8 @@ The way from here to the loss: `training.py`, `data/datamodule.py`, `data/loader
 `models/lenet.py`; each step is done by `lean_loop.py`, which can be left out of a first reading.
 """
 
-from lenet_lab.command import main
-from lenet_lab.config import Command
+from lab_engine.cli.main import main
+from lab_engine.config.command import Command
 
 COMMAND = Command(
     "lenet_lab.train", check="lenet_lab.checks:check_train", work="lenet_lab.training:train", resumes=True

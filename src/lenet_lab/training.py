@@ -6,30 +6,30 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 
-from lenet_lab import terminal
-from lenet_lab.build import build_data, build_task, build_trainer, facts_of
-from lenet_lab.callbacks.allowed import refuse_unfit
-from lenet_lab.callbacks.convolutions import OwnConvolutions
-from lenet_lab.callbacks.curves import Curves
-from lenet_lab.callbacks.end import End
-from lenet_lab.callbacks.epoch_seed import EpochSeed
-from lenet_lab.callbacks.first_batch import FirstBatch
-from lenet_lab.callbacks.last import Last
-from lenet_lab.callbacks.monitors import Monitors
-from lenet_lab.callbacks.progress import Progress
-from lenet_lab.callbacks.whole_steps import WholeSteps, accumulates
-from lenet_lab.checkpoint import describe, find_last, load_weights, read_metadata, steps_of, take_up_last
-from lenet_lab.instantiate import build_each
-from lenet_lab.interface import HasFingerprint
-from lenet_lab.interruption import Interrupted
-from lenet_lab.loggers.build import build_loggers
-from lenet_lab.loggers.summary import begin_at, ended_on_failure, log_hyperparameters, log_results
-from lenet_lab.report.write import write_report
-from lenet_lab.results import measured, write_metrics
-from lenet_lab.run_display import show_metrics, show_run
-from lenet_lab.speed import settle
-from lenet_lab.sweeps.job import command_of
-from lenet_lab.this_environment import note_environment
+from lab_engine.artifacts.checkpoint import describe, find_last, load_weights, read_metadata, steps_of, take_up_last
+from lab_engine.artifacts.results import measured, write_metrics
+from lab_engine.artifacts.this_environment import note_environment
+from lab_engine.base.interruption import Interrupted
+from lab_engine.config.instantiate import build_each
+from lab_engine.reports.write import write_report
+from lab_engine.sweeps.job import command_of
+from lab_engine.training import terminal
+from lab_engine.training.build import build_data, build_task, build_trainer, facts_of
+from lab_engine.training.callbacks.allowed import refuse_unfit
+from lab_engine.training.callbacks.convolutions import OwnConvolutions
+from lab_engine.training.callbacks.curves import Curves
+from lab_engine.training.callbacks.end import End
+from lab_engine.training.callbacks.epoch_seed import EpochSeed
+from lab_engine.training.callbacks.first_batch import FirstBatch
+from lab_engine.training.callbacks.last import Last
+from lab_engine.training.callbacks.monitors import Monitors
+from lab_engine.training.callbacks.progress import Progress
+from lab_engine.training.callbacks.whole_steps import WholeSteps, accumulates
+from lab_engine.training.interface import HasFingerprint
+from lab_engine.training.loggers.build import build_loggers
+from lab_engine.training.loggers.summary import begin_at, ended_on_failure, log_hyperparameters, log_results
+from lab_engine.training.run_display import show_metrics, show_run
+from lab_engine.training.speed import settle
 
 
 def train(config: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.data.image_set import ImageSet
 
 COUNT = 1_000_000
 SHAPE = (3, 32, 32)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import SMALL
 from tests.faults.trouble import overrides
-from tests.sweeps.conftest import run_sweep
+from tests.lab_engine.sweeps.conftest import run_sweep
 
 LIBRARY = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 

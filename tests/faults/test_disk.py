@@ -10,7 +10,7 @@ import torch
 from tests.conftest import Command, Result, write_images
 from tests.faults.conftest import Disk
 from tests.faults.trouble import fill, overrides
-from tests.sweeps.conftest import run_sweep
+from tests.lab_engine.sweeps.conftest import run_sweep
 
 RUN = ["data=digits", "data.batch_size=64", "optimizer.lr=0.05", "trainer.max_epochs=3"]
 MakeDisk = Callable[[float], Disk]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lenet_lab.sweeps.results import read_sweep
+from lab_engine.sweeps.results import read_sweep
 from tests.conftest import Command, write_images
-from tests.data.test_image_folder import folder, stores
 from tests.faults.million import COUNT, SHAPE
 from tests.faults.trouble import growth, overrides, own_memory
-from tests.sweeps.sweep_folders import write_grid
+from tests.lab_engine.sweeps.sweep_folders import write_grid
+from tests.lenet_lab.data.test_image_folder import folder, stores
 
 PROCESSES = 50
 

@@ -21,7 +21,7 @@ class Signal(Callback):
     """
 
     def __init__(self, number: int, rank: int, steps: int = 20, minutes_to_wait: float = 10.0) -> None:
-        from lenet_lab import build
+        from lab_engine.training import build
 
         self.number, self.rank, self.steps = number, rank, steps
         build.MINUTES_TO_WAIT = minutes_to_wait

@@ -9,11 +9,11 @@ import pytest
 import torch
 import yaml
 
+from lab_engine.artifacts.curves import read_curves
 from lenet_lab.api import load
-from lenet_lab.curves import read_curves
 from tests import forked
-from tests.callbacks.test_dashboard import events
 from tests.conftest import Command, Result, environment_in, run_command, write_images
+from tests.lenet_lab.callbacks.test_dashboard import events
 
 CONF = Path(__file__).with_name("conf")
 OWN = f"--config-dir={CONF}"

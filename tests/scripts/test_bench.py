@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from lenet_lab import terminal
-from lenet_lab.devices import TURNS_OF_A_WAIT
+from lab_engine.base.devices import TURNS_OF_A_WAIT
+from lab_engine.training import terminal
 from tests.conftest import environment_in, write_images
 
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"

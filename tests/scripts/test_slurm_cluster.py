@@ -1,4 +1,4 @@
-"""The cluster that one machine plays by itself; what it is good for, `tests/sweeps/test_slurm.py` shows."""
+"""The cluster that one machine plays by itself; what it is good for, `tests/lab_engine/sweeps/test_slurm.py` shows."""
 
 import os
 import shutil

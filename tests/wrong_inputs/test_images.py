@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lenet_lab.data.decode import FORMATS, ImageFormat, decode
+from lab_engine.images.decode import FORMATS, ImageFormat, decode
 from tests.conftest import Command, Result, write_images
 
 RGB, GREY = (ImageFormat(channels, 4, 4) for channels in (3, 1))

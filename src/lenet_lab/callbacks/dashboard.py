@@ -11,10 +11,10 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 
-from lenet_lab.classifier import Classifier
-from lenet_lab.dashboard import Pictures, Seen
+from lab_engine.config.explain import one_line
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.explain import one_line
+from lenet_lab.tasks.classification import Classifier
+from lenet_lab.views.dashboard import Pictures, Seen
 
 log = logging.getLogger(__name__)
 

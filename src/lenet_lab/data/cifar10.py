@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from torchvision.datasets import CIFAR10
 
+from lab_engine.base.errors import UserError
+from lab_engine.images.download import download
+from lab_engine.images.image_set import ImageSet
+from lab_engine.images.store import StoreWriter, open_store
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.data.download import download
-from lenet_lab.data.image_set import ImageSet
-from lenet_lab.data.store import StoreWriter, open_store
-from lenet_lab.errors import UserError
 
 ARCHIVE = "cifar-10-python.tar.gz"
 CLASSES = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

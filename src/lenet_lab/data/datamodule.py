@@ -12,14 +12,14 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from lenet_lab.data.fingerprint import fingerprint
-from lenet_lab.data.image_set import ImageSet
+from lab_engine.base.errors import UserError
+from lab_engine.base.wording import described
+from lab_engine.images.fingerprint import fingerprint
+from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.data.resident import ResidentImages, make_resident
 from lenet_lab.data.split import Rows, balanced_split
-from lenet_lab.errors import UserError
-from lenet_lab.wording import described
 
 Batch = tuple[UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"], Int64[Tensor, "B"]]
 """Images, as stored or normalized, and their labels."""
@@ -109,7 +109,7 @@ class ImageDataModule(LightningDataModule, ABC):
         }
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of all images, labels and class names (see `lenet_lab.data.fingerprint`)."""
+        """Return the SHA-256 of all images, labels and class names (see `lab_engine.images.fingerprint`)."""
         return fingerprint((self.train, self.test))
 
     def values_per_batch(self) -> int:

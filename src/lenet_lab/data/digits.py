@@ -5,8 +5,8 @@ from importlib.resources import files
 import numpy as np
 from PIL import Image
 
+from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.split import balanced_split
 
 CLASSES = tuple("0123456789")

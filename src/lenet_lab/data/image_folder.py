@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lab_engine.base.errors import UserError
+from lab_engine.base.wording import counted, encodable, printable, shown
+from lab_engine.images.decode import ImageFormat, decode_files
+from lab_engine.images.files import refuse_missing, walk
+from lab_engine.images.image_set import ImageSet
+from lab_engine.images.store import StoreWriter, open_store
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.data.decode import ImageFormat, decode_files
-from lenet_lab.data.files import refuse_missing, walk
-from lenet_lab.data.image_set import ImageSet
 from lenet_lab.data.split import balanced_split
-from lenet_lab.data.store import StoreWriter, open_store
-from lenet_lab.errors import UserError
-from lenet_lab.wording import counted, encodable, printable, shown
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class ImageFolder(ImageDataModule):
         cache: folder for the decoded images.
         channels: 1 (grey) or 3 (RGB).
         image_size: (height, width) in pixels.
-        resize: "stretch", "crop" or "pad"; see `lenet_lab.data.decode.RESIZE`.
+        resize: "stretch", "crop" or "pad"; see `lab_engine.images.decode.RESIZE`.
         on_bad_file: "error" or "skip", for a file that cannot be decoded.
         test_fraction: of each class, above 0 and below 1; only for one tree.
         test_seed: which images become the test set; only for one tree.

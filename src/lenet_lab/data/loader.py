@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from lenet_lab.data.image_set import ImageSet
+from lab_engine.base.errors import UserError
+from lab_engine.base.seeding import CPU, RandomState, random_state, set_random_state
+from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.resident import ResidentImages
 from lenet_lab.data.split import Rows
-from lenet_lab.errors import UserError
-from lenet_lab.seeding import CPU, RandomState, random_state, set_random_state
 
 IMAGES_A_GATHER = 1024  # enough to make its fixed cost vanish at batch 4, small enough to stay in the processor's cache
 IMAGES_A_GATHER_ON_GPU = 16384  # a GPU counts the calls: 200 MB of CIFAR-10 as float32

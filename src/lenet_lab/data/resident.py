@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from lenet_lab.data.image_set import ImageSet
+from lab_engine.images.image_set import ImageSet
 
 log = logging.getLogger(__name__)
 

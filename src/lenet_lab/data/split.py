@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from lenet_lab.errors import UserError
+from lab_engine.base.errors import UserError
 
 Rows = npt.NDArray[np.int64]
 

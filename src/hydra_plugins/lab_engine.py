@@ -1,0 +1,57 @@
+"""Where Hydra looks for plugins: what starts the jobs of a sweep, and what chooses them.
+
+Hydra imports this file at every start, so it imports nothing that is not needed to be found.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class JobLauncher(Launcher):
+    """Runs each job in a process of its own, on this machine or another, as `launcher` says; for any sweeper."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives; the jobs do not call `task_function`, which lives in this process."""
+        self.context, self.config = hydra_context, config
+        self.jobs: Any = task_function
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs; one that fails gives NaN, and the others go on."""
+        from lab_engine.sweeps.controller import Controller, result
+
+        controller = Controller(self.context, self.config, self.jobs)
+        jobs = controller.run_grid(job_overrides, initial_job_idx)
+        return [
+            JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=result(job, controller.metric))
+            for job in jobs
+        ]
+
+
+class GridSweeper(BasicSweeper):
+    """All combinations of the values given."""
+
+    def validate_batch_is_legal(self, batch: Any) -> None:
+        """Do nothing: `JobLauncher` checks all jobs before it starts the first."""
+
+
+class SearchSweeper(Sweeper):
+    """Values that a study chooses, trial by trial."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives."""
+        self.context, self.of_sweep = hydra_context, config
+        self.jobs: Any = task_function
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the search."""
+        from lab_engine.sweeps.controller import Controller
+        from lab_engine.sweeps.search import Search
+
+        Controller(self.context, self.of_sweep, self.jobs).run_search(arguments, Search)

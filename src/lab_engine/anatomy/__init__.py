@@ -1,0 +1,1 @@
+"""Layer 4: a network layer by layer."""

@@ -1,0 +1,29 @@
+"""What a run measured: the metrics that the task logged, and `metrics.json`."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+
+from lab_engine.base.whole_file import write_whole
+
+STAGES = ("val/", "test/")
+COUNT = "count"
+"""Last part of the name under which a task logs how many samples it has measured: a whole number."""
+
+
+def measured(trainer: Trainer) -> dict[str, float]:
+    """Return the metrics `val/…` and `test/…` of the last validation or test, whoever logged them."""
+    return {
+        name: int(value) if name.rpartition("/")[2] == COUNT else float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith(STAGES)
+    }
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
+    """Write `metrics.json`, whole or not at all; null stands for what is not a finite number."""
+    finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+    write_whole(folder / "metrics.json", json.dumps(finite, indent=1, allow_nan=False) + "\n")

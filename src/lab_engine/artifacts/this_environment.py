@@ -1,0 +1,147 @@
+"""What this process works with: versions, machine, state of the code; written to `environment.json`."""
+
+import logging
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from lab_engine.artifacts.environment import FILE, Environment, Git, read_environment
+from lab_engine.base import changes
+from lab_engine.base.changes import read_changes
+from lab_engine.base.git import git
+from lab_engine.base.imports import import_quickly
+from lab_engine.base.whole_file import write_whole
+from lab_engine.config.command_line import as_typed, without_passwords
+
+log = logging.getLogger(__name__)
+
+PACKAGES = (
+    *("numpy", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "pydantic", "pillow"),
+    *("tensorboard", "matplotlib", "optuna", "triton"),
+)
+"""Whose versions are told where they are installed, beside torch and this one."""
+SHOULD_STAY = {"versions", "git", "data"}
+"""What a run that goes on should find as it was."""
+SECONDS_FOR_GIT = 5.0  # a work tree on a slow disk must not keep a run waiting
+
+
+def note_environment(
+    folder: Path,
+    package: str,
+    device: torch.device,
+    config: Mapping[str, Any],
+    fingerprint: str = "",
+    command: str = "",
+) -> None:
+    """Write `environment.json` and `changes.patch`; those of a run that now continues stay as they are.
+
+    Where that run goes on with other code, versions or data, it is told, and `environment.N.json` says with what.
+
+    Args:
+        folder: of the run.
+        package: whose code runs, such as "my_lab".
+        device: that this process computes on.
+        config: of a training run, settled (see `lab_engine.training.speed.settle`).
+        fingerprint: of the data; empty where they have none.
+        command: that would do this run alone; empty: what the user typed.
+    """
+    chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"], "data": fingerprint}
+    environment = gather(package, device, command).model_copy(update=chosen)
+    begun = read_environment(folder)
+    if begun is not None:
+        now, then = (each.model_dump(include=SHOULD_STAY) for each in (environment, begun))
+        if other := [key for key in now if now[key] != then[key]]:
+            number = len(list(folder.glob("environment.*.json"))) + 2
+            again = folder / f"environment.{number}.json"
+            write_whole(again, environment.model_dump_json(indent=1) + "\n", errors="replace")
+            log.warning("The run goes on with other %s than it began with: see %s.", ", ".join(other), again.name)
+    elif not (folder / FILE).exists():
+        if environment.git.dirty and (patch := read_changes(_folder(package), SECONDS_FOR_GIT)):
+            write_whole(folder / changes.FILE, patch)
+        write_whole(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
+
+
+def gather(package: str, device: torch.device, command: str = "") -> Environment:
+    """Find out what does not depend on the settings of a run; see `note_environment`."""
+    return Environment(
+        started=datetime.now().astimezone().replace(microsecond=0),
+        command=_printable(without_passwords(command) if command else as_typed()),
+        versions=_versions(package),
+        system=platform.platform(),
+        cpu=_cpu(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        memory_gb=round(psutil.virtual_memory().total / 1e9, 1),
+        device=device.type,
+        gpus=_gpus(device),
+        git=git_state(_folder(package)),
+    )
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="replace").decode()  # a command line may not be UTF-8
+
+
+def _folder(package: str) -> Path:
+    return Path(import_quickly(package).__file__).parent
+
+
+def _versions(package: str) -> dict[str, str]:
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {**found, package: str(import_quickly(package).__version__)}
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or not a PC
+        return platform.processor() or platform.machine()
+
+
+def _gpus(device: "torch.device") -> list[str]:
+    if device.type != "cuda":  # to ask would start CUDA, which takes memory and seconds
+        return []
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
+def git_state(folder: Path) -> Git:
+    """Ask git about the checkout that `folder`, that of the code, is in; a run never fails for it."""
+    if (folder / "conf").is_dir():  # as in `lab_engine.config.command.config_folder`; a checkout around it is another project's
+        return Git(reason="the package is installed, and not from a checkout")
+    words = ("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
+    try:
+        done = git(folder, *words, seconds=SECONDS_FOR_GIT)
+    except FileNotFoundError:
+        return Git(reason="git is not installed")
+    except subprocess.TimeoutExpired:
+        return Git(reason=f"git took more than {SECONDS_FOR_GIT:g} s")
+    except OSError as error:
+        return Git(reason=f"git cannot be started: {error.strerror}")
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
+        return Git(reason=f"git: {said[0]}")
+    lines = done.stdout.decode(errors="replace").splitlines()
+    about = dict(line.removeprefix("# branch.").split(" ", 1) for line in lines if line.startswith("# branch."))
+    if not re.fullmatch("[0-9a-f]{40,64}", about.get("oid", "")):
+        return Git(reason="nothing is committed yet")
+    branch = about.get("head")
+    return Git(
+        commit=about["oid"],
+        branch=None if branch == "(detached)" else branch,
+        dirty=any(not line.startswith("#") for line in lines),
+    )

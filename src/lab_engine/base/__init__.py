@@ -1,0 +1,1 @@
+"""Layer 0: errors, text, files, git, signals, random state, devices, pictures."""

@@ -1,0 +1,43 @@
+"""Packages that only some settings or commands need: the extras of `pyproject.toml`."""
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+from lab_engine.base.errors import UserError
+
+OF_TARGETS = {
+    "lightning.pytorch.loggers.MLFlowLogger": ("mlflow", "mlflow"),
+    "lightning.pytorch.loggers.WandbLogger": ("wandb", "wandb"),
+}
+"""By `_target_`: the package that it needs, and the extra that has it."""
+
+
+def need(package: str, extra: str, what: str) -> None:
+    """Refuse what cannot be done without a package; it is looked for, and not imported.
+
+    Args:
+        package: as it is imported.
+        extra: of `pyproject.toml`, that has it.
+        what: the setting or the command that needs it, as the user gave it.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if _is_missing(package):
+        raise UserError(f"{what} needs the package {package}: pip install -e '.[{extra}]'")
+
+
+def need_all(nodes: Mapping[str, Mapping[str, Any] | None], key: str) -> None:
+    """Do so for the parts of a group of the configuration that are listed in `OF_TARGETS`, all at once."""
+    needs = {f"{key}.{name}": OF_TARGETS.get(node["_target_"]) for name, node in nodes.items() if node is not None}
+    missing = {what: needed for what, needed in needs.items() if needed and _is_missing(needed[0])}
+    if missing:
+        reasons = ", ".join(f"{what} needs the package {package}" for what, (package, _) in missing.items())
+        extras = ",".join(sorted({extra for _, extra in missing.values()}))
+        raise UserError(f"{reasons}: pip install -e '.[{extras}]'")
+
+
+def _is_missing(package: str) -> bool:
+    found = importlib.util.find_spec(package)
+    return found is None or found.origin is None  # a folder of that name, such as W&B leaves, is no package

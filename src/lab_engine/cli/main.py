@@ -1,0 +1,66 @@
+"""A front door: a Hydra application that refuses wrong input in a line or two, then runs a frozen configuration.
+
+What runs is never Hydra's configuration itself but a plain dictionary: resolved, checked, and written to the run
+folder as `config.yaml`. A process started for another device reads that file, so it cannot compose anything else,
+whatever the command line was.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from lab_engine.base.devices import let_threads_sleep, stand_alone
+from lab_engine.base.errors import UserError
+from lab_engine.base.imports import import_quickly
+from lab_engine.base.interruption import ended_by_signals
+from lab_engine.base.quoting import quote_paths
+from lab_engine.config.command import Command
+from lab_engine.config.command_line import MULTIRUN, SHOWS, in_order, is_recorded, patch_hydra_parser
+from lab_engine.config.explain import user_errors
+
+HELP = "lab_engine.cli.usage:show_usage"
+SHOW = "lab_engine.cli.usage:show_composed"
+AGAIN = "lab_engine.cli.recorded_runs:run_recorded"
+SWEEP = "lab_engine.sweeps.start:sweep"
+RUN = "lab_engine.cli.once:run_once"
+"""What to import, by what the words ask for: "module:function" of the command and its words."""
+
+
+def main(command: Command) -> None:
+    """Be a command: look at its words, then import what does with them as they ask."""
+    for library in ("matplotlib.font_manager", "torch"):  # they tell of their caches, at the first start and at the end
+        logging.getLogger(library).setLevel(logging.WARNING)
+    words = sys.argv[1:]
+    several = not {*MULTIRUN}.isdisjoint(words)
+    with user_errors(command.conf), nullcontext() if several else ended_by_signals():
+        patch_hydra_parser()
+        way = HELP
+        if {"--help", "-h"}.isdisjoint(words):
+            words = quote_paths(in_order(words), command.paths)
+            way = _way(command, words)
+            stand_alone()
+            let_threads_sleep()
+        import_quickly(way)(command, words)
+
+
+def _way(command: Command, words: Sequence[str]) -> str:
+    """Return the name of the function that does as the words ask.
+
+    Raises:
+        UserError: the command cannot do so.
+    """
+    if not {*MULTIRUN}.isdisjoint(words):
+        if not command.leaves_files:
+            raise UserError(
+                f"-m is refused: {command.name} shows one thing at a time and leaves no files. Call it for each."
+            )
+        if not command.sweeps:
+            raise UserError(f"-m is refused: {command.name} does one thing at a time. Call it for each.")
+    if command.resumes and (odd := [word for word in words if word.lstrip("+~") != word and is_recorded(word)]):
+        raise UserError(f"{odd[0]} is refused: write it as {odd[0].lstrip('+~')}")
+    if command.resumes and any(map(is_recorded, words)):
+        return AGAIN
+    if any(word.partition("=")[0] in SHOWS for word in words):
+        return SHOW
+    return RUN if {*MULTIRUN}.isdisjoint(words) else SWEEP

@@ -1,0 +1,40 @@
+"""A run is done again in a new folder, and whether the result is the same is said."""
+
+from pathlib import Path
+from typing import Any
+
+from lab_engine.artifacts.run_folder import RunFolder
+from lab_engine.config.command import Command
+from lab_engine.reports.comparison import compare, describe, refuse_unreadable, write_comparison
+from lab_engine.runs.running import run_in_folder
+from lab_engine.training import terminal
+
+Config = dict[str, Any]
+
+
+def reproduce(original: Path, command: Command, config: Config) -> None:
+    """Repeat the run, compare, and leave `comparison.json` in the new folder.
+
+    Args:
+        original: folder of the run, which is done.
+        command: whose run it is.
+        config: of the run, for its new folder.
+
+    Raises:
+        UserError: what the run has left cannot be compared with.
+        SystemExit: with status 1: the result is another one.
+    """
+    refuse_unreadable(original, weights=config["callbacks"].get("checkpoint") is not None)
+    folder = Path(config["folder"])
+    with RunFolder(folder, "hydra.run.dir"):
+        run_in_folder(command, config)
+
+    comparison = compare(original, folder)
+    write_comparison(folder, comparison)
+    # with several devices, only their processes had it open
+    terminal.open_log(folder / f"{command.name}.log", command.package)
+    for line in describe(comparison, folder):
+        terminal.show(line)
+    terminal.close_log()
+    if not comparison.same:
+        raise SystemExit(1)

@@ -1,0 +1,52 @@
+"""A run that was interrupted goes on in its own folder, as it began."""
+
+from pathlib import Path
+from typing import Any
+
+from lab_engine.artifacts.checkpoint import find_last
+from lab_engine.artifacts.run_folder import hold
+from lab_engine.base.errors import UserError
+from lab_engine.config.command import Command
+from lab_engine.runs.recorded import keep, read_recorded, tell_if_done
+from lab_engine.runs.running import compute
+from lab_engine.sweeps.work import work_held
+from lab_engine.training.terminal import short
+
+Config = dict[str, Any]
+
+
+def resume(folder: Path, command: Command, config_dir: Path | None) -> None:
+    """Resume from the last checkpoint; a run without one begins anew. A finished run is not changed.
+
+    Args:
+        folder: of the run.
+        command: whose run it is.
+        config_dir: where the run's own modules are; None: where they were.
+
+    Raises:
+        UserError: the configuration in the folder is refused, or another process works on it.
+        SystemExit: with the status that the job of a sweep has ended with.
+    """
+    with hold(folder):
+        if tell_if_done(folder):  # by the one who held it before
+            return
+        config = read_recorded(folder, command, config_dir)
+        _refuse_several_nodes(config, folder)
+        keep(config)
+        if find_last(folder) is None:
+            print(f"{short(folder)} holds no checkpoint to go on from: it begins anew.", flush=True)  # noqa: T201
+        if not (folder / "job.json").exists():
+            compute(command, config)
+            return
+        status = work_held(command.module, folder)
+    if status:
+        raise SystemExit(status)
+
+
+def _refuse_several_nodes(config: Config, folder: Path) -> None:
+    nodes = config["trainer"]["num_nodes"]
+    if nodes > 1:
+        raise UserError(
+            f"{folder} is a run on {nodes} machines (trainer.num_nodes), whose processes SLURM starts.\n"
+            "Repeat the command that it was begun with, with hydra.sweep.dir= and the folder of its sweep."
+        )

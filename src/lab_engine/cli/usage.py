@@ -1,0 +1,62 @@
+"""What shows a command instead of running it: `--help`, and Hydra's own options such as `--cfg job`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.utils import env_override
+from omegaconf import OmegaConf, open_dict
+
+from lab_engine.config.command import Command
+from lab_engine.config.command_line import is_recorded
+
+
+def show_usage(command: Command, words: Sequence[str]) -> None:
+    """Print the text of `--help`."""
+    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    overrides = [word for word in overrides if not (command.resumes and is_recorded(word))]
+    print(usage(command.name, command.conf, overrides, command.leaves_files))  # noqa: T201
+
+
+def show_composed(command: Command, words: Sequence[str]) -> None:
+    """Do what Hydra's own options ask for, with which nothing runs."""
+    sys.argv[1:] = words
+    show = hydra.main(version_base="1.3", config_path=str(command.conf), config_name=command.name)
+    # Where Hydra would print its own report, a page long, this makes it raise instead.
+    with env_override({"HYDRA_FULL_ERROR": "1"}):
+        show(lambda composed: None)()
+
+
+def usage(name: str, config_folder: Path, overrides: list[str], leaves_files: bool) -> str:
+    """Give what a command is for, the options of each group, and all keys with their values.
+
+    Hydra's own `--help` lists its own groups too, twice over, which takes longer than all the rest.
+
+    Args:
+        name: of the command and of its file in `config_folder`.
+        config_folder: of the YAML files.
+        overrides: as on the command line; they show in the values.
+        leaves_files: in a run folder.
+    """
+    with initialize_config_dir(str(config_folder), version_base="1.3"):
+        config = compose(name, overrides=overrides, return_hydra_config=True)
+    header, chosen = config.hydra.help.header, {*config.hydra.runtime.choices, *config}  # a list is no choice to Hydra
+    with open_dict(config):
+        for key in ("hydra", "folder", "choices"):  # the program's own business
+            del config[key]
+    lines = [header, "", "Groups, chosen with GROUP=OPTION:"]
+    lines += [
+        f"  {group.name:<10} {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
+        for group in sorted(path for path in config_folder.iterdir() if path.is_dir() and path.name in chosen)
+    ]
+    footer = f"{RUN_FOLDER}\n{FOOTER}" if leaves_files else FOOTER
+    return "\n".join([*lines, "", "Keys, changed with KEY=VALUE:", OmegaConf.to_yaml(config), footer])
+
+
+RUN_FOLDER = "hydra.run.dir=DIR chooses the run folder."
+FOOTER = """\
+--config-dir=DIR adds options from a folder of yours, --cfg job shows the composed configuration without starting; for
+all that Hydra can do see --hydra-help. The keys are those of the options chosen: `model=NAME --help` shows its own. The
+files in conf/ say what each key means."""

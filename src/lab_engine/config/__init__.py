@@ -1,0 +1,1 @@
+"""Layer 1: what a run is configured by, composed, checked and built."""

@@ -1,0 +1,129 @@
+"""The words of a command line, in the order in which Hydra reads them, or a line on what is wrong with them."""
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from hydra._internal import utils
+
+from lab_engine.base import changes
+from lab_engine.base.errors import UserError
+from lab_engine.base.wording import meant, shown
+
+TOLD = "LAB_ENGINE_COMMAND"
+"""Variable that tells the processes of a run with several devices what the user typed."""
+MULTIRUN = ("-m", "--multirun")
+ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
+SHOWS = (*ONLY_SHOW, "--hydra-help", "--version", "--shell-completion", "-sc")
+"""Options with which nothing runs."""
+REFUSED = "--experimental-rerun"
+"""Hydra's way to read a pickle, which is code."""
+SET_BY_THE_PROGRAM = ("folder", "choices", "words", "config_dir")
+OF_RECORDED = ("resume=", "from=", "trust=")
+"""How the words begin that concern a run whose configuration lies in its folder (see `lab_engine.runs.recorded`)."""
+OF_THE_SWEEP = ("launcher", "sweeper")
+"""Groups that say how jobs run, and are no part of what a job is."""
+
+CHOOSES = r"[A-Za-z_]\w*=(\w+|\[\w+(,\w+)*\])"
+"""Pattern of a word that chooses options of a group, as `augment=[flip,shift]`, or sets a plain top-level key."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that accepts help of any type and checks it only when it is shown."""
+
+    def add_argument(self, *names: str, help: Any = None, **rest: Any) -> argparse.Action:  # noqa: A002 - argparse's
+        action = super().add_argument(*names, **rest)
+        action.help = help
+        return action
+
+
+def patch_hydra_parser() -> None:
+    """Make Hydra's command line work on Python 3.14; call it before Hydra reads one.
+
+    From 3.14 on argparse refuses a help text that is no string as soon as it is added. That of --shell-completion in
+    Hydra 1.3 is an object which becomes a text when shown. Only the name `argparse` in Hydra's own module is replaced,
+    so parsers of others stay as they are. Hydra 1.4 does without this, and works with it.
+    """
+    vars(utils)["argparse"] = SimpleNamespace(**{**vars(argparse), "ArgumentParser": _Parser})
+
+
+def in_order(words: Sequence[str]) -> list[str]:
+    """Give options such as -m first: Hydra takes them between KEY=VALUE for the end of these.
+
+    Raises:
+        UserError: an option that there is not, or without its value; a word that sets what the program sets; what
+            concerns sweeps without -m.
+    """
+    parser = utils.get_args_parser()
+    actions = {option: action for action in parser._actions for option in action.option_strings if option != REFUSED}
+    options: list[str] = []
+    overrides: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        name, equals, _ = word.partition("=")
+        if not word.startswith("-") or word == "-":
+            overrides.append(word)
+            continue
+        if name not in actions:
+            raise UserError(
+                f"{shown(word)} is refused: there is no such option{meant(name, actions)}\n"
+                f"options: {', '.join(option for option in actions if option.startswith('--'))}"
+            )
+        action = actions[name]
+        options.append(word)
+        if action.nargs is None and not equals:  # the others take no value, or one only if it is one of their choices
+            if not left:
+                raise UserError(f"{name} is refused without a value: give it as {name}=VALUE")
+            options.append(left.pop(0))
+        elif action.nargs == "?" and not equals and left and left[0] in (action.choices or ()):
+            options.append(left.pop(0))
+        value = options[-1].partition("=")[2] if equals else options[-1]
+        if action.nargs is None and action.choices and value not in action.choices:
+            raise UserError(f"{name}={shown(value)} is refused: give {', '.join(action.choices)}")
+    several = bool({*MULTIRUN, *ONLY_SHOW} & {option.partition("=")[0] for option in options})
+    for word in overrides:
+        _refuse(word, several)
+    return [*options, *overrides]
+
+
+def _refuse(word: str, several: bool) -> None:
+    key, equals, value = word.lstrip("+~").partition("=")
+    if not key and equals:
+        raise UserError(f"{shown(word)} is refused: write KEY=VALUE")
+    if key.partition(".")[0] in SET_BY_THE_PROGRAM:
+        raise UserError(f"{shown(word)} is refused: the program sets it. Choose the run folder with hydra.run.dir=DIR.")
+    if key in ("hydra.run.dir", "hydra.sweep.dir") and not value.strip("'\" "):
+        raise UserError(f"{shown(word)} is refused: give a folder, or leave it out to get a new one")
+    if key.partition(".")[0] in OF_THE_SWEEP and not several:
+        raise UserError(f"{shown(word)} is refused without -m: it says how the jobs of a sweep are run.")
+
+
+def is_recorded(word: str) -> bool:
+    """Tell whether a word concerns a run whose configuration lies in its folder."""
+    return word.lstrip("+~").startswith(OF_RECORDED)
+
+
+def given_twice(overrides: Sequence[str]) -> list[str]:
+    """Give a line on each word that a later one undoes, in single runs and sweeps alike: the last of a key counts."""
+    keys = [word.partition("=")[0].lstrip("+") for word in overrides]
+    last = {key: number for number, key in enumerate(keys)}
+    undone = [word for number, word in enumerate(overrides) if last[keys[number]] != number]
+    return [f"warning: {shown(word)} is not used: the same key comes again after it" for word in undone]
+
+
+def as_typed() -> str:
+    """Return the command that the user typed, without passwords in addresses."""
+    words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
+    return os.environ.get(TOLD) or without_passwords(shlex.join(words))
+
+
+def without_passwords(text: str) -> str:
+    """Put … in their place: a report is made to be shown around."""
+    return re.sub(changes.CREDENTIALS, changes.IN_ITS_PLACE, text)

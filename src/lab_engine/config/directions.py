@@ -1,0 +1,129 @@
+"""Whether more or less of a metric is better: said by the task, and never guessed from a name."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lab_engine.base.errors import UserError
+from lab_engine.base.whole_file import write_whole
+
+Mode = Literal["max", "min"]
+
+MAX_BYTES = 100_000
+
+FILE = "task.json"
+"""In a run folder: what is better of the metrics that the task logs."""
+WATCHERS = {"lightning.pytorch.callbacks.ModelCheckpoint", "lightning.pytorch.callbacks.EarlyStopping"}
+"""Callbacks that take a mode; Lightning's default of it would be a guess."""
+
+
+def direction(task: Mapping[str, Any], metric: str) -> Mode | None:
+    """Return what is better of a metric, or None where the task does not say.
+
+    Args:
+        task: of the configuration. `directions` has metrics by their names without the stage, such as `loss`.
+        metric: such as `val/loss`, or `val/accuracy/cat`, which goes as `accuracy`.
+    """
+    if metric == task.get("monitor"):
+        return task.get("mode")
+    stage, _, name = metric.partition("/")
+    directions = task.get("directions") or {}
+    found: Mode | None = directions.get(name, directions.get(name.partition("/")[0]))
+    return found if stage in ("train", "val", "test") else None
+
+
+def write_directions(folder: Path, directions: Mapping[str, Mode]) -> None:
+    """Write `task.json`; names are without their stage."""
+    write_whole(folder / FILE, json.dumps({"directions": directions}, indent=1) + "\n")
+
+
+def read_directions(folder: Path) -> dict[str, Mode]:
+    """Read `task.json` of a run, perhaps a stranger's; empty where there is none, or none that can be read."""
+    try:
+        with (folder / FILE).open("rb") as stream:
+            found = json.loads(stream.read(MAX_BYTES))["directions"]
+        return {str(name): mode for name, mode in found.items() if mode in ("max", "min")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def fill_modes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a training configuration with the `mode` of each callback that watches a metric.
+
+    Raises:
+        UserError: it is not known, or the given one would take the worst for the best.
+    """
+    task = config.get("task") or {}
+    filled = dict(config)
+    if isinstance(config.get("callbacks"), Mapping):
+        filled["callbacks"] = {
+            name: _with_mode(node, f"callbacks.{name}", task) if isinstance(node, Mapping) else node
+            for name, node in config["callbacks"].items()
+        }
+    scheduler = config.get("scheduler")
+    if isinstance(scheduler, Mapping) and scheduler.get("monitor"):
+        filled["scheduler"] = _with_mode(scheduler, "scheduler", task)
+    return filled
+
+
+def _with_mode(node: Mapping[str, Any], key: str, task: Mapping[str, Any]) -> dict[str, Any]:
+    metric, mode = node.get("monitor"), node.get("mode")
+    if not isinstance(metric, str) or not ("mode" in node or node.get("_target_") in WATCHERS):
+        return dict(node)
+    known = direction(task, metric)
+    if mode is None:
+        mode = known
+    if mode is None:
+        raise UserError(
+            f"{key}.monitor={metric} needs {key}.mode=max or {key}.mode=min: it is not known which is better.\n"
+            f"The task knows it of {_known(task)}."
+        )
+    refuse_worst(f"{key}.monitor={metric}", f"{key}.mode={mode}", mode, known)
+    return {**node, "mode": mode}
+
+
+def refuse_worst(monitor: str, given: str, mode: str, known: str | None) -> None:
+    """Refuse a direction that would take the worst for the best.
+
+    Args:
+        monitor: KEY=METRIC.
+        given: KEY=VALUE of the direction.
+        mode: "max" or "min", that it means.
+        known: what the task says.
+
+    Raises:
+        UserError: they differ.
+    """
+    if mode in ("max", "min") and known is not None and mode != known:
+        raise UserError(f"{monitor} cannot go with {given}: the worst would count as the best")
+
+
+def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy `sweeper` with its metric and direction: what the task monitors, unless they are given.
+
+    Raises:
+        UserError: the direction is not known, or the given one would take the worst for the best.
+    """
+    filled = dict(sweeper)
+    if filled.get("metric") is None:
+        filled["metric"] = task.get("monitor")
+    metric, given = filled["metric"], filled.get("direction")
+    known = direction(task, metric) if isinstance(metric, str) else None
+    if given is None and known is None and isinstance(metric, str) and task:
+        raise UserError(
+            f"sweeper.metric={metric} needs sweeper.direction=maximize or sweeper.direction=minimize: it is not known "
+            f"which is better.\nThe task knows it of {_known(task)}."
+        )
+    if given is None:
+        filled["direction"] = "minimize" if known == "min" else "maximize"
+    wanted = {"maximize": "max", "minimize": "min"}.get(str(given), "")
+    refuse_worst(f"sweeper.metric={metric}", f"sweeper.direction={given}", wanted, known)
+    return filled
+
+
+def _known(task: Mapping[str, Any]) -> str:
+    names: Iterable[str] = dict.fromkeys(
+        [task.get("monitor", ""), *(f"val/{name}" for name in task.get("directions") or {})]
+    )
+    return ", ".join(name for name in names if name)

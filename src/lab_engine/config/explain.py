@@ -1,0 +1,206 @@
+"""Other people's exceptions in a line or two: which value, why, and what to do about it."""
+
+import errno
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from lab_engine.base.errors import UserError
+from lab_engine.base.interruption import Interrupted
+from lab_engine.base.wording import meant, printable, shortened, shown
+from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK
+from lab_engine.config.command_line import SET_BY_THE_PROGRAM
+
+MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
+NO_GROUP = re.compile(r"Could not override '([\w/]+)'")
+SEVERAL = re.compile(r"Ambiguous value for argument '(.*)'")
+NO_SUCH_FOLDER = re.compile(r"Additional config directory '(.*)' not found")
+COMPOSES = ("hydra._internal.defaults_list", "hydra._internal.config_", "hydra.core.override_parser")
+"""Modules of Hydra that see nothing but the user's words and files; what they stumble over is not always caught."""
+NO_MEMORY = (
+    *("can't allocate memory", "Cannot allocate memory", "not enough memory", "out of memory"),
+    "Unable to allocate",
+)
+"""What PyTorch, CUDA, NumPy and the system say where there is none left."""
+SMALLER = "Make data.batch_size, the images or the network smaller."
+
+
+def explain(error: Exception, conf: Path | None = None) -> str | None:
+    """Say in one or two lines what the user should mend, or None where it is not the user's to mend.
+
+    Args:
+        error: whatever was raised.
+        conf: the folder of all options, where some may be wrong.
+    """
+    cause = error.__cause__
+    if isinstance(error, UserError):
+        return str(error)
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which need not be imported here
+        return _first_line(error)
+    if isinstance(error, MissingConfigException):
+        return _no_such_option(error, conf)
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+        return _no_such_key(cause)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is missing: give it as {error.full_key}=VALUE"
+    if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
+        return f"{error.full_key} refers to another value: {_first_line(error)}\nGive it one: {error.full_key}=VALUE"
+    if isinstance(error, ConfigCompositionException) and (found := NO_GROUP.match(str(error))):
+        given = next((word for word in sys.argv[1:] if word.split("=")[0] == found[1]), found[1])
+        return f"{shown(given)} is refused: this command has no group {found[1]}"
+    if isinstance(error, ConfigCompositionException) and (found := SEVERAL.match(str(error))):
+        key, _, values = found[1].partition("=")
+        return (
+            f"{shown(found[1])} is refused: these are several values, and there is no -m\n"
+            f"Write {key}=[{shown(values)}] for a list of them, or add -m to run the command once with each."
+        )
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{shown(error.override)} is refused: write KEY=VALUE, and quote a value with special characters: "
+            "'KEY=\"a, b\"'"
+        )
+    if isinstance(error, HydraException) and (found := NO_SUCH_FOLDER.match(str(error))):
+        return f"--config-dir={shown(found[1])} is refused: there is no such folder"
+    if isinstance(error, yaml.YAMLError):
+        return _no_yaml(error)
+    scarce = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+    if scarce or isinstance(error, MemoryError):
+        return f"There is not enough memory: {_first_line(error) or 'Python has none left'}\n{SMALLER}"
+    if not isinstance(error, HydraException | OmegaConfBaseException | OSError) and _raised_in(error, COMPOSES):
+        return _no_option(error, conf)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        text = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return "\n".join(shortened(shown(line)) for line in lines[:2])
+    if isinstance(error, RuntimeError) and (operation := NOT_DETERMINISTIC.match(str(error))):
+        return f"{operation[1]} has no deterministic form, and only such are allowed: add deterministic=false"
+    if (of_disk := disk_error(error)) is not None:
+        place = shown(str(of_disk.filename)) if of_disk.filename else "file"
+        return f"{place}: {of_disk.strerror}. Choose another place, or make room there."
+    return None
+
+
+def disk_error(error: Exception) -> OSError | None:
+    """Give the error of a full disk, or one that may not be written, that `error` is or comes from, or None."""
+    # torch.save cannot end its file then, and says so instead of why
+    found = error.__context__ if isinstance(error, RuntimeError) else error
+    return found if isinstance(found, OSError) and found.errno in MENDABLE else None
+
+
+@contextmanager
+def user_errors(conf: Path | None = None) -> Iterator[None]:
+    """Print errors that the user can mend in a line or two, and end with status 2; let all others through.
+
+    Args:
+        conf: the folder of all options, where some may be wrong.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(signal.SIGINT) from None
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except Exception as error:
+        text = explain(error, conf)
+        if text is None:
+            raise
+        if SHOW_TRACEBACK:
+            traceback.print_exception(error)
+        print("error:", printable(text, kept="\n"), file=sys.stderr)  # noqa: T201
+        raise SystemExit(EXIT_USER_ERROR) from None
+
+
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """Let an error of the disk that does not say where it was, as of a file that was open, say that it was there."""
+    try:
+        yield
+    except Exception as error:
+        if (of_disk := disk_error(error)) is not None and of_disk.filename is None:
+            of_disk.filename = str(folder)
+        raise
+
+
+def one_line(error: BaseException) -> str:
+    """Sum up what a traceback ends with."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".removesuffix(": ")
+
+
+def _no_such_option(error: MissingConfigException, conf: Path | None) -> str:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    options = sorted(error.options or [])
+    if not options and group:  # of several, as logger=[a,b], Hydra does not tell them
+        options = _options(group, conf)
+    if not group or not options:
+        return str(error).splitlines()[0]
+    there_is = f"there is no such option{meant(name, options)}\nallowed: {', '.join(options)}"
+    return f"{group}={shown(name)} is refused: {there_is}"
+
+
+def _options(group: str, conf: Path | None) -> list[str]:
+    return sorted(file.stem for file in (conf / group).glob("*.yaml")) if conf else []
+
+
+def _no_option(error: Exception, conf: Path | None) -> str:
+    """Explain a group's value that is no name, such as model=null or logger=[1]; Hydra does not say which."""
+    try:
+        overrides = OverridesParser.create().parse_overrides([word for word in sys.argv[1:] if "=" in word])
+    except HydraException:
+        overrides = []
+    for override in overrides:
+        value = override.value()
+        names = value if isinstance(value, list) else [value]
+        if not all(isinstance(name, str) for name in names) and (options := _options(override.key_or_group, conf)):
+            allowed = f"give the name of an option\nallowed: {', '.join(options)}"
+            return f"{shown(override.input_line)} is refused: {allowed}"
+    return f"These words, or a defaults list in a file, cannot be composed: {_first_line(error)}"
+
+
+def _raised_in(error: Exception, modules: tuple[str, ...]) -> bool:
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1]).startswith(modules)
+
+
+def _no_yaml(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return f"A configuration file is not YAML: {_first_line(error)}"
+    why = getattr(error, "problem", None) or getattr(error, "context", None) or "it cannot be read"
+    name = shown(str(Path(mark.name))) if mark.name else "a value"
+    tab = " (indent with spaces, not tabs)" if "\\t" in why else ""
+    return f"{name}, line {mark.line + 1}, column {mark.column + 1}: not YAML: {shown(why)}{tab}"
+
+
+def _first_line(error: Exception) -> str:
+    return shortened(shown(next(iter(str(error).splitlines()), "")))
+
+
+def _no_such_key(error: OmegaConfBaseException) -> str:
+    key = str(error.full_key)
+    parent, _, name = key.rpartition(".")
+    given = next((word for word in sys.argv[1:] if f"{word.partition('=')[0]}.".startswith(f"{key}.")), key)
+    siblings = sorted(map(str, error.parent_node)) if error.parent_node is not None else []
+    siblings = [sibling for sibling in siblings if sibling not in ("hydra", *SET_BY_THE_PROGRAM)]
+    where = f"keys of {parent}" if parent else "keys"
+    allowed = f"\n{where}: {', '.join(siblings)}" if siblings else ""
+    of_folders = [] if parent else ["resume", "from", "allow"]
+    return f"{shown(given)} is refused: there is no such key{meant(name, siblings + of_folders)}{allowed}"

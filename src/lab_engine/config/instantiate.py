@@ -1,0 +1,156 @@
+"""Objects from the configuration: what `_target_` names, called with the keys beside it."""
+
+import fnmatch
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import nn
+from torch.optim import Optimizer
+
+from lab_engine.base.errors import UserError
+from lab_engine.base.wording import printable, shortened
+from lab_engine.config.facts import split_facts
+from lab_engine.config.schedule import Schedule
+
+Config = dict[str, Any]
+
+MAX_NAMES = 10  # of parameters, in a message
+
+
+def build(node: Config, key: str, **arguments: Any) -> Any:
+    """Call what `node["_target_"]` names with the rest of `node` and `arguments`.
+
+    Args:
+        node: plain configuration of one object.
+        key: where it stands in the configuration, for the message.
+        arguments: what does not come from the configuration.
+
+    Raises:
+        UserError: there is no such target, or it does not take these arguments.
+    """
+    try:
+        if arguments and not node.get("_partial_"):  # Hydra would take a dataclass for a configuration
+            made = instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
+        else:
+            made = instantiate(node, _convert_="all")
+            made = functools.partial(made, **arguments) if arguments else made
+        if isinstance(made, functools.partial):  # called later, far from here: find a wrong argument now
+            inspect.signature(made.func).bind_partial(*made.args, **made.keywords)
+    except Exception as error:
+        cause = (error.__cause__ or error) if isinstance(error, InstantiationException) else error
+        if isinstance(cause, UserError):
+            raise cause from error
+        if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException) or (
+            type(cause).__name__ == "MisconfigurationException"  # Lightning's, which need not be imported here
+        ):
+            raise UserError(f"{key} ({node['_target_']}): {_reason(cause)}") from error
+        if isinstance(cause, OSError) and cause.filename is not None:  # such as weights that are to be read
+            reason = f"{cause.strerror}: {printable(str(cause.filename))}"
+            raise UserError(f"{key} ({node['_target_']}) cannot read a file. {reason}") from error
+        raise cause from None  # a fault of what was called, as if it had been called directly
+    return made
+
+
+def _reason(cause: BaseException) -> str:
+    """Say in a line why: what Hydra was told by Python where a target cannot be imported, else the first line."""
+    while str(cause).startswith(("Error locating", "Error loading")) and cause.__cause__:
+        cause = cause.__cause__
+    lines = str(cause).splitlines()
+    text = shortened(" ".join(lines if isinstance(cause, InstantiationException) else lines[:1]))
+    own = type(cause).__name__ == "MisconfigurationException"
+    named = own or isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException)
+    return text if named and text else f"{type(cause).__name__}: {text}"
+
+
+def build_each(nodes: dict[str, Config | None], key: str) -> list[Any]:
+    """Make the named parts of a group, in order; null switches one off."""
+    return [build(node, f"{key}.{name}") for name, node in nodes.items() if node is not None]
+
+
+def build_taken(config: Mapping[str, Any], owner: str, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Build what `config[owner]["takes"]` lists, in that order; see `build_part`.
+
+    Args:
+        config: whole.
+        owner: "task" or "data".
+        facts: what `from_data` stands for.
+
+    Raises:
+        UserError: see `build`.
+    """
+    return {name: build_part(config[name], name, facts) for name in config[owner].get("takes", ()) if name in config}
+
+
+def _with_groups(
+    make: Callable[..., Optimizer], groups: Mapping[str, Any], key: str, parameters: Iterable[tuple[str, nn.Parameter]]
+) -> Optimizer:
+    """Make an optimizer whose groups of parameters are chosen by their names.
+
+    Args:
+        make: from groups to an optimizer.
+        groups: settings of a group, by a pattern of names such as `fc3.*`; the first that fits counts, and what none
+            fits is in a group of its own.
+        key: of the optimizer in the configuration, for the message.
+        parameters: of the network, by name; those without gradients are left out.
+
+    Raises:
+        UserError: a pattern fits no name.
+    """
+    members: dict[str, list[tuple[str, nn.Parameter]]] = {pattern: [] for pattern in (*groups, "")}
+    names = []
+    for name, parameter in parameters:
+        names.append(name)
+        if parameter.requires_grad:
+            pattern = next((each for each in groups if fnmatch.fnmatchcase(name, each)), "")
+            members[pattern].append((name, parameter))
+    for pattern in groups:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            raise UserError(
+                f"{key}.groups has {pattern}, which fits no parameter.\nparameters: {', '.join(names[:MAX_NAMES])}"
+            )
+    made = [
+        {**groups.get(pattern, {}), "name": pattern or "others", "params": each}
+        for pattern, each in members.items()
+        if each
+    ]
+    return make(made)
+
+
+def build_part(value: Any, name: str, facts: Mapping[str, Any] | None = None) -> Any:
+    """Build what the configuration has under a top-level key; `facts` are what `from_data` stands for.
+
+    Returns:
+        An object for a group with a `_target_`; a dictionary of them for a group of named parts, such as `augment`;
+        None for an option that is empty; for a plain value, such as `seed`, the value. An optimizer that waits for its
+        parameters was tried on one, and a learning-rate scheduler that waits for its optimizer is a `Schedule`.
+
+    Raises:
+        UserError: see `build`.
+    """
+    if not isinstance(value, dict):
+        return value
+    if not value:
+        return None
+    if "_target_" not in value:
+        return {key: build_part(part, f"{name}.{key}", facts) for key, part in value.items() if part is not None}
+    if value.get("_partial_") and "interval" in value:
+        arguments = {key: each for key, each in value.items() if key not in ("interval", "monitor")}
+        return Schedule(build(arguments, name), value["interval"], value.get("monitor"))
+    groups = value.get("groups") if value.get("_partial_") else None
+    node, of_data = split_facts(value, facts or {})
+    made = build({key: each for key, each in node.items() if key != "groups" or groups is None}, name, **of_data)
+    if groups is not None:
+        made = functools.partial(_with_groups, made, groups, name)
+    elif isinstance(made, functools.partial) and inspect.isclass(made.func) and issubclass(made.func, Optimizer):
+        try:  # its complaints belong before training
+            made([nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"{name} ({value['_target_']}): {error}") from error
+    if name == "model" and not isinstance(made, nn.Module):
+        raise UserError(f"model ({value['_target_']}) makes a {type(made).__name__}: give a torch.nn.Module.")
+    return made

@@ -1,0 +1,88 @@
+"""The two formats: how each is written, and run again without this project."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from lab_engine.base.devices import cores
+from lab_engine.training.interface import Exportable, named
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
+
+Run = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+"""Inputs by name, as the file takes them, to outputs by name."""
+
+
+def write_onnx(
+    program: ExportedProgram, exportable: Exportable, about: Mapping[str, Any], opset: int, file: Path
+) -> None:
+    """Write one file, weights and all; `about` is in its `metadata_props`, as JSON where it is no text.
+
+    Raises:
+        torch.onnx.OnnxExporterError: there is no ONNX for an operation of the network.
+    """
+    import onnx
+
+    inputs = list(exportable.example(1))
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=opset,
+        input_names=inputs,
+        output_names=exportable.outputs,
+        dynamic_shapes=({0: "N"}, *({} for _ in inputs[1:])),  # only its name: the program has it already
+        verbose=False,
+    )
+    model = cast("torch.onnx.ONNXProgram", exported).model_proto  # None only without dynamo
+    _strip(model.graph)
+    onnx.helper.set_model_props(
+        model, {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
+    )
+    onnx.save(model, file)
+
+
+def _strip(graph: "GraphProto") -> None:
+    """Take out where in Python each node came from: paths of this machine, and half of a small file."""
+    for part in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *graph.node):
+        del part.metadata_props[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _strip(inner)
+
+
+def run_onnx(file: Path, threads: int | None = None) -> Run:
+    """Open a file with onnxruntime, on the CPU; `threads` are all that this process may use unless given."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or cores()
+    options.log_severity_level = 3  # errors; they are raised, too
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+    outputs = [output.name for output in session.get_outputs()]
+
+    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = session.run(outputs, {name: tensor.numpy() for name, tensor in inputs.items()})
+        return dict(zip(outputs, map(torch.from_numpy, found), strict=True))
+
+    return run
+
+
+def write_torch(program: ExportedProgram, about: Mapping[str, Any], file: Path) -> None:
+    """Write one file; `about` is in its extra file `about.json`, and `classes.json` has its classes, if it has any."""
+    rest = {key: value for key, value in about.items() if key != "classes"}
+    extra = {"classes.json": json.dumps(about.get("classes", [])), "about.json": json.dumps(rest)}
+    torch.export.save(program, file, extra_files=extra)
+
+
+def run_torch(file: Path, outputs: Sequence[str]) -> Run:
+    """Open a file with PyTorch."""
+    module = torch.export.load(file).module()
+    return lambda inputs: named(module(*inputs.values()), outputs)

@@ -1,0 +1,1 @@
+"""Layer 1: images as stored arrays: decoding, download, fingerprint."""

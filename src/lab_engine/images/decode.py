@@ -1,0 +1,224 @@
+"""Image files to uint8 arrays, on all cores."""
+
+import io
+import logging
+import signal
+import stat
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from lab_engine.base.devices import cores
+from lab_engine.base.errors import UserError
+from lab_engine.base.wording import shortened
+from lab_engine.images.store import GUARD
+
+log = logging.getLogger(__name__)
+
+LONGEST_REASON = 120  # characters of why a file cannot be read
+FILES_A_BLOCK = 512  # what one worker decodes before it reports back
+FILES_WORTH_A_POOL = 2048  # below this, starting worker processes takes longer than decoding
+FILES_TO_TIME = 16  # what tells how long decoding will take, where the files are not known to be small
+SECONDS_WORTH_A_POOL = 2.0  # of decoding; what worker processes save in less, their start costs
+SECONDS_A_PIECE = 0.5  # about, of what a worker decodes before it reports back: Ctrl-C waits for it
+
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
+"""Those that are read: Pillow knows others, hardly used and so hardly tried, and for EPS it starts Ghostscript."""
+RESIZE: dict[str, Callable[..., Image.Image]] = {
+    "stretch": lambda image, size: image.resize(size, Image.Resampling.BILINEAR),
+    "crop": partial(ImageOps.fit, method=Image.Resampling.BILINEAR),
+    "pad": partial(ImageOps.pad, method=Image.Resampling.BILINEAR),
+}
+"""Ways to bring an image of any size to (width, height): ignore its proportions, cut its edges, add black edges."""
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """What every image is converted to.
+
+    Attributes:
+        channels: 1 (grey) or 3 (RGB); transparency is dropped.
+        height: pixels.
+        width: pixels.
+        resize: a key of `RESIZE`, for images of another size.
+    """
+
+    channels: int
+    height: int
+    width: int
+    resize: str = "stretch"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width
+
+
+def read_image(path: str | Path | IO[bytes], wanted: ImageFormat) -> npt.NDArray[np.uint8]:
+    """Decode one file of any of `FORMATS` and any mode, its first frame if it has several.
+
+    Args:
+        path: the file, or its content.
+        wanted: what to convert it to.
+
+    Returns:
+        uint8 (C, H, W).
+
+    Raises:
+        Exception: the file cannot be decoded; of any kind, for some of Pillow's decoders go where the bytes lead them.
+    """
+    with Image.open(path, formats=FORMATS) as file:
+        image = ImageOps.exif_transpose(file)
+        if image.mode.startswith("I"):  # 16 bits a pixel: Pillow's own conversion would clip at 255
+            image = Image.fromarray((_of_16_bits(image) // 257).astype(np.uint8))
+        elif image.mode == "F":  # it would clip these, too, and nobody knows whether 1.0 or 255.0 is white
+            raise ValueError("its pixels are floats; convert it to 8 or 16 bits")
+        image = image.convert("RGB" if wanted.channels == 3 else "L")
+        if image.size != (wanted.width, wanted.height):
+            image = RESIZE[wanted.resize](image, (wanted.width, wanted.height))
+        pixels = np.asarray(image)
+    return pixels.transpose(2, 0, 1) if wanted.channels == 3 else pixels[None]
+
+
+def _of_16_bits(image: Image.Image) -> npt.NDArray[np.int64]:
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.size and (pixels.min() < 0 or pixels.max() > 65535):
+        raise ValueError("its pixels are whole numbers beyond 16 bits; convert it to 8 or 16 bits")
+    return pixels
+
+
+def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | str:
+    """Do as `read_image`, for a path or a file's content; of what cannot be decoded, or is too large, say why."""
+    with warnings.catch_warnings():
+        # A small file that unpacks to gigabytes is refused; other complaints of Pillow's do not concern the user.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            if isinstance(file, str):
+                facts = Path(file).stat()
+                if not stat.S_ISREG(facts.st_mode):  # to open a pipe would mean to wait for ever
+                    return "not an ordinary file"
+                if facts.st_size == 0:
+                    return "the file is empty"
+            return read_image(file if isinstance(file, str) else io.BytesIO(file), wanted)
+        except UnidentifiedImageError:
+            return f"not an image of a format that is read here: {', '.join(FORMATS)}"
+        except Exception as error:
+            why = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+            return shortened(why.replace("\n", " "), LONGEST_REASON)
+
+
+def decode_batches(
+    files: Sequence[str | bytes], wanted: ImageFormat, batch_size: int
+) -> Iterator[list[npt.NDArray[np.uint8] | str]]:
+    """Decode in order, on all cores if that takes a while; only a few batches are in memory at a time.
+
+    Args:
+        files: paths, or files' contents.
+        wanted: what to convert each image to.
+        batch_size: at most; some batches are smaller.
+
+    Yields:
+        Of each file its image, uint8 (C, H, W), or why there is none.
+
+    Raises:
+        UserError: a process that decodes has died.
+    """
+    Image.init()  # what it takes once is not to count as the time of the first files
+    started = time.perf_counter()
+    first = min(FILES_TO_TIME, batch_size)
+    decoded = _decode_each(files[:first], wanted)
+    seconds_each = (time.perf_counter() - started) / first
+    yield decoded
+    left, workers = len(files) - first, cores()
+    if workers == 1 or seconds_each * left < SECONDS_WORTH_A_POOL:
+        for start in range(first, len(files), batch_size):
+            yield _decode_each(files[start : start + batch_size], wanted)
+        return
+    size = max(min(batch_size, left // (4 * workers), int(SECONDS_A_PIECE / seconds_each)), 1)
+    waiting: deque[Future[list[npt.NDArray[np.uint8] | str]]] = deque()
+    with _pool(workers) as pool:
+        for start in range(first, len(files), size):
+            if len(waiting) == 2 * workers:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(_decode_each, files[start : start + size], wanted))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _decode_each(files: Sequence[str | bytes], wanted: ImageFormat) -> list[npt.NDArray[np.uint8] | str]:
+    return [decode(file, wanted) for file in files]
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    # "spawn": the parent may hold threads (progress bar, torch) that a fork would copy half-way
+    # Ctrl-C is for the parent to answer, which then ends them
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"The processes that decode images have died; what they said stands above.\n{GUARD}."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def decode_files(files: Sequence[str], target: Path, wanted: ImageFormat) -> Iterator[tuple[int, str]]:
+    """Decode `files` into the rows of a .npy file, with a progress bar, and give those that failed.
+
+    Args:
+        files: what to decode, one row each.
+        target: .npy file, uint8 (len(files), C, H, W).
+        wanted: what to convert each image to.
+
+    Yields:
+        Row of a file that cannot be decoded, and why; the other rows are filled once the iterator is exhausted.
+    """
+    starts = range(0, len(files), FILES_A_BLOCK)
+    blocks = [files[start : start + FILES_A_BLOCK] for start in starts]
+    decode_block = partial(_decode_block, target=target, wanted=wanted)
+    log.info("Decoding %d images, once; later runs start from the result.", len(files))
+    with tqdm(total=len(files), desc="decoding", unit=" images", disable=not sys.stderr.isatty()) as bar:
+        if len(files) < FILES_WORTH_A_POOL or cores() == 1:
+            yield from _report(map(decode_block, blocks, starts), blocks, bar)
+            return
+        with _pool(min(cores(), len(blocks))) as pool:
+            yield from _report(pool.map(decode_block, blocks, starts), blocks, bar)
+
+
+def _report(
+    failures: Iterable[list[tuple[int, str]]], blocks: Sequence[Sequence[str]], bar: "tqdm[None]"
+) -> Iterator[tuple[int, str]]:
+    for failed, block in zip(failures, blocks, strict=True):
+        yield from failed
+        bar.update(len(block))
+
+
+def _decode_block(files: Sequence[str], first_row: int, *, target: Path, wanted: ImageFormat) -> list[tuple[int, str]]:
+    rows = np.load(target, mmap_mode="r+")
+    failed = []
+    for row, path in enumerate(files, first_row):
+        decoded = decode(path, wanted)
+        if isinstance(decoded, str):
+            failed.append((row, decoded))
+        else:
+            rows[row] = decoded
+    rows.flush()
+    return failed

@@ -1,0 +1,128 @@
+"""A folder on disk that holds decoded images once, for every later run to memory-map."""
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from lab_engine.base.errors import UserError
+from lab_engine.images.image_set import ImageSet
+
+FORMAT = 1  # raise it when the files below change, and old stores are decoded anew
+
+
+class StoreWriter:
+    """Receives the images of one store while it is made.
+
+    Args:
+        folder: where the files go; a temporary name until everything is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """Make a folder for what is needed only while the images are decoded."""
+        return tempfile.TemporaryDirectory(dir=self._folder)
+
+    def create(self, count: int, image_shape: tuple[int, int, int]) -> Path:
+        """Make room for `count` images of (C, H, W) and name the .npy file to fill: uint8 (count, C, H, W)."""
+        path = self._folder / "images.npy"
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, *image_shape)).flush()
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, but a crash when a mapped page is written
+            with path.open("r+b") as file:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+                except OSError as error:
+                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not every file system can do it
+                        raise
+        return path
+
+    def keep(self, rows: npt.NDArray[np.int64]) -> None:
+        """Drop all images but those of `rows`, in this order."""
+        source = np.load(self._folder / "images.npy", mmap_mode="r")
+        self._folder.joinpath("images.npy").rename(self._folder / "all.npy")
+        target = np.load(self.create(len(rows), source.shape[1:]), mmap_mode="r+")
+        for start in range(0, len(rows), 4096):
+            target[start : start + 4096] = source[rows[start : start + 4096]]
+        target.flush()
+        self._folder.joinpath("all.npy").unlink()
+
+    def finish(self, labels: npt.NDArray[np.int64], classes: tuple[str, ...], skipped: int = 0) -> None:
+        """Write what belongs to the images, row by row."""
+        np.save(self._folder / "labels.npy", labels.astype(np.int64))
+        (self._folder / "facts.json").write_text(json.dumps({"classes": classes, "skipped": skipped}))
+
+
+GUARD = 'A script is imported by the processes that it starts: what it does belongs below `if __name__ == "__main__":`'
+
+
+def open_store(cache: Path, key: str, make: Callable[[StoreWriter], None]) -> ImageSet:
+    """Map the store `key` below `cache`; call `make` to fill it if nobody has yet.
+
+    The store appears under its name in one rename, so it is whole or absent, and a file lock lets one process
+    make it while others wait. The mapping is read-only and shared: all processes of a machine use the same pages.
+
+    Args:
+        cache: folder of all stores.
+        key: name of the store, derived from everything that the images are made from.
+        make: fills the store.
+
+    Raises:
+        UserError: `cache` cannot be written or has no room, or the store in it is damaged.
+    """
+    folder = cache / f"{key}-v{FORMAT}"
+    if not folder.is_dir() and getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A script without a guard, imported anew by a process that its first import has started and now waits for.
+        raise RuntimeError(GUARD)
+    try:
+        if not folder.is_dir():
+            cache.mkdir(parents=True, exist_ok=True)
+            with FileLock(cache / f"{key}.lock"):
+                if not folder.is_dir():
+                    _make(folder, make)
+        return _read(folder)
+    except OSError as error:
+        raise UserError(
+            f"The decoded images cannot be kept in {cache}: {error.strerror or error}.\n"
+            "Free some space there, or name another folder with data.cache=DIR."
+        ) from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, EOFError, MemoryError) as error:
+        raise UserError(f"The decoded images in {folder} are damaged. Remove this folder and run again.") from error
+
+
+def _read(folder: Path) -> ImageSet:
+    """Map what is there; ValueError and the like where it is not what `StoreWriter` writes, whoever wrote it."""
+    facts = json.loads((folder / "facts.json").read_text())
+    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)  # a header can claim any size
+    classes, skipped = facts["classes"], facts["skipped"]
+    named = type(classes) is list and all(type(name) is str for name in classes) and type(skipped) is int
+    shaped = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] in (1, 3) and min(images.shape) > 0
+    if not (named and shaped and labels.dtype == np.int64 and labels.shape == images.shape[:1]):
+        raise ValueError("other arrays than those of images")
+    labels = np.array(labels)
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise ValueError("labels without a class")
+    return ImageSet(images, labels, tuple(classes), skipped, store=folder)
+
+
+def _make(folder: Path, make: Callable[[StoreWriter], None]) -> None:
+    prefix = f".{folder.name}-"
+    for left_by_a_killed_process in folder.parent.glob(f"{prefix}*"):
+        shutil.rmtree(left_by_a_killed_process, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+    try:
+        make(StoreWriter(unfinished))
+        unfinished.chmod(0o755)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

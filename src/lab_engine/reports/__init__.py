@@ -1,0 +1,1 @@
+"""Layer 4: the page of a run, and two runs compared."""

@@ -1,0 +1,181 @@
+"""Two runs side by side: whether they have come to the same, and what could explain it if not."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from rich.text import Text
+
+from lab_engine.artifacts.checkpoint import read_checkpoint
+from lab_engine.artifacts.environment import read_environment
+from lab_engine.base import changes
+from lab_engine.base.errors import UserError
+from lab_engine.base.whole_file import write_whole
+from lab_engine.training.terminal import short
+
+FILE = "comparison.json"
+NO_RESULTS = {"train/seconds"}  # of metrics: they are never the same twice
+NO_CAUSES = {"started", "command"}  # of an environment: they change no result
+MOST_LINES = 8  # of metrics or of causes, on the terminal; the file has all
+
+
+class Comparison(BaseModel):
+    """What became of a repeated run.
+
+    Attributes:
+        of: the folder of the first run.
+        same: the weights bit for bit, and all metrics but times.
+        weights: number of tensors of `checkpoints/best.ckpt`; None where neither run has the file.
+        different: names of those that are not the same in both, or only in one.
+        largest: difference of two weights; None where there is none that can be told.
+        metrics: that are not the same: of the first run, of its repetition; None for what is not there or not finite.
+        causes: what is known to differ between them and could explain it, likewise, as text.
+    """
+
+    of: str
+    same: bool
+    weights: int | None
+    different: list[str]
+    largest: float | None
+    metrics: dict[str, tuple[float | None, float | None]]
+    causes: dict[str, tuple[str, str]]
+
+
+def compare(original: Path, repeated: Path) -> Comparison:
+    """Compare the results in two run folders; both are done.
+
+    Raises:
+        UserError: a checkpoint cannot be read.
+    """
+    first, second = (_weights(folder) for folder in (original, repeated))
+    names = sorted({*(first or {}), *(second or {})})
+    different = [name for name in names if not _same((first or {}).get(name), (second or {}).get(name))]
+    metrics = _metrics(original, repeated)
+    return Comparison(
+        of=str(original),
+        same=not different and not metrics,
+        weights=len(names) if names else None,
+        different=different,
+        largest=max(_distances(first or {}, second or {}, different), default=None),
+        metrics=metrics,
+        causes=dict(_causes(original, repeated)),
+    )
+
+
+def refuse_unreadable(folder: Path, weights: bool) -> None:
+    """See to it, before hours of work, that there is something in a run folder to compare with.
+
+    Args:
+        folder: of the first run.
+        weights: it must hold `checkpoints/best.ckpt`.
+
+    Raises:
+        UserError: its results cannot be read.
+    """
+    if _weights(folder) is None and weights:
+        raise UserError(f"from={folder}: there is no checkpoints/best.ckpt to compare with. Bring back a copy.")
+    _results(folder)
+
+
+def _results(folder: Path) -> dict[str, float | None]:
+    file = folder / "metrics.json"
+    try:
+        return TypeAdapter(dict[str, float | None]).validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{file} does not hold the metrics of a run, so there is nothing to compare with.") from error
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor] | None:
+    file = folder / "checkpoints" / "best.ckpt"
+    if not file.exists():
+        return None
+    weights: dict[str, torch.Tensor] = read_checkpoint(file)["state_dict"]
+    return weights
+
+
+def _same(first: torch.Tensor | None, second: torch.Tensor | None) -> bool:
+    """Bit for bit: to `torch.equal`, 0 and -0 are the same, and NaN is not itself."""
+    if first is None or second is None or first.dtype != second.dtype or first.shape != second.shape:
+        return False
+    return torch.equal(*(tensor.contiguous().flatten().view(torch.uint8) for tensor in (first, second)))
+
+
+def _distances(
+    first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor], names: list[str]
+) -> Iterator[float]:
+    for name in names:
+        if name in first and name in second and first[name].shape == second[name].shape:
+            distance = float((first[name].double() - second[name].double()).abs().max())
+            if distance == distance:  # else one of them is not a number
+                yield distance
+
+
+def _metrics(original: Path, repeated: Path) -> dict[str, tuple[float | None, float | None]]:
+    first, second = _results(original), _results(repeated)
+    names = [name for name in {**first, **second} if name not in NO_RESULTS]
+    return {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
+
+
+def _causes(original: Path, repeated: Path) -> Iterator[tuple[str, tuple[str, str]]]:
+    first, second = (dict(_flat(_environment(folder))) for folder in (original, repeated))
+    for name in {**first, **second}:
+        values = first.get(name, "not recorded"), second.get(name, "not recorded")
+        if values[0] != values[1]:
+            yield name, values
+    patches = [_content(folder / changes.FILE) for folder in (original, repeated)]
+    if patches[0] != patches[1]:
+        yield "uncommitted changes", tuple(changes.FILE if patch else "none" for patch in patches)  # type: ignore[misc]
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    environment = read_environment(folder)
+    return environment.model_dump(exclude=NO_CAUSES) if environment else {}
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value not in (None, "", []):
+            yield prefix + key, str(value)
+
+
+def _content(file: Path) -> bytes:
+    return file.read_bytes() if file.exists() else b""
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> None:
+    """Write `comparison.json`."""
+    write_whole(folder / FILE, comparison.model_dump_json(indent=1) + "\n", errors="replace")
+
+
+def describe(comparison: Comparison, folder: Path) -> list[Text]:
+    """Say it in a few lines; `folder` is that of the repetition."""
+    of, file = short(Path(comparison.of)), short(folder / FILE)
+    if comparison.same:
+        weights = "" if comparison.weights is None else "the weights of best.ckpt bit for bit, and "
+        return [Text(f"the same   as {of}: {weights}all metrics", style="green")]
+    lines = [Text(f"not the same as {of}:", style="bold yellow")]
+    if comparison.different:
+        largest = "" if comparison.largest is None else f", by {comparison.largest:.3g} at most"
+        lines.append(Text(f"  weights: {len(comparison.different)} of {comparison.weights} tensors differ{largest}"))
+    lines += _some([f"  {name}: {_number(old)}, now {_number(new)}" for name, (old, new) in comparison.metrics.items()])
+    if comparison.causes:
+        lines.append(Text("what differs and could explain it:"))
+        lines += _some([f"  {name}: {old}, now {new}" for name, (old, new) in comparison.causes.items()])
+    else:
+        lines.append(
+            Text("nothing that is recorded differs: a part of the run is not deterministic, or its folder was changed")
+        )
+    return [*lines, Text(f"comparison {file}")]
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
+
+
+def _some(lines: list[str]) -> list[Text]:
+    rest = len(lines) - MOST_LINES
+    return [Text(line) for line in [*lines[:MOST_LINES], *([f"  and {rest} more"] if rest > 0 else [])]]

@@ -1,0 +1,185 @@
+"""What `page.html` shows of a run, from what the run knows at its end and from the files in its folder."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+from jinja2 import Environment as Templates
+from jinja2 import StrictUndefined
+from lightning.pytorch import LightningDataModule, LightningModule
+from markupsafe import Markup
+from omegaconf import OmegaConf
+
+from lab_engine.artifacts.checkpoint import read_checkpoint
+from lab_engine.artifacts.curves import read_curves
+from lab_engine.artifacts.environment import Environment, Git, read_environment
+from lab_engine.artifacts.results import COUNT
+from lab_engine.base.wording import is_percent, metric
+from lab_engine.config.command_line import without_passwords
+from lab_engine.reports.chart import Line, line_chart
+from lab_engine.training.interface import Describes, Reports, described
+from lab_engine.training.terminal import short
+
+PAGE = Path(__file__).with_name("page.html")
+LOOK = Path(__file__).parents[1] / "look.css"
+TEMPLATE = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+    PAGE.read_text(encoding="utf-8")
+)
+"""Every value in it is escaped, but those that are marked as HTML of our own."""
+
+
+def to_html(
+    config: Mapping[str, Any],
+    data: LightningDataModule,
+    task: LightningModule,
+    metrics: Mapping[str, float],
+    best: str,
+) -> str:
+    """Return a page that needs no other file and no network, and holds no script.
+
+    Args:
+        config: of the run, checked.
+        data: set up.
+        task: with the weights that were tested.
+        metrics: as in `metrics.json`.
+        best: path of the chosen checkpoint, or empty if there is none.
+    """
+    folder = Path(config["folder"])
+    curves = read_curves(folder / "curves.csv")
+    environment = read_environment(folder)
+    chosen = _chosen(best, curves)
+    percent, monitor = config["task"].get("percent", ()), config["task"]["monitor"].partition("/")[2]
+    headline = next((name for name in (f"test/{monitor}", f"val/{monitor}") if name in metrics), None)
+    return TEMPLATE.render(
+        look=Markup(LOOK.read_text(encoding="utf-8")),  # noqa: S704 - ours
+        name=folder.name or "/",
+        result="" if headline is None else _metric(headline, metrics[headline], percent),
+        folder=short(folder),
+        when=_when(environment),
+        command=environment.command if environment else "",
+        facts=_facts(config, data, task, metrics, chosen, bool(best)),
+        charts=list(_charts(curves, percent, chosen)),
+        chosen=chosen,
+        validations=len(curves),
+        not_finite=sum(not math.isfinite(value) for row in curves for value in row.values()),
+        sections=task.report_sections(data) if isinstance(task, Reports) else [],
+        config=without_passwords(OmegaConf.to_yaml(dict(config))),
+        environment=_environment_rows(environment),
+    )
+
+
+def _charts(curves: Sequence[Mapping[str, float]], percent: Sequence[str], chosen: float | None) -> Iterator[Markup]:
+    """Draw a chart for each metric, the training's and the validation's together; parts of metrics have none."""
+    names = dict.fromkeys(name for row in curves for name in row if name.count("/") == 1)
+    for each in dict.fromkeys(name.partition("/")[2] for name in names):
+        lines = [_line(name, curves) for name in (f"train/{each}", f"val/{each}") if name in names]
+        title = each[:1].upper() + each[1:].replace("_", " ")
+        yield line_chart(title, lines, percent=is_percent(f"val/{each}", percent), chosen=chosen)
+
+
+def _metric(name: str, value: float, percent: Sequence[str]) -> str:
+    """Write a metric as the other report does."""
+    return f"{100 * value:.2f} %" if is_percent(name, percent) else metric(name, value, percent)
+
+
+def _chosen(best: str, curves: Sequence[Mapping[str, float]]) -> float | None:
+    """The epoch after which the chosen checkpoint was written, if `curves.csv` has it."""
+    if not best:
+        return None
+    step = read_checkpoint(Path(best))["global_step"]
+    return next((row["epoch"] for row in curves if row["step"] == step), None)
+
+
+def _line(name: str, curves: Sequence[Mapping[str, float]]) -> Line:
+    return Line(name, [(row["epoch"], row[name]) for row in curves if name in row])
+
+
+def _when(environment: Environment | None) -> str:
+    """Say when the run began, and how long it took, or when it ended if it has been interrupted between."""
+    ended = datetime.now().astimezone().replace(microsecond=0)
+    if environment is None:
+        return f"Ended {_time(ended)}"
+    started = environment.started
+    if started.timestamp() < psutil.Process().create_time() - 1:  # noted by an earlier process of this run
+        return f"Started {_time(started)}, interrupted, ended {_time(ended)}"
+    return f"Started {_time(started)}, took {duration((ended - started).total_seconds())}"
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S %Z").strip()
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a person would: 4 s, 0:03:12."""
+    return f"{seconds:.3g} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def _facts(
+    config: Mapping[str, Any],
+    data: LightningDataModule,
+    task: LightningModule,
+    metrics: Mapping[str, float],
+    chosen: float | None,
+    has_checkpoint: bool,
+) -> list[tuple[str, str, str]]:
+    """Name, value and a line more of each."""
+    percent, monitor = config["task"].get("percent", ()), config["task"]["monitor"].partition("/")[2]
+    of = "the last weights" if not has_checkpoint else "the chosen checkpoint"
+    after = "" if chosen is None else f", epoch {chosen:g} of {config['trainer']['max_epochs']}"
+
+    def measured(stage: str) -> tuple[str, str]:
+        names = [name for name in metrics if name.startswith(f"{stage}/") and name.count("/") == 1]
+        count = f"{stage}/{COUNT}"
+        first = f"{stage}/{monitor}" if f"{stage}/{monitor}" in names else next(iter(names), "")
+        rest = [name for name in names if name not in (first, count)]
+        more = [f"{metrics[count]:,} samples"] if count in metrics else []
+        more += [f"{name.partition('/')[2]} {_metric(name, metrics[name], percent)}" for name in rest]
+        return first, ", ".join(more)
+
+    facts = []
+    for stage, note in (("test", ""), ("val", f"{of}{after}")):
+        name, more = measured(stage)
+        if name:
+            facts.append((name, _metric(name, metrics[name], percent), "; ".join(filter(None, (more, note)))))
+    facts.append(
+        (
+            "training",
+            duration(metrics["train/seconds"]),
+            f"{metrics['train/steps']:,} steps, without validation and test",
+        )
+    )
+    lines = {**described(task), **(data.describe() if isinstance(data, Describes) else {})}
+    if "data" in lines:
+        lines["data"] = ": ".join(filter(None, (config["choices"].get("data"), lines["data"])))
+    for label, text in lines.items():
+        if text:
+            value, _, rest = text.partition(", ")
+            facts.append((label, value, rest))
+    return facts
+
+
+def _environment_rows(environment: Environment | None) -> list[tuple[str, str]]:
+    if environment is None:
+        return []
+    rows = {
+        **environment.versions,
+        "system": environment.system,
+        "processor": environment.cpu,
+        "cores": f"{environment.cores}",
+        "memory": f"{environment.memory_gb:g} GB",
+        "computed on": environment.device,
+        "GPUs": ", ".join(environment.gpus),
+        "git": _git(environment.git),
+        "data": f"SHA-256 {environment.data[:16]}…" if environment.data else "",
+    }
+    return [(name, value) for name, value in rows.items() if value]
+
+
+def _git(git: Git) -> str:
+    if git.commit is None:
+        return f"not known: {git.reason}"
+    on = f" on {git.branch}" if git.branch else ""
+    return f"{git.commit}{on}, {'with changes that are not committed' if git.dirty else 'nothing changed since'}"

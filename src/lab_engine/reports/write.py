@@ -1,0 +1,31 @@
+"""`report.html` of a run, which no run fails for."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule
+
+from lab_engine.base.whole_file import write_whole
+from lab_engine.config.explain import one_line
+from lab_engine.reports.page import to_html
+
+FILE = "report.html"
+
+_log = logging.getLogger(__name__)
+
+
+def write_report(
+    config: Mapping[str, Any],
+    data: LightningDataModule,
+    task: LightningModule,
+    metrics: Mapping[str, float],
+    best: str,
+) -> None:
+    """Write `report.html` into the run folder; see `lab_engine.reports.page.to_html`."""
+    try:
+        page = to_html(config, data, task, metrics, best)
+        write_whole(Path(config["folder"]) / FILE, page, errors="replace")
+    except Exception as error:  # the results of hours are still to be written
+        _log.warning("%s was not written: %s", FILE, one_line(error))

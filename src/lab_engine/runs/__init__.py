@@ -1,0 +1,1 @@
+"""Layer 5: a run in its folder, on its devices."""

@@ -1,0 +1,77 @@
+"""A new run in its folder."""
+
+import shlex
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from lab_engine.artifacts.run_folder import LOCK, hold, names
+from lab_engine.base.devices import device_count, refuse_several_nodes
+from lab_engine.base.errors import IncompleteError, UserError
+from lab_engine.base.interruption import Interrupted
+from lab_engine.base.whole_file import write_whole
+from lab_engine.config.command import Command, Config
+from lab_engine.config.explain import naming
+from lab_engine.runs.processes import refuse_too_many, run_on_devices
+
+ONE_DEVICE = {"devices": 1, "num_nodes": 1}
+"""In place of `trainer`, for commands that have none."""
+
+
+def run_in_folder(command: Command, config: Config) -> dict[str, Any]:
+    """Do a new run in its folder, which is there and free, and hold its lock meanwhile if it could be resumed."""
+    folder = Path(config["folder"])
+    resumes = command.name if command.resumes else None
+    _refuse_taken(folder, resumes)
+    before = names(folder) - {LOCK}
+    with hold(folder) if resumes else nullcontext(), naming(folder):
+        _claim(config, resumes)
+        try:
+            return compute(command, config)
+        except IncompleteError:
+            raise
+        except (UserError, Interrupted):
+            _give_back(folder, names(folder) - before, command.name)
+            raise
+
+
+def compute(command: Command, config: Config) -> dict[str, Any]:
+    """Run a command on as many devices as `config`, which lies in the run folder, asks for."""
+    trainer = config.get("trainer", ONE_DEVICE)
+    refuse_several_nodes(trainer)
+    count = device_count(trainer)
+    refuse_too_many(trainer, count)
+    with naming(Path(config["folder"])):
+        return command.run(config) if count == 1 else run_on_devices(command.module, config, count)
+
+
+def _claim(config: Config, resumes: str | None) -> None:
+    """Write `config.yaml`, which no other run ever overwrites; there is none of it, or all."""
+    file = Path(config["folder"]) / "config.yaml"
+    try:
+        write_whole(file, OmegaConf.to_yaml(config), new=True)
+    except FileExistsError:  # another process was quicker
+        _refuse_taken(file.parent, resumes)
+        raise
+
+
+def _refuse_taken(folder: Path, resumes: str | None) -> None:
+    """Refuse a folder that holds a run; `resumes` is the command that could resume it, if this is one."""
+    if not (folder / "config.yaml").exists():
+        return
+    advice = "Choose another folder with hydra.run.dir=DIR, or leave it out to get a new one."
+    if resumes and (folder / f"{resumes}.log").exists() and not (folder / "metrics.json").exists():
+        resume = shlex.quote(f"resume={folder}")
+        advice = f"It is not finished: resume it with {resume}, or choose another folder with hydra.run.dir=DIR."
+    raise UserError(f"{folder} holds a run already, and nothing in it is overwritten.\n{advice}")
+
+
+def _give_back(folder: Path, left: set[str], name: str) -> None:
+    """Take back what a run has `left` in its folder if it never began: the same command may then be given again."""
+    if left <= {"config.yaml", f"{name}.log", LOCK}:
+        for file in left:
+            (folder / file).unlink(missing_ok=True)
+        with suppress(OSError):  # other files are not ours
+            folder.rmdir()

@@ -1,0 +1,34 @@
+"""What Hydra is given to call for each job of a sweep."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from lab_engine.base.imports import import_quickly
+from lab_engine.config.command import Command, to_plain
+from lab_engine.config.explain import user_errors
+
+IN_FOLDER = "lab_engine.runs.running:run_in_folder"
+
+
+@dataclass
+class Jobs:
+    """Hydra's own launchers call it; ours start processes, and find here what they need.
+
+    Attributes:
+        command: that each job runs.
+        begun: run folders of all jobs that were asked for.
+    """
+
+    command: Command
+    begun: set[Path] = field(default_factory=set)
+
+    def __call__(self, composed: DictConfig) -> Any:
+        """Run a job in this process; returns the metric that is watched."""
+        hydra = HydraConfig.get()
+        with user_errors():  # else Hydra would tell of it as well
+            config = self.command.checked(to_plain(composed, hydra, hydra.runtime.output_dir))
+            return import_quickly(IN_FOLDER)(self.command, config).get(config.get("task", {}).get("monitor"))

@@ -1,0 +1,125 @@
+"""Jobs that differ only in their seed, taken together, and which of these groups is best on validation data."""
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from lab_engine.sweeps.parameters import Parameters, canonical
+from lab_engine.sweeps.results import JobResult, SweepResults
+
+Mode = Literal["max", "min"]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A metric over the jobs of a group.
+
+    Attributes:
+        mean: NaN if one of the values is not finite.
+        std: sample standard deviation; None for a single value.
+        n: number of values.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+
+
+def summarize(values: Iterable[float]) -> Statistic | None:
+    """Give mean and spread, or None of no values."""
+    each = list(values)
+    if not each:
+        return None
+    if not all(map(math.isfinite, each)):
+        return Statistic(math.nan, None, len(each))
+    try:
+        return Statistic(statistics.fmean(each), statistics.stdev(each) if len(each) > 1 else None, len(each))
+    except OverflowError:
+        return Statistic(math.nan, None, len(each))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that differ in nothing but their seed.
+
+    Attributes:
+        parameters: what the jobs have in common of what varies in the sweep.
+        jobs: whatever became of them.
+    """
+
+    parameters: Parameters
+    jobs: tuple[JobResult, ...]
+
+    @property
+    def done(self) -> list[JobResult]:
+        """The jobs that count."""
+        return [job for job in self.jobs if job.state == "done"]
+
+    @property
+    def n(self) -> str:
+        """How many count, such as "3", or "2 of 3" where not all are done."""
+        done = len(self.done)
+        return f"{done}" if done == len(self.jobs) else f"{done} of {len(self.jobs)}"
+
+    def of(self, metric: str) -> Statistic | None:
+        """Mean and spread of a metric over the jobs that are done and have it; None if there are none."""
+        return summarize(job.metrics[metric] for job in self.done if metric in job.metrics)
+
+    @property
+    def seconds(self) -> float | None:
+        """Mean duration of the jobs that are done, where it is known."""
+        known = [job.seconds for job in self.done if job.seconds is not None]
+        return statistics.fmean(known) if known else None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All groups of a sweep, the best first; those without a finite result come last.
+
+    Attributes:
+        metric: of validation, by which they are ranked.
+        mode: whether more or less of it is better.
+        groups: in that order.
+        percent: metrics, without their stage, that are fractions.
+    """
+
+    metric: str
+    mode: Mode
+    groups: tuple[Group, ...]
+    percent: tuple[str, ...] = ()
+
+    @property
+    def test(self) -> str:
+        """The same metric on test data, which is shown and never chosen by."""
+        return "test/" + self.metric.removeprefix("val/")
+
+    @property
+    def best(self) -> Group | None:
+        """The first, if it has a result."""
+        first = self.groups[0].of(self.metric)
+        return self.groups[0] if first and math.isfinite(first.mean) else None
+
+
+def rank(sweep: SweepResults, metric: str, mode: Mode) -> Ranking:
+    """Group the jobs and put the groups in order; of equals the one with the first job comes first."""
+    members: dict[str, list[JobResult]] = {}
+    for job in sweep.jobs:
+        alike = canonical(_without_seed(job.parameters)) if job.comparable else job.folder
+        members.setdefault(alike, []).append(job)
+    groups = [Group(_without_seed(jobs[0].parameters), tuple(jobs)) for jobs in members.values()]
+
+    def place(group: Group) -> tuple[int, float]:
+        result = group.of(metric)
+        if result is None:
+            return 2, 0
+        if not math.isfinite(result.mean):
+            return 1, 0
+        return 0, -result.mean if mode == "max" else result.mean
+
+    return Ranking(metric, mode, tuple(sorted(groups, key=place)), tuple(sweep.task.get("percent") or ()))
+
+
+def _without_seed(parameters: Parameters) -> Parameters:
+    return {key: value for key, value in parameters.items() if key != "seed"}

@@ -1,0 +1,89 @@
+"""The report of a sweep: `results.csv` for other programs, `report.html` to look at, tables for the terminal."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from lab_engine.base.spreadsheet import cell
+from lab_engine.base.whole_file import write_whole
+from lab_engine.sweeps.page import contents
+from lab_engine.sweeps.parameters import text
+from lab_engine.sweeps.ranking import Mode, Ranking, rank
+from lab_engine.sweeps.results import SweepResults, read_sweep
+from lab_engine.sweeps.table import Tables
+
+PAGE = Path(__file__).with_name("page.html")
+LOOK = Path(__file__).parents[1] / "look.css"
+ABOUT = ("number", "folder", "state", "reason", "seconds")
+
+
+def report(folder: Path, metric: str, mode: Mode) -> Tables:
+    """Write `results.csv` and `report.html` into the folder of a sweep, which may still be running.
+
+    Args:
+        folder: of the sweep.
+        metric: of validation, by which groups of jobs are ranked.
+        mode: whether the best has the largest or the smallest.
+
+    Returns:
+        What to print: `rich.print` and `lab_engine.training.terminal.show` take it.
+
+    Raises:
+        UserError: the folder holds no jobs.
+    """
+    return report_on(read_sweep(folder), metric, mode)
+
+
+def report_on(sweep: SweepResults, metric: str, mode: Mode) -> Tables:
+    """Do as `report` does, for a sweep that has been read."""
+    ranking = rank(sweep, metric, mode)
+    write_whole(sweep.folder / "results.csv", to_csv(sweep), errors="replace")
+    write_whole(sweep.folder / "report.html", to_html(sweep, ranking), errors="replace")
+    return Tables(sweep, ranking)
+
+
+def to_csv(sweep: SweepResults) -> str:
+    """Give a row a job: number, folder, state, reason, seconds, what varies, all metrics.
+
+    No cell is a formula to a spreadsheet: text that could be one begins with an apostrophe.
+    """
+    parameters, metrics = sweep.parameters, sweep.metrics
+    stream = io.StringIO()
+    writer = csv.writer(stream)
+    writer.writerow(map(_cell, (*ABOUT, *parameters, *metrics)))
+    for job in sweep.jobs:
+        about = (getattr(job, name) for name in ABOUT)
+        chosen = (job.parameters.get(key, "") for key in parameters)
+        writer.writerow(map(_cell, (*about, *chosen, *(job.metrics.get(name, "") for name in metrics))))
+    return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    return "" if value is None else cell(text(value))
+
+
+def to_html(sweep: SweepResults, ranking: Ranking) -> str:
+    """Give a page that needs no other file and no network.
+
+    All that comes from the sweep is in one block of JSON, and the page's script treats it as text.
+    """
+    import plotly.offline  # only now: tables and CSV do without
+
+    data = json.dumps(_finite(contents(sweep, ranking)), allow_nan=False, separators=(",", ":"))
+    page = PAGE.read_text(encoding="utf-8").replace("/* look.css */", LOOK.read_text(encoding="utf-8"))
+    page = page.replace("/* plotly.js */", plotly.offline.get_plotlyjs())
+    return page.replace("/* sweep */", data.replace("<", "\\u003c"))  # last: what it holds must not be replaced
+
+
+def _finite(data: Any) -> Any:
+    """Put None for what is not finite, which JSON cannot hold."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -1,0 +1,260 @@
+"""A search: Optuna chooses the jobs, learns from those that have ended, and gives up those that look hopeless."""
+
+import logging
+import math
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.config_loader import ConfigLoader
+from optuna import Trial
+from optuna.trial import TrialState
+
+from lab_engine.artifacts.curves import read_curves
+from lab_engine.base.errors import UserError
+from lab_engine.base.whole_file import write_whole
+from lab_engine.config.explain import explain
+from lab_engine.sweeps.job import ENDED, Job, State, note_end, read_metric, read_record, state_now, write_record
+from lab_engine.sweeps.space import read_space
+from lab_engine.sweeps.study import SharedStudy
+
+MakeJob = Callable[[Sequence[str], str, int], Job]
+"""Composes, checks and freezes a job, from its overrides, the name of its run folder and its number."""
+GIVE_UP = 3  # first trials that are all refused: then it is not the values that are wrong
+NOT_ENDED: tuple[State, ...] = ("waiting", "running", "interrupted")
+
+
+@dataclass
+class _Open:
+    """A trial that this process has to bring to its end.
+
+    Attributes:
+        trial: in the study.
+        lock: held as long as this process lives; a trial whose lock is free may be continued by another.
+        jobs: one for each seed.
+        waiting: those still to start.
+        running: those that have started.
+        stopped: those of them that were stopped.
+        reports: what the study knows of it, by epoch.
+        given_up: why the jobs that are left are to be stopped; empty as long as they are not.
+    """
+
+    trial: "Trial"
+    lock: FileLock
+    jobs: list[Job] = field(default_factory=list)
+    waiting: list[Job] = field(default_factory=list)
+    running: list[Job] = field(default_factory=list)
+    stopped: list[Job] = field(default_factory=list)
+    reports: dict[int, float] = field(default_factory=dict)
+    given_up: str = ""
+
+
+class Search:
+    """Runs the trials of a study, one for each place that is free; other processes may do so at the same time.
+
+    What a process that was killed has left undone in this sweep folder is continued, and what it has not told is told.
+
+    Args:
+        settings: `sweeper` of the configuration, checked.
+        words: overrides as on the command line, with at least one to search over; see `lab_engine.sweeps.space`.
+        folder: of the sweep; it must exist. The run folder of trial 7 is `7`, or `7/seed=1`, … for several seeds.
+        make_job: see `MakeJob`; where the run folder holds the job already, it gives that one.
+        config_loader: Hydra's; needed for `GROUP=glob(…)` only.
+
+    Raises:
+        UserError: of the search space, the study, the sampler or the pruner.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        words: Sequence[str],
+        folder: Path,
+        make_job: MakeJob,
+        *,
+        config_loader: ConfigLoader | None = None,
+    ) -> None:
+        self.metric: str = settings["metric"]
+        self.seeds: list[int] = settings["seeds"] or []
+        self.space = read_space(words, config_loader)
+        if self.seeds and any(word.lstrip("+").startswith("seed=") for word in words):
+            raise UserError("seed is given twice: with sweeper.seeds, each trial has these, and no other.")
+        self.make_job = make_job
+        self.study = SharedStudy(settings, folder, self.space)
+        self.folder = folder
+        self._own = folder / ".study"  # what this sweep folder knows about its trials
+        self._own.mkdir(exist_ok=True)
+        with self.study.alone():
+            self._name = _name_of(self._own / "sweep")
+        self._open: dict[int, _Open] = {}
+        self._refused: int | None = 0  # trials, until a first job could be made
+
+    @property
+    def jobs(self) -> int:
+        """How many there will be at most."""
+        return self.study.trials * max(len(self.seeds), 1)
+
+    def next(self) -> Job | None:
+        """Give a job of a trial that is open, or open one; None: all trials have been begun."""
+        while True:
+            for trial in self._open.values():
+                if trial.waiting:
+                    trial.running.append(trial.waiting.pop(0))
+                    return trial.running[-1]
+            if not self._open_one():
+                return None
+
+    def look(self, job: Job) -> str:
+        """Report to the study what all seeds have reached; a reason to stop the trial, if its pruner says so."""
+        trial = self._trial_of(job)
+        if not trial.given_up:
+            for epoch, value in self._report(trial):
+                if trial.trial.should_prune():
+                    _give_up(trial, f"{self.metric} {value:.4g} after epoch {epoch} is hopeless, the pruner says")
+                    break
+        if not trial.given_up or job in trial.stopped:
+            return ""
+        trial.stopped.append(job)
+        return trial.given_up
+
+    def ended(self, job: Job) -> None:
+        """Tell the study, once no other job of the trial is left."""
+        trial = self._trial_of(job)
+        trial.running.remove(job)
+        self._settle(trial)
+
+    def _trial_of(self, job: Job) -> _Open:
+        return next(trial for trial in self._open.values() if job in trial.running)
+
+    def _open_one(self) -> bool:
+        """Take over a trial whose process has died, or begin one; False if there is none."""
+        with self.study.alone():
+            known = self._orphan()
+            if known is None:
+                if self.study.is_full():
+                    return False
+                drawn = self.study.begin(self._name)
+                lock = self._lock(drawn.number)
+                lock.acquire(blocking=False)
+                known = _Open(drawn, lock)
+        number = known.trial.number
+        self._open[number] = known
+        words = self.space.overrides(known.trial.params)
+        try:
+            for place, seed in enumerate(self.seeds):
+                which = number * len(self.seeds) + place
+                known.jobs.append(self._make([*words, f"seed={seed}"], f"{number}/seed={seed}", which))
+            if not self.seeds:
+                known.jobs.append(self._make(words, str(number), number))
+        except Exception as error:
+            self._refuse(known, error)
+            return True
+        self._refused = None
+        known.waiting = [job for job in known.jobs if state_now(job.folder) in NOT_ENDED]
+        self._settle(known)
+        return True
+
+    def _make(self, words: Sequence[str], name: str, number: int) -> Job:
+        """Make a job, but give no second chance to one that has failed and that the study was not told of."""
+        folder = self.folder / name
+        record, failed = read_record(folder), state_now(folder) not in (*NOT_ENDED, *ENDED)
+        job = self.make_job(words, name, number)
+        if record and failed:
+            write_record(folder, record)
+        return job
+
+    def _orphan(self) -> _Open | None:
+        for begun in self.study.running(self._name):
+            lock = self._lock(begun.number)
+            if begun.number not in self._open:
+                try:
+                    lock.acquire(blocking=False)
+                except Timeout:  # its process is alive
+                    continue
+                return _Open(self.study.draw(begun), lock, reports=dict(begun.intermediate_values))
+        return None
+
+    def _lock(self, number: int) -> FileLock:
+        return FileLock(self._own / f"{number}.lock")
+
+    def _refuse(self, trial: _Open, error: Exception) -> None:
+        """Take these values for a failure, unless it is the user's command that is wrong."""
+        number, reason = trial.trial.number, explain(error)
+        if reason is None or any((self.folder / str(number)).rglob("job.json")):
+            raise error
+        self._tell(trial, failure=reason)
+        logging.getLogger(__name__).warning("trial %d is not run: %s", number, " ".join(reason.splitlines()))
+        if self._refused is not None:
+            self._refused += 1
+            if self._refused == min(GIVE_UP, self.study.trials):
+                raise error
+
+    def _report(self, trial: _Open) -> Iterator[tuple[int, float]]:
+        """Report epoch by epoch what is new; give each epoch and the mean over the seeds."""
+        curves = [
+            {
+                int(row["epoch"]): row[self.metric]
+                for row in read_curves(job.folder / "curves.csv")
+                if self.metric in row
+            }
+            for job in trial.jobs
+        ]
+        for epoch in sorted(set.intersection(*map(set, curves)) - trial.reports.keys()):
+            trial.reports[epoch] = mean = fmean(curve[epoch] for curve in curves)
+            trial.trial.report(mean, epoch)
+            yield epoch, mean
+
+    def _settle(self, trial: _Open) -> None:
+        """Tell a trial of which nothing is left to do; do no more for one that has failed already."""
+        ends = [state_now(job.folder) for job in trial.jobs]
+        values = [
+            read_metric(job.folder, self.metric) if end == "done" else None
+            for job, end in zip(trial.jobs, ends, strict=True)
+        ]
+        failure = pruned = ""
+        for job, end, value in zip(trial.jobs, ends, values, strict=True):
+            record = read_record(job.folder)
+            reason = record.reason if record else ""
+            if end == "pruned":
+                pruned = pruned or trial.given_up or reason
+            elif end == "done" and value is None:
+                failure = failure or f"{self.metric} is missing or not finite"
+            elif end != "done" and end not in NOT_ENDED:
+                failure = failure or ": ".join(filter(None, (end, reason)))
+        if failure or pruned:
+            _give_up(trial, failure or pruned)
+        left = any(state_now(job.folder) in NOT_ENDED for job in trial.jobs)  # now: some may have been given up
+        if not (trial.waiting or trial.running or left):
+            list(self._report(trial))  # the last epoch may have ended after the last look
+            self._tell(trial, values, failure, pruned)
+
+    def _tell(self, trial: _Open, values: Sequence[float | None] = (), failure: str = "", pruned: str = "") -> None:
+        known = [value for value in values if value is not None]
+        if pruned and math.isnan(trial.reports[max(trial.reports)] if trial.reports else 0.0):
+            failure = failure or f"{self.metric} is not finite"
+        state = TrialState.FAIL if failure else TrialState.PRUNED if pruned else TrialState.COMPLETE
+        with self.study.alone():  # so that nobody takes it over between these lines
+            value = fmean(known) if state == TrialState.COMPLETE else None
+            self.study.tell(trial.trial, state, value, failure or pruned)
+            trial.lock.release()
+            Path(trial.lock.lock_file).unlink(missing_ok=True)
+        del self._open[trial.trial.number]
+
+
+def _give_up(trial: _Open, reason: str) -> None:
+    """Start no more of its jobs; `Search.look` has those stopped that run."""
+    trial.given_up = trial.given_up or reason
+    for job in trial.waiting:
+        note_end(job, "pruned", f"its trial was given up: {trial.given_up}")
+    trial.waiting.clear()
+
+
+def _name_of(file: Path) -> str:
+    """Give the name of a sweep folder, which stays the same when it is moved and on another machine's disk."""
+    if not file.exists():
+        write_whole(file, f"{uuid.uuid4().hex}\n")
+    return file.read_text().strip()

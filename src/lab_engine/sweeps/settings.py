@@ -1,0 +1,19 @@
+"""What concerns a sweep as a whole."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lab_engine.config.command_line import OF_THE_SWEEP
+from lab_engine.config.directions import fill_sweeper
+from lab_engine.config.schema import SearchConfig, SweepConfig, check
+
+Config = dict[str, Any]
+
+
+def check_sweep(config: DictConfig) -> Config:
+    """Give what concerns the sweep as a whole, resolved and checked."""
+    plain: Config = {key: OmegaConf.to_container(config[key], resolve=True) for key in OF_THE_SWEEP}
+    task = OmegaConf.to_container(config.task) if "task" in config else {}
+    plain["sweeper"] = fill_sweeper(plain["sweeper"], task)  # type: ignore[arg-type]
+    return check(plain, SearchConfig if "sampler" in plain["sweeper"] else SweepConfig)

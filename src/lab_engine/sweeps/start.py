@@ -1,0 +1,44 @@
+"""`-m`: a command many times."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.utils import get_args_parser
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+
+from lab_engine.artifacts.run_folder import RunFolder
+from lab_engine.base.errors import UserError
+from lab_engine.config.command import Command, words_of
+from lab_engine.config.composition import composed
+from lab_engine.sweeps.controller import finish
+from lab_engine.sweeps.jobs import Jobs
+from lab_engine.sweeps.settings import check_sweep
+
+
+def sweep(command: Command, words: Sequence[str]) -> None:
+    """Check what concerns the sweep as a whole, have Hydra's sweeper run the jobs, and report.
+
+    Raises:
+        UserError: the words are refused; jobs are checked before the first of them starts.
+        SystemExit: with status 1: a job did not end well.
+    """
+    options = get_args_parser().parse_args(words)
+    with composed(command, options, RunMode.MULTIRUN) as composition:
+        config, jobs = composition.config, Jobs(command)
+        check_sweep(config)
+        folder = Path(config.hydra.sweep.dir)
+        if (folder / "config.yaml").exists():
+            raise UserError(
+                f"{folder} holds a single run, and nothing is added to it.\n"
+                "Choose another folder with hydra.sweep.dir=DIR, or leave it out to get a new one."
+            )
+        with RunFolder(folder, "hydra.sweep.dir"):
+            callbacks = Callbacks(config)
+            callbacks.on_multirun_start(config=config, config_name=composition.name)
+            context = HydraContext(config_loader=composition.hydra.config_loader, callbacks=callbacks)
+            sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=jobs)
+            sweeper.sweep(arguments=words_of(config.hydra))
+            callbacks.on_multirun_end(config=config, config_name=composition.name)
+            finish(config, jobs.begun)

@@ -1,0 +1,218 @@
+"""A study of Optuna that several sweep processes share, on one machine or many."""
+
+import importlib.util
+import math
+import sys
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from filelock import FileLock
+from numpy.random import SeedSequence
+from optuna.distributions import check_distribution_compatibility
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from lab_engine.base.errors import UserError
+from lab_engine.config.instantiate import build
+from lab_engine.sweeps.space import Space
+
+Config = dict[str, Any]
+
+NEEDS = {
+    "optuna.samplers.CmaEsSampler": "cmaes",
+    "optuna.samplers.GPSampler": "scipy",
+    "optuna.samplers.QMCSampler": "scipy",
+}
+"""Packages that Optuna imports only when a sampler has its first trials behind it."""
+GRID = "optuna.samplers.GridSampler"
+ONE_SEQUENCE = (GRID, "optuna.samplers.QMCSampler")
+"""Samplers whose seed decides an order that all trials of a study go by."""
+STOPPING = (GRID, "optuna.samplers.BruteForceSampler")
+"""Samplers that, told of the last trial, would stop `Study.optimize`, which does not run here."""
+SECONDS_FOR_A_LOCKED_DATABASE = 60.0
+METRIC = "metric"  # an attribute of the study
+
+
+class SharedStudy:
+    """A study, and the right to be alone with it for a moment.
+
+    Args:
+        settings: `sweeper` of the configuration, checked.
+        folder: of the sweep; the study lies there where the settings name no storage.
+        space: what is searched.
+
+    Raises:
+        UserError: the storage cannot be reached, a package is missing, or the study is one of something else.
+    """
+
+    def __init__(self, settings: Config, folder: Path, space: Space) -> None:
+        _quieten()
+        own = sqlalchemy.URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
+        self.url: str = settings["storage"] or own
+        self.name: str = settings["study"] or ("sweep" if self.url == own else folder.name)
+        self.space = space
+        self.sampler: Config = settings["sampler"]
+        self.folder = folder
+        self.trials: int = min(settings["trials"], self._grid_size())
+        self._database = _database(self.url)
+        if self._database and not self._database.parent.is_dir():
+            raise UserError(f"sweeper.storage={self.url} cannot be used: there is no folder {self._database.parent}")
+        sampler, pruner = self._sampler(0), settings["pruner"] and build(settings["pruner"], "sweeper.pruner")
+        with _storage_errors(self.url):
+            connect = {"timeout": SECONDS_FOR_A_LOCKED_DATABASE} if self._database else {}
+            with self.alone():
+                storage = RDBStorage(
+                    self.url, engine_kwargs={"connect_args": connect, "poolclass": sqlalchemy.NullPool}
+                )
+                self.study = optuna.create_study(
+                    study_name=self.name,
+                    storage=storage,
+                    direction=settings["direction"],
+                    sampler=sampler,
+                    pruner=pruner or optuna.pruners.NopPruner(),
+                    load_if_exists=True,
+                )
+                self._check(settings)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep all others waiting who ask the same study: what is counted in here stays true in here."""
+        if self.url.startswith("postgresql"):
+            engine = sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool)
+            with engine.begin() as connection:  # the server frees it when this process dies
+                lock = sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtext(:name))")
+                connection.execute(lock, {"name": f"lab_engine {self.name}"})
+                yield
+        else:
+            database = self._database or self.folder / "study"
+            with FileLock(database.with_name(f".{database.name}.lock")):
+                yield
+
+    def running(self, sweep: str) -> list[FrozenTrial]:
+        """Give trials that `sweep` has begun and no one has told yet."""
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [trial for trial in trials if trial.user_attrs.get("sweep") == sweep]
+
+    def is_full(self) -> bool:
+        """Tell whether all trials have been begun."""
+        trials = self.study.get_trials(deepcopy=False)
+        return sum(trial.state != TrialState.WAITING for trial in trials) >= self.trials
+
+    def begin(self, sweep: str) -> Trial:
+        """Begin a trial.
+
+        It belongs to `sweep` from its first moment. One that `ask` makes would be nobody's for a while, and for good
+        if this process died then.
+        """
+        claim = uuid.uuid4().hex
+        attributes = {"sweep": sweep, "claim": claim, "folder": str(self.folder)}
+        self.study.add_trial(optuna.create_trial(state=TrialState.RUNNING, user_attrs=attributes))
+        return self.draw(next(trial for trial in self.running(sweep) if trial.user_attrs["claim"] == claim))
+
+    def draw(self, begun: FrozenTrial) -> Trial:
+        """Draw the values that a trial has not got yet.
+
+        Each trial has random numbers of its own: another process, or this one continued, must not draw the same again.
+        """
+        self.study.sampler = self._sampler(begun.number)
+        trial = Trial(self.study, begun._trial_id)
+        for parameter in self.space.parameters:
+            parameter.draw(trial)
+        return trial
+
+    def tell(self, trial: Trial, state: TrialState, value: float | None, reason: str) -> None:
+        """End a trial; one that somebody else has ended is left as it is."""
+        if self.sampler["_target_"] in STOPPING:
+            self.study.sampler = optuna.samplers.RandomSampler()
+        if reason and not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
+            trial.set_user_attr("reason", reason)
+        self.study.tell(trial.number, value, state, skip_if_finished=True)
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        name, seed = self.sampler["_target_"], self.sampler.get("seed")
+        more: Config = {}
+        package = NEEDS.get(name)
+        if package and importlib.util.find_spec(package) is None:
+            raise UserError(f"sweeper.sampler ({name}) needs the package {package}: pip install {package}")
+        if seed is not None and name not in ONE_SEQUENCE:
+            more["seed"] = int(SeedSequence((seed, number)).generate_state(1)[0])
+        if name == GRID:
+            more["search_space"] = {parameter.name: parameter.choices for parameter in self.space.parameters}
+        made = build(self.sampler, "sweeper.sampler", **more)
+        if not isinstance(made, optuna.samplers.BaseSampler):
+            raise UserError(f"sweeper.sampler ({name}) makes a {type(made).__name__}: give a sampler of Optuna.")
+        return made
+
+    def _grid_size(self) -> int:
+        if self.sampler["_target_"] != GRID:
+            return sys.maxsize
+        for parameter in self.space.parameters:
+            if not parameter.choices:
+                raise UserError(
+                    f"{parameter.name} has endless values, and a grid tries all: give range(START,STOP,STEP) or A,B,C."
+                )
+        return math.prod(len(parameter.choices) for parameter in self.space.parameters)
+
+    def _check(self, settings: Config) -> None:
+        """Refuse a study that searches something else, or for something else."""
+        study = f"The study {self.name} in {_hide_password(self.url)}"
+        cure = "Choose another sweeper.study, or another folder with hydra.sweep.dir."
+        metric = self.study.user_attrs.get(METRIC, settings["metric"])
+        wanted = (settings["metric"], settings["direction"])
+        if (metric, self.study.direction.name.lower()) != wanted:
+            raise UserError(
+                f"{study} is to {self.study.direction.name.lower()} {metric}, not {' '.join(reversed(wanted))}.\n{cure}"
+            )
+        self.study.set_user_attr(METRIC, metric)
+        for trial in self.study.get_trials(deepcopy=False):
+            for parameter in self.space.parameters:
+                known = trial.distributions.get(parameter.name, parameter.distribution)
+                try:
+                    check_distribution_compatibility(known, parameter.distribution)
+                except ValueError as error:
+                    raise UserError(f"{study} has other values of {parameter.name}: {known}.\n{cure}") from error
+
+
+@contextmanager
+def _storage_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        missing = getattr(error.__cause__ or error, "name", None)
+        install = "'psycopg[binary]'" if missing == "psycopg" else missing
+        raise UserError(
+            f"sweeper.storage={_hide_password(url)} needs the package {missing}: pip install {install}"
+        ) from error
+    except (
+        sqlalchemy.exc.ArgumentError,
+        sqlalchemy.exc.OperationalError,
+        optuna.exceptions.StorageInternalError,
+    ) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise UserError(f"sweeper.storage={_hide_password(url)} cannot be used: {reason}") from error
+
+
+def _database(url: str) -> Path | None:
+    """Give the file of an SQLite database."""
+    parts = sqlalchemy.make_url(url)
+    return Path(parts.database) if parts.get_backend_name() == "sqlite" and parts.database else None
+
+
+def _hide_password(url: str) -> str:
+    try:
+        return sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return url
+
+
+def _quieten() -> None:
+    """Leave only warnings of Optuna's messages; `terminal.open_log` says where they go."""
+    optuna.logging.disable_default_handler()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -1,0 +1,179 @@
+"""A sweep on the terminal: groups in order of merit, the jobs that are not done, and the best in one line."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from lab_engine.base.wording import counted, is_percent, printable
+from lab_engine.sweeps.parameters import text
+from lab_engine.sweeps.ranking import Group, Ranking, Statistic
+from lab_engine.sweeps.results import JobResult, SweepResults
+
+ROWS = 20  # of each table; results.csv has all
+ROOMY = 80  # characters; in fewer, less is said of each group
+MOST_JOBS = 6  # numbers in a row
+LONGEST = 40  # characters of a parameter's value
+LEFT_ALONE = ("done", "pruned", "waiting")  # states of jobs that are counted but not listed one by one
+IN_ORDER = {"interrupted": "yellow", "unfinished": "yellow", "running": "cyan"}  # after those that failed
+
+
+class Tables:
+    """What `console.print` shows of a sweep; where the parameters have no room for a column each, they share one."""
+
+    def __init__(self, sweep: SweepResults, ranking: Ranking) -> None:
+        self.sweep, self.ranking = sweep, ranking
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Print for a console of this width."""
+        yield Text(count(self.sweep))
+        groups = [group for group in self.ranking.groups if group.of(self.ranking.metric)]
+        if groups:
+            wide = self._groups(groups, options.max_width, columns=True)
+            widest = Measurement.get(console, options.update(max_width=10_000), wide).maximum
+            yield Text()
+            yield wide if widest <= options.max_width else self._groups(groups, options.max_width, columns=False)
+            yield from _left_out(len(groups), "groups")
+        others = sorted((job for job in self.sweep.jobs if _needs_a_look(job)), key=failed_first)
+        if others:
+            yield Text()
+            yield _others(others)
+            yield from _left_out(len(others), "jobs like these")
+        yield Text()
+        yield Text(verdict(self.ranking), style="bold")
+
+    def _groups(self, groups: Sequence[Group], width: int, columns: bool) -> RenderableType:
+        ranking = self.ranking
+        keys = [key for key in self.sweep.parameters if key != "seed"] if columns else []
+        names = [name for name in (ranking.metric, ranking.test) if name in self.sweep.metrics]
+        table = _table()
+        for key in keys:
+            table.add_column(Text(printable(key)), overflow="fold")
+        if not columns:
+            table.add_column("parameters", overflow="fold")
+        roomy = width >= ROOMY
+        for name in ("n", *names, *(("time", "jobs") if roomy else ())):
+            table.add_column(Text(printable(name)), justify="right", no_wrap=name != "jobs", overflow="fold")
+        for group in groups[:ROWS]:
+            table.add_row(
+                *(Text(printable(brief(group.parameters[key])) if key in group.parameters else "") for key in keys),
+                *([] if columns else [Text(name_of(group))]),
+                group.n,
+                *(
+                    Text(value(name, group.of(name), ranking.percent), style="bold" if group is ranking.best else "")
+                    for name in names
+                ),
+                *((duration(group.seconds), numbers(group.jobs)) if roomy else ()),
+            )
+        return table
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+
+
+def _others(jobs: Sequence[JobResult]) -> Table:
+    table = _table()
+    table.add_column("job", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("parameters and reason", overflow="fold")
+    for job in jobs[:ROWS]:
+        what = describe(job.parameters) or " ".join(job.overrides or ())
+        lines = [printable(what) or printable(job.folder), printable(job.reason)]
+        table.add_row(
+            str(job.number), Text(job.state, style=IN_ORDER.get(job.state, "red")), Text("\n".join(filter(None, lines)))
+        )
+    return table
+
+
+def _needs_a_look(job: JobResult) -> bool:
+    return job.state not in LEFT_ALONE or (job.state == "done" and job.reason != "")
+
+
+def failed_first(job: JobResult) -> int:
+    """Key to sort by, so that what needs a look comes first."""
+    order = ["failed", *IN_ORDER, "all others"]
+    state = "all others" if job.state in LEFT_ALONE else job.state
+    return order.index(state) if state in order else 0
+
+
+def _left_out(rows: int, what: str) -> Iterable[Text]:
+    if rows > ROWS:
+        yield Text(f"… and {rows - ROWS:,} more {what}: results.csv has all jobs", style="italic")
+
+
+def numbers(jobs: Sequence[JobResult]) -> str:
+    """Give the numbers of the first jobs that are done; those that are not have a table of their own."""
+    done = [str(job.number) for job in jobs if job.state == "done"]
+    return " ".join(done if len(done) <= MOST_JOBS else [*done[: MOST_JOBS - 1], "…"])
+
+
+def count(sweep: SweepResults) -> str:
+    """Say how many jobs there are, and what became of them."""
+    states = Counter(job.state for job in sweep.jobs)
+    jobs = counted(len(sweep.jobs), "job")
+    return f"{jobs}: " + ", ".join(f"{number:,} {state}" for state, number in states.most_common())
+
+
+def verdict(ranking: Ranking) -> str:
+    """Name the best group in a line, with the test result beside."""
+    best, metric = ranking.best, ranking.metric
+    if not metric:
+        return "There is no metric to rank by."
+    if best is None:
+        has = any(group.of(metric) for group in ranking.groups)
+        return f"no job {f'has a finite {printable(metric)}' if has else f'is done and has {printable(metric)}'} yet"
+    test = best.of(ranking.test)
+    beside = f", test {value(ranking.test, test, ranking.percent)}" if test else ""
+    name = "val" if metric.startswith("val/") else printable(metric)
+    jobs = f"n={best.n}, job{'' if len(best.done) == 1 else 's'} {numbers(best.jobs)}"
+    chosen = value(metric, best.of(metric), ranking.percent)
+    return f"best by {printable(metric)}: {name_of(best)} ({jobs}): {name} {chosen}{beside}"
+
+
+def name_of(group: Group) -> str:
+    """Write what its jobs have in common."""
+    unknown = "all jobs" if group.jobs[0].comparable else "unknown parameters"
+    return describe(group.parameters) or unknown
+
+
+def describe(parameters: dict[str, Any]) -> str:
+    """Write parameters as on the command line."""
+    return printable(" ".join(f"{key}={brief(each)}" for key, each in parameters.items()))
+
+
+def brief(plain: Any) -> str:
+    """Write a value of a parameter, the first four digits or the first characters of it."""
+    if isinstance(plain, float):
+        return f"{plain:.4g}"
+    whole = text(plain)
+    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…"
+
+
+def value(name: str, statistic: Statistic | None, percent: Iterable[str]) -> str:
+    """Write mean ± sample standard deviation; the metrics of `percent` so, "nan" for what is not finite."""
+    if statistic is None:
+        return ""
+    if not math.isfinite(statistic.mean):
+        return "nan"
+    mean, std = statistic.mean, statistic.std
+    if is_percent(name, percent):
+        return f"{100 * mean:.2f} %" if std is None else f"{100 * mean:.2f} ± {100 * std:.2f} %"
+    if not std:
+        return f"{mean:.4g}" if std is None else f"{mean:.4g} ± 0"
+    decimals = min(max(1 - math.floor(math.log10(std)), 0), 12)  # the first two digits of the spread
+    return f"{mean:.{decimals}f} ± {std:.{decimals}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write seconds as a person would: 4.2 s, 0:03:12."""
+    if seconds is None or not 0 <= seconds < 1e9:
+        return ""
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,1 @@
+"""Layer 3: the Trainer, its callbacks, loop and loggers, and what is shown meanwhile."""

@@ -1,0 +1,37 @@
+"""`curves.csv`: for the report of a sweep, and to stop a hopeless run early."""
+
+import math
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from lab_engine.artifacts.curves import add_to_curves, begin_curves
+from lab_engine.artifacts.results import COUNT, measured
+from lab_engine.training.callbacks.progress import Progress
+
+
+class Curves(Callback):
+    """Adds a row at each validation, at once.
+
+    Args:
+        folder: the run folder.
+        progress: knows the running loss, also where it was reported before a run went on from a checkpoint.
+    """
+
+    def __init__(self, folder: str | Path, progress: Progress) -> None:
+        self.file = Path(folder) / "curves.csv"
+        self.progress = progress
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take up where the checkpoint was written."""
+        if trainer.is_global_zero:
+            begin_curves(self.file, trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add a row."""
+        if trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING:
+            known = {name: value for name, value in measured(trainer).items() if not name.endswith(f"/{COUNT}")}
+            if not math.isnan(self.progress.loss):
+                known["train/loss"] = self.progress.loss
+            add_to_curves(self.file, {**known, "epoch": trainer.current_epoch + 1, "step": trainer.global_step})

@@ -1,0 +1,31 @@
+"""A look at the first batch, before anything is computed from it."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lab_engine.training.interface import ChecksBatch
+
+
+class FirstBatch(Callback):
+    """Calls the task's `check_batch(batch)`, where it has one, once in training and once in a test."""
+
+    def __init__(self) -> None:
+        self._looked = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Look."""
+        if not self._looked:
+            self._look(pl_module, batch)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Look."""
+        if not self._looked:
+            self._look(pl_module, batch)
+
+    def _look(self, module: LightningModule, batch: Any) -> None:
+        self._looked = True
+        if isinstance(module, ChecksBatch):
+            module.check_batch(batch)

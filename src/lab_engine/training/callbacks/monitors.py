@@ -1,0 +1,62 @@
+"""A look at the metrics of the first validation: whether all that are watched are there, and what is better of each."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from torchmetrics import Metric
+
+from lab_engine.artifacts.results import STAGES
+from lab_engine.base.errors import UserError
+from lab_engine.config.directions import Mode, write_directions
+
+
+class Monitors(Callback):
+    """Refuses to watch what nothing logs, and leaves `task.json` for those who compare runs.
+
+    Args:
+        folder: the run folder.
+        task: of the configuration.
+    """
+
+    def __init__(self, folder: str | Path, task: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.task = task
+        self._looked = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look, before the callbacks that watch a metric do."""
+        if self._looked or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        self._looked = True
+        logged = trainer.callback_metrics
+        for key, metric in self._watched(trainer):
+            if metric not in logged:
+                raise UserError(
+                    f"{key}={metric} is refused: nothing has logged that by the end of the first validation\n"
+                    f"logged: {', '.join(map(str, logged)) or 'nothing'}"
+                )
+        if trainer.is_global_zero:
+            write_directions(self.folder, {**_of_torchmetrics(trainer), **(self.task.get("directions") or {})})
+
+    def _watched(self, trainer: Trainer) -> Iterator[tuple[str, str]]:
+        yield "task.monitor", self.task["monitor"]
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(monitor := getattr(callback, "monitor", None), str):
+                yield f"{type(callback).__name__}(monitor)", monitor
+        for schedule in trainer.lr_scheduler_configs:
+            if schedule.reduce_on_plateau and schedule.monitor:
+                yield "scheduler.monitor", schedule.monitor
+
+
+def _of_torchmetrics(trainer: Trainer) -> dict[str, Mode]:
+    """Return what TorchMetrics says of the metrics that were logged as objects, by their names without the stage."""
+    results = trainer.fit_loop.epoch_loop.val_loop._results
+    found: dict[str, Mode] = {}
+    for logged in results.values():
+        higher = logged.value.higher_is_better if isinstance(logged.value, Metric) else None
+        if higher is not None and logged.meta.name.startswith(STAGES):
+            found[logged.meta.name.partition("/")[2]] = "max" if higher else "min"
+    return found

@@ -1,0 +1,183 @@
+"""The progress bar, the running loss, and a line for each epoch."""
+
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from rich.text import Text
+from tqdm import tqdm
+
+from lab_engine.artifacts.results import COUNT, measured
+from lab_engine.base.wording import counted, metric
+from lab_engine.training.terminal import show
+
+MAX_SHOWN = 5  # metrics in a line
+OF_OURS = ("train/learning_rate", "train/samples_per_second", "train/batches_per_second")
+SECONDS_BETWEEN_UPDATES = 0.2  # of the bar; a step in between costs it one look at the clock
+
+
+class Progress(Callback):
+    """Shows how training goes: a bar where there is a terminal, and plain lines everywhere.
+
+    Args:
+        percent: metrics, without their stage, that are fractions and shown in percent.
+
+    Attributes:
+        seconds: time spent in training steps so far, validation left out.
+        steps: optimizer steps so far, to the end of the last epoch.
+        loss: the running loss `train/loss`, as last reported; not a number before, or where the task logs none.
+    """
+
+    def __init__(self, percent: Sequence[str] = ()) -> None:
+        self.percent = percent
+        self.seconds = 0.0
+        self.steps = 0
+        self._bar: tqdm[None] | None = None
+        self._epoch = ""
+        self._batches = 0
+        self._epoch_seconds = 0.0
+        self._started: float | None = None  # None while the clock is stopped
+        self._next_update = 0.0
+        self._reported = 0
+        self.loss = float("nan")
+        self._validation = ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that continues goes on from."""
+        return {
+            "seconds": self.seconds,
+            "steps": self.steps,
+            "batches": self._batches,
+            "epoch_seconds": self._clock(),
+            "reported": self._reported,
+            "loss": self.loss,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.seconds, self.steps = state_dict["seconds"], state_dict["steps"]
+        self._batches, self._epoch_seconds = state_dict["batches"], state_dict["epoch_seconds"]
+        self._reported, self.loss = state_dict["reported"], state_dict["loss"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take up an epoch that had begun: Lightning does not begin it again."""
+        if self._batches:
+            self._begin(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the epoch's bar."""
+        self._batches = 0
+        self._epoch_seconds = 0.0
+        self._begin(trainer)
+
+    def _begin(self, trainer: Trainer) -> None:
+        """Report at least once in the epoch, and show its bar."""
+        if math.isfinite(trainer.num_training_batches):
+            steps = max(int(trainer.num_training_batches) // trainer.accumulate_grad_batches, 1)
+            trainer.log_every_n_steps = min(trainer.log_every_n_steps, steps)  # type: ignore[attr-defined]
+        last = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+        self._epoch = f"epoch {trainer.current_epoch + 1}/{last}"
+        if trainer.is_global_zero and sys.stdout.isatty():
+            self._bar = tqdm(
+                total=int(trainer.num_training_batches),
+                initial=self._batches,
+                desc=self._epoch,
+                unit=" batches",
+                file=sys.stdout,
+                leave=False,
+                dynamic_ncols=True,
+            )
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the step; report the running loss when the module has just logged it."""
+        self._batches += 1
+        if self._bar is not None and time.perf_counter() > self._next_update:
+            self._bar.update(self._batches - self._bar.n)
+            self._next_update = time.perf_counter() + SECONDS_BETWEEN_UPDATES
+        step = trainer.global_step  # one of several batches where gradients are accumulated
+        if step != self._reported and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._reported = step
+            self.loss = float(trainer.callback_metrics.get("train/loss", math.nan))
+            pl_module.log(*self._rate(trainer))
+            if self._batches < trainer.num_training_batches:  # else the line of the epoch says it
+                unit = "step" if trainer.accumulate_grad_batches == 1 else "batch"
+                position = f"{unit} {self._batches:,}/{trainer.num_training_batches:,}"
+                self._say("  ".join(filter(None, (self._epoch, position, self._training(trainer)))))
+
+    def _rate(self, trainer: Trainer) -> tuple[str, float]:
+        """Name and value of the speed since the epoch began, of all devices; validation left out."""
+        batch_size = getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
+        rate = self._batches / self._clock()
+        if not isinstance(batch_size, int):
+            return "train/batches_per_second", rate
+        return "train/samples_per_second", rate * batch_size * trainer.world_size
+
+    def _training(self, trainer: Trainer) -> str:
+        """Write the running loss; where there is none, what else the task logs in training."""
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+        names = [name for name in logged if name not in OF_OURS][:MAX_SHOWN]
+        if not math.isnan(self.loss) or "train/loss" in logged:
+            logged["train/loss"], names = self.loss, ["train/loss"]
+        return self._written(names, logged)
+
+    def _written(self, names: Sequence[str], values: Mapping[str, float]) -> str:
+        return ", ".join(f"{each.partition('/')[2]} {metric(each, values[each], self.percent)}" for each in names)
+
+    def _clock(self) -> float:
+        """Seconds of the epoch so far, validation left out."""
+        return self._epoch_seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._epoch_seconds, self._started = self._clock(), None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what was measured, and start the clock again."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            values = measured(trainer)
+            names = [each for each in values if each.count("/") == 1 and each != f"val/{COUNT}"][:MAX_SHOWN]
+            self._validation = f"  val {self._written(names, values)}" if names else ""
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the bar away and sum the epoch up in a line."""
+        self._epoch_seconds = self._clock()
+        self.seconds += self._epoch_seconds
+        steps, self.steps = trainer.global_step - self.steps, trainer.global_step
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        each = 1000 * self._epoch_seconds / max(steps, 1)
+        took = f"  {counted(steps, 'step')}, {self._epoch_seconds:.1f} s, {each:.2f} ms each"
+        training = self._training(trainer)
+        self._say(f"{self._epoch}{f'  train {training}' if training else ''}{self._validation}{took}")
+        self._validation = ""
+        self._batches, self._epoch_seconds, self._started = 0, 0.0, None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say which limit has ended training, where there were two."""
+        if trainer.max_steps != -1 and trainer.max_epochs is not None:
+            by_steps = trainer.global_step >= trainer.max_steps
+            limit = f"trainer.max_steps={trainer.max_steps}" if by_steps else f"trainer.max_epochs={trainer.max_epochs}"
+            if by_steps or trainer.current_epoch >= trainer.max_epochs:
+                self._say(f"ended by {limit}, after {counted(trainer.global_step, 'step')}")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the terminal tidy."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _say(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.clear()
+        show(Text(line))
+        if self._bar is not None:
+            self._bar.refresh()

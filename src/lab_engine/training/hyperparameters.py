@@ -1,0 +1,76 @@
+"""What makes a run differ from another, as a flat table has it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lab_engine.base.devices import device_count
+from lab_engine.config.facts import FROM_DATA
+
+Value = float | int | str | bool
+
+OF_MACHINE = {"root", "cache", "mirrors", "on_device", "eval_batch_size", "fused", "foreach", "capturable"}
+"""Keys of groups that change where and how fast a run is done, but not what comes out."""
+OF_TRAINER = (
+    "max_epochs",
+    "max_steps",
+    "limit_train_batches",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "precision",
+)
+RUN_LENGTH = "run_length"  # stands for a number that follows from others
+OF_THE_PROGRAM = {"takes", "gives", "monitor", "mode", "directions", "percent"}
+
+
+def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
+    """Give the settings that a person compares runs by.
+
+    Args:
+        config: of a training run, checked; where it is settled (see `lab_engine.training.speed.settle`), none is `auto`.
+
+    Returns:
+        By dotted key, such as `optimizer.lr`; a group's own name has its option, of a group of named parts their
+        names, or "none". Lists are text. `effective_batch` is images a step, of all devices together. What is null is
+        left out.
+    """
+    trainer, batch_size = config["trainer"], config["data"].get("batch_size")
+    processes = device_count(trainer) * trainer["num_nodes"]
+    values: dict[str, Value] = {"seed": config["seed"]}
+    if batch_size is not None:
+        values["effective_batch"] = batch_size * processes * trainer["accumulate_grad_batches"]
+    for group in dict.fromkeys(("task", "data", *config["task"].get("takes", ()), *config["data"].get("takes", ()))):
+        node = config.get(group)
+        if not isinstance(node, dict | None) or group not in config:
+            continue
+        several = {name: part for name, part in (node or {}).items() if isinstance(part, dict | None)}
+        if node and "_target_" not in node:
+            values[group] = ", ".join(name for name, part in several.items() if part is not None) or "none"
+        else:
+            values[group] = config["choices"].get(group) or _class(node or {})
+        values |= _flat(node or {}, f"{group}.")
+    values |= _flat({key: trainer[key] for key in OF_TRAINER}, "trainer.")
+    values |= _flat(config["speed"], "speed.")
+    return values
+
+
+def _class(node: Mapping[str, Any]) -> str:
+    return str(node.get("_target_", "none")).rpartition(".")[2]
+
+
+def _flat(node: Mapping[str, Any], prefix: str) -> dict[str, Value]:
+    return dict(_leaves(node, prefix))
+
+
+def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]:
+    for key, value in node.items():
+        if (
+            key.startswith("_")
+            or key in OF_MACHINE | OF_THE_PROGRAM
+            or value is None
+            or value in (RUN_LENGTH, FROM_DATA)
+        ):
+            continue
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value if isinstance(value, float | int | str | bool) else str(value)

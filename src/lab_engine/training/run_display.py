@@ -1,0 +1,78 @@
+"""What a run is about to do, and what it has measured, on the terminal."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lab_engine.base.wording import counted
+from lab_engine.training.interface import Describes, Summarizes, described
+from lab_engine.training.speed import describe
+from lab_engine.training.terminal import show, show_facts
+
+
+def show_run(
+    title: str,
+    config: Mapping[str, Any],
+    data: LightningDataModule,
+    task: LightningModule,
+    trainer: Trainer,
+) -> None:
+    """Print what is about to run, a line a fact; data and task describe themselves by `describe()`.
+
+    Args:
+        title: the package and the name of the command.
+        config: of the run.
+        data: set up.
+        task: that is about to run.
+        trainer: that runs it.
+    """
+    devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
+    of_data = data.describe() if isinstance(data, Describes) else {"data": type(data).__name__}
+    of_task = described(task)
+    facts = {
+        **of_data,
+        "data": ": ".join(filter(None, (config["choices"].get("data"), of_data.get("data")))),
+        **of_task,
+        "batch": _batch(title, config["data"], devices, accumulated),
+        "device": f"{trainer.strategy.root_device.type}, {trainer.precision}, "
+        + counted(torch.get_num_threads(), "CPU thread")
+        + (" a process" if devices > 1 else ""),
+        "speed": describe(config["speed"]) if "speed" in config else "",
+    }
+    show_facts(title, facts, Path(config["folder"]))
+
+
+def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) -> str:
+    """Say how many samples make a step, or of an evaluation a batch; nothing where the data do not say it."""
+    on = counted(devices, "device")
+    if title.endswith(" evaluate"):
+        size = data.get("eval_batch_size")
+        return f"{size:,} samples x {on}" if size else ""
+    size = data.get("batch_size")
+    if not size:
+        return ""
+    group = f" x {accumulated} accumulated" if accumulated > 1 else ""
+    rest = ", fewer at the end of an epoch" if accumulated > 1 else ""
+    return f"{size:,} samples x {on}{group} = {size * devices * accumulated:,} samples per step{rest}"
+
+
+def show_metrics(task: LightningModule, metrics: Mapping[str, Any], stage: str) -> None:
+    """Print what a stage measured: as the task's `summarize(metrics, stage)` has it, or a line a metric."""
+    if isinstance(task, Summarizes):
+        show(task.summarize(metrics, stage))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(f"{stage} metric")
+    table.add_column("value", justify="right")
+    for name, value in metrics.items():
+        if name.startswith(f"{stage}/"):
+            table.add_row(
+                Text(name.removeprefix(f"{stage}/")), f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
+            )
+    show(table)

@@ -1,0 +1,59 @@
+"""Test-time augmentation: what else a trained network is shown to judge an image."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from lab_engine.base.errors import UserError
+
+TestTime = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+"""From a network and float images (B, C, H, W) to logits (B, classes)."""
+
+
+def once(network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
+    """Show the network each image once, as it is."""
+    return network(images)
+
+
+class Views:
+    """Averages the probabilities of several views of each image: as it is, mirrored, moved a little.
+
+    Args:
+        flip: left to right, too; not for digits or letters.
+        shift: pixels up, down, left and right, too, the edge filled with its reflection; 0: not moved.
+    """
+
+    def __init__(self, flip: bool, shift: int) -> None:
+        self.flip = flip
+        self.shift = shift
+
+    def __str__(self) -> str:
+        count = (5 if self.shift else 1) * (2 if self.flip else 1)
+        return f"{count} views of each image"
+
+    def __call__(
+        self, network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]
+    ) -> Float32[Tensor, "B classes"]:
+        """Give log probabilities, which serve as logits."""
+        views = [images, *self._moved(images)]
+        if self.flip:
+            views += [view.flip(-1) for view in views]
+        of_each = torch.stack([network(view).float().log_softmax(-1) for view in views])  # (views, B, classes)
+        return of_each.logsumexp(0) - math.log(len(views))
+
+    def _moved(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B C H W"]]:
+        if not self.shift:
+            return []
+        by, (height, width) = self.shift, images.shape[-2:]
+        if by >= min(height, width):
+            raise UserError(
+                f"test_time.shift={by} needs images larger than {height}x{width}.\n"
+                "Give a smaller one, or test_time=none."
+            )
+        padded = F.pad(images, [by] * 4, mode="reflect")
+        corners = ((0, by), (2 * by, by), (by, 0), (by, 2 * by))
+        return [padded[..., top : top + height, left : left + width] for top, left in corners]

@@ -1,0 +1,1 @@
+"""What classification adds to reports, TensorBoard, predictions and exported files."""

@@ -1,0 +1,77 @@
+"""Which test images a report shows, and their picture."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from lab_engine.base.pictures import GREEN, RED, grid
+from lab_engine.images.image_set import ImageSet
+from lenet_lab.views.predictions import Predictions
+
+COLUMNS, ROWS = 4, 5  # as many as can be read on a phone
+MOST_MISTAKES = 12
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Test images with their predictions.
+
+    Attributes:
+        mistakes: how many of them the network has got wrong; these come first.
+        right: how many it has got right.
+        picture: PNG, as a data URL.
+        width: of the picture, pixels.
+        height: likewise.
+        captions: what is written below each, a line an image.
+    """
+
+    mistakes: int
+    right: int
+    picture: str
+    width: int
+    height: int
+    captions: list[str]
+
+
+def draw_samples(images: ImageSet, predictions: Predictions) -> Samples:
+    """Show the most confident mistakes, and some of the rest: the first of each class in turn, as far as there is room.
+
+    Args:
+        images: of the test.
+        predictions: of this device's share of them.
+    """
+    wrong = predictions.predicted != predictions.labels
+    by_confidence = np.argsort(-np.nan_to_num(predictions.confidence), kind="stable")
+    mistakes = by_confidence[wrong[by_confidence]][:MOST_MISTAKES]
+    right = np.flatnonzero(~wrong)
+    # its place among the right ones of its class: 0 for the first of each
+    place = np.zeros(len(right), np.int64)
+    for label in np.unique(predictions.labels[right]):
+        same = predictions.labels[right] == label
+        place[same] = np.arange(same.sum())
+    right = right[np.lexsort((predictions.labels[right], place))][: COLUMNS * ROWS - len(mistakes)]
+
+    captions, colours = [], []
+    for number in (*mistakes, *right):
+        taken, label = (_one_line(images.classes[of[number]]) for of in (predictions.predicted, predictions.labels))
+        sure = f"{predictions.confidence[number]:.0%}"
+        captions.append(f"{sure} {taken}" + (f"\nis {label}" if wrong[number] else ""))
+        colours.append(RED if wrong[number] else GREEN)
+    pixels = [np.asarray(images.images[predictions.rows[number]]) for number in (*mistakes, *right)]
+    picture = grid(pixels, captions, colours, columns=COLUMNS)
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return Samples(
+        mistakes=len(mistakes),
+        right=len(right),
+        picture=f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}",
+        width=picture.width,
+        height=picture.height,
+        captions=[caption.replace("\n", ", ") for caption in captions],
+    )
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())

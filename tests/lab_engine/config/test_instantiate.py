@@ -1,0 +1,43 @@
+"""What cannot be made is explained with the reason."""
+
+from pathlib import Path
+
+import pytest
+
+from lab_engine.base.errors import UserError
+from lab_engine.config.instantiate import build, build_part
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("parts.whole.Missing", "No module named 'parts.whole.Missing'; 'parts.whole' is not a package"),
+        ("parts.nowhere.Network", "No module named 'parts.nowhere'"),
+        ("parts.lacks.Network", "No module named 'not_installed'"),
+        ("parts.broken.Network", "SyntaxError: "),
+        ("parts.fails.Network", "NameError: name 'undefined' is not defined"),
+        ("parts.whole.network", "the argument is wrong"),
+        ("parts.whole.silent", "ValueError: "),
+    ],
+)
+def test_the_reason_is_told_in_a_line(
+    target: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "parts").mkdir()
+    for name, code in {
+        "whole": "def network():\n    raise ValueError('the argument is wrong')\ndef silent():\n    raise ValueError\n",
+        "lacks": "import not_installed\n",
+        "broken": "def network(:\n",
+        "fails": "undefined\n",
+    }.items():
+        (tmp_path / "parts" / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError) as refused:
+        build({"_target_": target}, "model")
+    assert str(refused.value).startswith(f"model ({target}): {reason}")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_what_is_no_network_is_named() -> None:
+    with pytest.raises(UserError, match=r"^model \(builtins.dict\) makes a dict: give a torch.nn.Module\.$"):
+        build_part({"_target_": "builtins.dict", "a": 1}, "model")

@@ -1,0 +1,5 @@
+"""A web server that misbehaves, for the tests here."""
+
+from tests.mirror import mirror
+
+__all__ = ["mirror"]

@@ -1,0 +1,309 @@
+"""`python -m lenet_lab.predict`, as a user calls it."""
+
+import csv
+import os
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from PIL import Image
+
+from lab_engine.base.quoting import quote_paths
+from lenet_lab.views.classify import choose_device
+from tests import forked
+from tests.conftest import ROUNDING, Command, Result, environment_in, run_command
+from tests.lab_engine.cli.test_command import HEAVY, imported
+
+
+@pytest.fixture(scope="module")
+def tree_run(image_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A run on an image folder, stopped before it is perfect."""
+    words = ["data=image_folder", f"data.root={image_tree}", "trainer.max_epochs=1", "optimizer.lr=0.002"]
+    result = run_command(tmp_path_factory.mktemp("tree"), "train", *words, "logger=none")
+    assert result.status == 0, result.err
+    return result
+
+
+def best(run: Result) -> str:
+    return f"checkpoint={run.folder}/checkpoints/best.ckpt"
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def piped(where: Path, content: bytes, *words: str) -> Result:
+    """Call the command with `content` at its standard input."""
+    call = [sys.executable, "-m", "lenet_lab.predict", *words, f"hydra.run.dir={where}/run"]
+    done = forked.run(call, cwd=where, env=environment_in(where), content=content, text=False)
+    return Result(done.returncode, done.stdout.decode(), done.stderr.decode(), where / "run")
+
+
+def test_agrees_with_the_accuracy_of_the_run(
+    tree_run: Result, command: Command, image_tree: Path, tmp_path: Path
+) -> None:
+    words = (best(tree_run), f"images={image_tree}/test", "top_k=5")
+    result = command("predict", *words, "pictures=7", options=("-X", "importtime"))
+    assert result.status == 0, result.err
+    assert not imported(result.err) & {"optuna", "captum"}
+    predicted = rows(result.folder)
+    right = sum(row["class_1"] == Path(row["file"]).parent.name for row in predicted)
+    assert right / len(predicted) == tree_run.metrics["test/accuracy"]
+    assert [row["file"] for row in predicted] == sorted(map(str, image_tree.glob("test/*/*")))
+    for row in predicted:
+        shares = [float(row[f"probability_{rank}"]) for rank in (1, 2, 3)]
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) == pytest.approx(1, abs=ROUNDING)
+        assert {row[f"class_{rank}"] for rank in (1, 2, 3)} == {"ant", "bee", "cow"}
+        assert (row["error"], len(row)) == ("", 8)  # no fourth class
+    assert "the first 7 of 50 images" in result.out
+    assert result.out.count(".png   ") == 7
+    assert files(result.folder) == ["config.yaml", "predict.log", "predictions.csv", "predictions.png"]
+    log = (result.folder / "predict.log").read_text()
+    assert [line.rstrip() for line in log.splitlines()] == [line.rstrip() for line in result.out.splitlines()]
+
+    again = command("predict", *words, "batch_size=3", "pictures=0", f"hydra.run.dir={tmp_path}/other")
+    assert again.status == 0, again.err
+    for one, other in zip(predicted, rows(again.folder), strict=True):
+        assert one["class_1"] == other["class_1"]
+        assert float(one["probability_1"]) == pytest.approx(float(other["probability_1"]), abs=ROUNDING)
+    assert files(again.folder) == ["config.yaml", "predict.log", "predictions.csv"]
+
+
+def png(width: int, height: int) -> bytes:
+    """A small file of a huge image."""
+    parts = {b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT": zlib.compress(bytes(99))}
+    chunks = [(kind, content) for kind, content in {**parts, b"IEND": b""}.items()]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+@pytest.fixture
+def odd_images(tmp_path: Path) -> Path:
+    """Images of many modes and names, and what is none, in a folder of an odd name."""
+    folder = tmp_path / "lr=0.1, it's ${x} [ü]"
+    (folder / "deep").mkdir(parents=True)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8))
+    for mode in ("1", "L", "LA", "P", "RGBA"):
+        image.convert(mode).save(folder / f"{mode}.png")
+    image.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(np.arange(900, dtype=np.uint16).reshape(30, 30) * 70).save(folder / "I;16.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    image.save(folder / "exif.jpg", exif=turned)
+    image.rotate(-90, expand=True).save(folder / "rotated.png")
+    image.save(folder / "moves.gif", save_all=True, append_images=[image.rotate(90)])
+    image.save(folder / "deep" / "=1+1, 日本", format="WEBP")
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9\n.png")).write_bytes((folder / "L.png").read_bytes())
+    (folder / "~cut.jpg").write_bytes((folder / "cmyk.jpg").read_bytes()[:1500])
+    (folder / "~empty.png").touch()
+    (folder / "~text.png").write_text("not an image")
+    (folder / "~bomb.png").write_bytes(png(50_000, 50_000))
+    (folder / "loop").symlink_to(folder)
+    (folder / ".hidden.png").touch()
+    return folder
+
+
+def test_any_image_is_read_and_what_is_none_is_listed(
+    digits_run: Result, command: Command, odd_images: Path, tmp_path: Path
+) -> None:
+    result = command("predict", best(digits_run), f"images={odd_images.name}", "explain=true")
+    assert result.status == 2
+    assert result.err == "error: 4 of 16 files could not be read; the others are done.\n"
+    by_name = {row["file"].removeprefix(f"{odd_images.name}/"): row for row in rows(result.folder)}
+    bad = {name: row["error"] for name, row in by_name.items() if row["error"]}
+    assert sorted(bad) == ["~bomb.png", "~cut.jpg", "~empty.png", "~text.png"]
+    assert all(by_name[name]["class_1"] == by_name[name]["probability_1"] == "" for name in bad)
+    assert "bomb" in bad["~bomb.png"]
+    assert bad["~empty.png"] == "the file is empty"
+    good = [f"{mode}.png" for mode in ("1", "L", "LA", "P", "RGBA", "I;16")]
+    good += ["cmyk.jpg", "exif.jpg", "rotated.png", "moves.gif", "deep/=1+1, 日本", r"caf\xe9\n.png"]
+    assert sorted(by_name.keys() - bad) == sorted(good)
+    same = ("class_1", "probability_1", "class_2", "probability_2")
+    assert [by_name["L.png"][key] for key in same] == [by_name[r"caf\xe9\n.png"][key] for key in same]
+    assert by_name["exif.jpg"]["class_1"] == by_name["rotated.png"]["class_1"]
+    listed = result.out[result.out.index("not read") :]
+    assert all(name in listed for name in bad)
+    assert "UserWarning" not in result.out
+    names = ["config.yaml", "explanations.png", "predict.log", "predictions.csv", "predictions.png"]
+    assert files(result.folder) == names
+    for name in ("explanations.png", "predictions.png"):
+        with Image.open(result.folder / name) as picture:
+            assert len(picture.convert("RGB").getcolors(picture.width * picture.height) or []) > 50
+    assert "Grad-CAM of conv2" in result.out
+    assert not (odd_images / "deep" / "config.yaml").exists()
+
+
+NAMES = [
+    "a b",
+    "a,b",
+    'it\'s "x"',
+    "${x} $HOME",
+    "a\\${b}",
+    "[a]{b}(c)",
+    "ü\\",
+    "a=b",
+    "~x",
+    "null",
+    "a: b",
+    "1",
+    "caf\udce9",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_exists_is_meant_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    words = quote_paths([f"images={name}", f"checkpoint={name}"], ("images", "checkpoint"))
+    for word in words:
+        override = OverridesParser.create().parse_override(word)
+        assert OmegaConf.create({"path": override.value()}).path == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("images=-", "-"),
+        ("images=ü/[0-9]*.png", "ü/[0-9]*.png"),
+        ("images=[a.png,b c.png]", ["a.png", "b c.png"]),
+        ("images=[ü.png, b=c.png]", ["ü.png", "b=c.png"]),
+        ("images='a, b.png'", "a, b.png"),
+        ("top_k=3", 3),
+    ],
+)
+def test_what_hydra_can_read_is_left_to_it(word: str, value: object) -> None:
+    (quoted,) = quote_paths([word], ("images",))
+    assert OverridesParser.create().parse_override(quoted).value() == value
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"-"])
+def test_a_file_may_have_any_name(digits_run: Result, tmp_path: Path, name: bytes) -> None:
+    image = tmp_path / "image.png"
+    Image.new("L", (20, 20)).save(image)
+    image.rename(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    word = os.fsdecode(b"images=./" + name if name == b"-" else b"images=" + name)
+    result = piped(tmp_path, b"", best(digits_run), word, "pictures=1")
+    assert result.status == 0, result.err
+    assert [row["file"].lstrip("'") for row in rows(result.folder)] == [name.decode("utf-8", "backslashreplace")]
+
+
+def test_patterns_and_lists(digits_run: Result, command: Command, odd_images: Path, tmp_path: Path) -> None:
+    odd_images.rename(tmp_path / "ü Ω")
+    found = command("predict", best(digits_run), "images=ü Ω/**/[LR]*.png")
+    assert found.status == 0, found.err
+    assert [row["file"] for row in rows(found.folder)] == ["ü Ω/L.png", "ü Ω/LA.png", "ü Ω/RGBA.png"]
+    listed = command("predict", best(digits_run), "images=[ü Ω/P.png, ü Ω/L.png]", f"hydra.run.dir={tmp_path}/other")
+    assert listed.status == 0, listed.err
+    assert [row["file"] for row in rows(listed.folder)] == ["ü Ω/P.png", "ü Ω/L.png"]
+
+
+def test_standard_input_is_an_image_or_paths(digits_run: Result, tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("L", (20, 20), 100 * number).save(tmp_path / f"{number} ü.png")
+    names = [f"{number} ü.png" for number in range(3)]
+    for number, (content, expected) in enumerate(
+        [
+            ((tmp_path / names[1]).read_bytes(), ["standard input"]),
+            ("\n".join(names).encode(), names),
+            ("\0".join(["gone.png", *names]).encode(), ["gone.png", *names]),
+        ]
+    ):
+        where = tmp_path / str(number)
+        result = piped(tmp_path, content, best(digits_run), "images=-")
+        result.folder.rename(where)
+        assert result.status == (2 if "gone.png" in expected else 0), result.err
+        assert [row["file"] for row in rows(where)] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["images=nowhere.png"], "images=nowhere.png: there is no such file or folder"),
+        (["images=empty"], "images=empty leads to no files"),
+        (["images=[text.png,text.png]"], "text.png cannot be read: not an image"),
+        (["images=text.png,a.png"], "images=text.png,a.png is refused: these are several values"),
+        (["images="], "images= is refused: give a file, a folder"),
+        ([], "images is missing: give it as images=VALUE"),
+        (["images=text.png", "top_k=0"], "top_k=0 is refused: give a whole number, at least 1"),
+        (["images=text.png", "explain=true", "pictures=0"], "explain=true is refused with pictures=0"),
+        (["images=text.png", "model=lenet", "model.hidden=[3,4]"], "does not fit this network"),
+        (["images=text.png", "-m"], "-m is refused: predict does one thing at a time"),
+    ],
+)
+def test_a_wrong_request_is_explained_and_leaves_nothing(
+    command: Command, tmp_path: Path, digits_run: Result, words: list[str], message: str
+) -> None:
+    (tmp_path / "text.png").write_text("not an image")
+    (tmp_path / "empty").mkdir()
+    result = command("predict", best(digits_run), *words)
+    assert result.status == 2, result.err
+    assert message in result.err
+    assert len(result.err.splitlines()) <= 2
+    assert files(tmp_path) == ["empty", "text.png"]
+
+
+def test_a_missing_captum_is_named_before_anything_starts(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['captum'] = None\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    result = command(
+        "predict", "checkpoint=x", "images=x", "explain=true", options=("-X", "importtime"), PYTHONPATH=path
+    )
+    said = [line for line in result.err.splitlines() if not line.startswith("import time:")]
+    assert (result.status, said) == (2, ["error: explain=true needs the package captum: pip install -e '.[explain]'"])
+    assert not imported(result.err) & set(HEAVY)
+
+
+def test_help_needs_no_heavy_imports(command: Command) -> None:
+    result = command("predict", "--help", options=("-X", "importtime"))
+    assert result.status == 0
+    assert "hydra.run.dir=DIR" in result.out
+    assert "images: ???" in result.out
+    assert not imported(result.err) & {*HEAVY, "numpy", "pydantic", "captum"}
+
+
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    assert choose_device("cpu").type == "cpu"
+    if choose_device("auto").type == "cpu":
+        with pytest.raises(Exception, match="device=gpu is refused"):
+            choose_device("gpu")
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_half_table_and_frees_the_folder(digits_run: Result, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.effect_noise((3000, 3000), 90).save(tmp_path / "images" / "0.png")
+    for number in range(1, 200):
+        (tmp_path / "images" / f"{number}.png").hardlink_to(tmp_path / "images" / "0.png")
+    call = [sys.executable, "-m", "lenet_lab.predict", best(digits_run), "images=images", "hydra.run.dir=run"]
+    started = forked.Popen(call, cwd=tmp_path, env=environment_in(tmp_path), stdout=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    assert any("run folder" in line for line in started.stdout)  # it is about to decode
+    with pytest.raises(subprocess.TimeoutExpired):
+        started.wait(3)
+    started.send_signal(signal.SIGINT)
+    assert started.wait(60) == 130
+    started.stdout.close()
+    assert not (tmp_path / "run").exists()  # the same command may be given again
+
+
+def test_real_photographs(digits_run: Result, command: Command, real_images: Path) -> None:
+    result = command("predict", best(digits_run), f"images={real_images}/test", "batch_size=100")
+    assert result.status == 0, result.err
+    assert len(rows(result.folder)) == 10_000
+    assert torch.isfinite(torch.tensor([float(row["probability_3"]) for row in rows(result.folder)])).all()
