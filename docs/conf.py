@@ -14,6 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.rst import escape
 from sphinx.util.typing import restify
 
+import lab_engine
 import lenet_lab
 
 project = "lenet_lab"
@@ -50,7 +51,7 @@ add_module_names = False
 toc_object_entries_show_parents = "hide"
 default_role = "py:obj"
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!lenet_lab\.).*")]  # the sites of other packages are not at hand
+nitpick_ignore_regex = [("py:.*", r"(?!lenet_lab\.|lab_engine\.).*")]  # the sites of other packages are not at hand
 
 copybutton_prompt_text = r"(?:>>>|\.\.\.)(?: |$)|\$ "
 copybutton_prompt_is_regexp = True
@@ -58,14 +59,15 @@ copybutton_exclude = ".linenos, .go"  # what was printed, where "..." may stand 
 copybutton_copy_empty_lines = False  # they part outputs; in code an empty line has its prompt
 copybutton_line_continuation_character = "\\"
 
-PACKAGE = Path(lenet_lab.__file__).parent
+PACKAGES = [Path(package.__file__).parent for package in (lenet_lab, lab_engine)]
+SOURCE = PACKAGES[0].parent
 
 
 def write_reference(app: Sphinx) -> None:
-    """Write `reference/<module>.rst` for the package and all that is in it; a package lists what it holds."""
+    """Write `reference/<module>.rst` for the packages and all that is in them; a package lists what it holds."""
     folder = app.srcdir / "reference"
     folder.mkdir(exist_ok=True)
-    for path in [PACKAGE, *sorted(PACKAGE.rglob("*"))]:
+    for path in [path for package in PACKAGES for path in (package, *sorted(package.rglob("*")))]:
         if not is_module(path):
             continue
         name = module_name(path)
@@ -91,7 +93,7 @@ def is_module(path: Path) -> bool:
 
 def module_name(path: Path) -> str:
     """From the path of a module to its name with dots."""
-    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
 
 
 def first_line(path: Path) -> str:
@@ -106,13 +108,13 @@ def stay_inside(app: Sphinx, document: str, source: list[str]) -> None:
 
     What does not exist stays a link, so that Sphinx complains.
     """
-    docs = PACKAGE.parents[1] / "docs"
+    docs = SOURCE.parent / "docs"
 
     def turn(link: re.Match[str]) -> str:
         text, path = link[1], (docs / document).parent.joinpath(link[2]).resolve()
         if not path.exists() or path.is_relative_to(docs):
             return link[0]
-        inside = path.is_relative_to(PACKAGE) and is_module(path)
+        inside = any(map(path.is_relative_to, PACKAGES)) and is_module(path)
         return f"[{text}](/reference/{module_name(path)}.rst)" if inside else text
 
     source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)\s]*)?\)", turn, source[0])

@@ -37,7 +37,12 @@ IMPORTED = (
     *("torch", "torch.utils.tensorboard.summary", "torchvision", "torchmetrics.classification", "lightning.pytorch"),
     *("torch.distributed.launcher.api", "lightning.pytorch.callbacks", "hydra", "hydra.utils", "pydantic", "psutil"),
     *("jinja2", "rich.progress", "matplotlib.backends.backend_agg", "matplotlib.figure", "mlflow.tracking", "wandb"),
-    *("lab_engine.sweeps.warm", "lab_engine.config.explain", "lab_engine.runs.processes", "lab_engine.training.loggers.tensorboard"),
+    *(
+        "lab_engine.sweeps.warm",
+        "lab_engine.config.explain",
+        "lab_engine.runs.processes",
+        "lab_engine.training.loggers.tensorboard",
+    ),
 )
 """Most of what a run imports, but no command; none reads variables that the tests set, or starts a thread."""
 

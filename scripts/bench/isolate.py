@@ -1,7 +1,8 @@
 """A section in a process of its own: what it does to threads, memory or its life is no matter to the others.
 
 Where it trains in this process, with lenet_lab or in a plain loop, OpenMP's threads wait for each other as they do in
-lenet_lab's commands (`lab_engine.runs.processes.let_threads_sleep`): otherwise a section would measure what no command does.
+lenet_lab's commands (`lab_engine.base.devices.let_threads_sleep`): otherwise a section would measure what no
+command does.
 """
 
 import dataclasses

@@ -168,10 +168,14 @@ def test_a_page_looks_right(page: str, tab: SiteTab, site: Path, screenshots: Pa
 
 
 def test_the_reference_looks_right(tab: SiteTab, site: Path, screenshots: Path) -> None:
-    for page in ("reference/lenet_lab.html", "reference/lenet_lab.tasks.classification.html", "reference/lab_engine.config.schema.html"):
+    for page in (
+        "reference/lenet_lab.html",
+        "reference/lenet_lab.tasks.classification.html",
+        "reference/lab_engine.config.schema.html",
+    ):
         look(tab, site / page, screenshots)
     tab.page.set_viewport_size(PHONE)
-    for path in (*site.glob("reference/*.html"), site / "_modules/lenet_lab/schema.html"):
+    for path in (*site.glob("reference/*.html"), site / "_modules/lab_engine/config/schema.html"):
         tab.open(path)
         tab.check_content()
         tab.check_width()

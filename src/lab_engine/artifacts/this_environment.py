@@ -121,7 +121,7 @@ def _gpus(device: "torch.device") -> list[str]:
 
 def git_state(folder: Path) -> Git:
     """Ask git about the checkout that `folder`, that of the code, is in; a run never fails for it."""
-    if (folder / "conf").is_dir():  # as in `lab_engine.config.command.config_folder`; a checkout around it is another project's
+    if (folder / "conf").is_dir():  # as in `config_folder`; a checkout around it is another project's
         return Git(reason="the package is installed, and not from a checkout")
     words = ("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
     try:

@@ -39,9 +39,9 @@ def download(
 ) -> None:
     """Make sure that `file` exists with this MD5; touch no network if it does.
 
-    What arrives is kept beside it (see `lab_engine.base.whole_file.continue_beside`) until it is complete. The next address,
-    or a later call, continues there, because all addresses serve the same bytes. Processes that want the same file wait
-    for the first.
+    What arrives is kept beside it (see `lab_engine.base.whole_file.continue_beside`) until it is complete. The next
+    address, or a later call, continues there, because all addresses serve the same bytes. Processes that want the same
+    file wait for the first.
 
     Args:
         file: where it belongs; its folder is made. A file with another MD5 is left as it is.

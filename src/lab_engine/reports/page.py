@@ -24,7 +24,7 @@ from lab_engine.training.interface import Describes, Reports, described
 from lab_engine.training.terminal import short
 
 PAGE = Path(__file__).with_name("page.html")
-LOOK = Path(__file__).parents[1] / "look.css"
+LOOK = Path(__file__).with_name("look.css")
 TEMPLATE = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
     PAGE.read_text(encoding="utf-8")
 )

@@ -16,7 +16,7 @@ from lab_engine.sweeps.results import SweepResults, read_sweep
 from lab_engine.sweeps.table import Tables
 
 PAGE = Path(__file__).with_name("page.html")
-LOOK = Path(__file__).parents[1] / "look.css"
+LOOK = Path(__file__).parents[1] / "reports" / "look.css"
 ABOUT = ("number", "folder", "state", "reason", "seconds")
 
 

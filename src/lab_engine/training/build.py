@@ -159,7 +159,7 @@ def build_trainer(
         enable_progress_bar=False,
         num_sanity_val_steps=0,
     )
-    # signals are taken by `lab_engine.base.interruption`; Lightning would talk to the other devices in the middle of anything
+    # `lab_engine.base.interruption` takes signals; Lightning would talk to the other devices in the middle of anything
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     if config.get("lean_loop"):  # of no use to what only evaluates
         use_lean_loop(trainer)

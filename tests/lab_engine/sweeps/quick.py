@@ -1,4 +1,6 @@
-"""Jobs that cost no time, for tests of what is above them: `python -m tests.lab_engine.sweeps.quick SWEEP_FOLDER SETTINGS WORD…`.
+"""Jobs that cost no time, for tests of what is above them.
+
+    python -m tests.lab_engine.sweeps.quick SWEEP_FOLDER SETTINGS WORD…
 
 Files, states and locks are as those of real jobs; only the training is made up.
 """

@@ -18,7 +18,9 @@ from tests import forked
 from tests.lab_engine.sweeps.conftest import TINY, Sweep, run_sweep, sweep_command, wait_until
 
 TROUBLE = "+callbacks.trouble._target_=tests.lab_engine.sweeps.trouble.Trouble"
-ROOT = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])  # of tests.lab_engine.sweeps.trouble
+ROOT = os.pathsep.join(
+    [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
+)  # of tests.lab_engine.sweeps.trouble
 
 
 @pytest.mark.slow

@@ -243,7 +243,7 @@ def test_wrong_settings_are_refused(overrides: list[str], message: str) -> None:
 def start(folder: Path, chosen: dict[str, Any], *words: str) -> subprocess.Popen[bytes]:
     """A search in a process of its own, with jobs that cost a moment."""
     command = [sys.executable, "-m", "tests.lab_engine.sweeps.quick", str(folder), json.dumps(chosen), *words]
-    return forked.Popen(command, cwd=Path(__file__).parents[2])
+    return forked.Popen(command, cwd=Path(__file__).parents[3])
 
 
 def wait_or_end(true: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

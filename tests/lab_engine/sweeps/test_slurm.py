@@ -21,7 +21,7 @@ from tests import forked
 from tests.conftest import SMALL, Command, Result, environment_in
 from tests.lab_engine.sweeps.conftest import wait_until
 
-CLUSTER = Path(__file__).parents[2] / "scripts" / "slurm_cluster.py"
+CLUSTER = Path(__file__).parents[3] / "scripts" / "slurm_cluster.py"
 TRAINER = {"devices": 1, "num_nodes": 1, "accelerator": "auto"}
 QUICK = [*SMALL, "logger=none"]
 

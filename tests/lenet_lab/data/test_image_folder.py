@@ -16,7 +16,7 @@ from lenet_lab.data.image_folder import ImageFolder
 from tests import forked
 from tests.conftest import write_images
 
-ROOT = str(Path(__file__).parents[2])
+ROOT = str(Path(__file__).parents[3])
 
 
 def folder(root: Path, cache: Path, **changes: object) -> ImageFolder:
@@ -282,7 +282,8 @@ def test_a_killed_decoding_leaves_nothing_that_counts(tmp_path: Path) -> None:
     for label, name in enumerate("ab"):
         write_images(root / name, 1000, label)
     code = (
-        "import sys, time, lab_engine.images.store as store; from tests.lenet_lab.data.test_image_folder import folder, Path\n"
+        "import sys, time, lab_engine.images.store as store\n"
+        "from tests.lenet_lab.data.test_image_folder import folder, Path\n"
         "store.StoreWriter.finish = lambda *_, **__: (print('almost', flush=True), time.sleep(60))\n"
         "folder(Path(sys.argv[1]), Path(sys.argv[2])).load()"
     )

@@ -181,7 +181,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     chance = os.environ.get("KILLS_SEED", "1")
     done = forked.run(
         [sys.executable, "-c", KILL, str(tmp_path / "killed"), str(KILLS), chance, *words],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[4],
         env=environment_in(tmp_path),
         timeout=150 * KILLS,
     )
