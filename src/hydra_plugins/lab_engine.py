@@ -52,6 +52,6 @@ class SearchSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the search."""
         from lab_engine.sweeps.controller import Controller
-        from lab_engine.sweeps.search import Search
+        from lab_engine.sweeps.search import SearchPlan
 
-        Controller(self.context, self.of_sweep, self.jobs).run_search(arguments, Search)
+        Controller(self.context, self.of_sweep, self.jobs).run_search(arguments, SearchPlan)

@@ -30,7 +30,7 @@ from lab_engine.sweeps.sweep import Sweep
 from lab_engine.training import terminal
 
 if TYPE_CHECKING:
-    from lab_engine.sweeps.search import Search
+    from lab_engine.sweeps.search import SearchPlan
 
 STYLE: dict[State, str] = {"done": "green", "pruned": "dim", "waiting": "dim", "running": "cyan"}
 """Of a state on the terminal; any other is red."""
@@ -85,7 +85,7 @@ class Controller:
         self._run(plan, executor, len(different) - done)
         return jobs
 
-    def run_search(self, words: Sequence[str], search: "type[Search]") -> None:
+    def run_search(self, words: Sequence[str], search: "type[SearchPlan]") -> None:
         """Run the trials that a study asks for in the space that `words`, overrides, describe.
 
         `search` is handed in, for it imports Optuna.

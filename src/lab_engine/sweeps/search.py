@@ -53,7 +53,7 @@ class _Open:
     given_up: str = ""
 
 
-class Search:
+class SearchPlan:
     """Runs the trials of a study, one for each place that is free; other processes may do so at the same time.
 
     What a process that was killed has left undone in this sweep folder is continued, and what it has not told is told.
@@ -246,7 +246,7 @@ class Search:
 
 
 def _give_up(trial: _Open, reason: str) -> None:
-    """Start no more of its jobs; `Search.look` has those stopped that run."""
+    """Start no more of its jobs; `SearchPlan.look` has those stopped that run."""
     trial.given_up = trial.given_up or reason
     for job in trial.waiting:
         note_end(job, "pruned", f"its trial was given up: {trial.given_up}")

@@ -3,7 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 import torch
-from captum.attr import LayerAttribution, LayerGradCam, Saliency
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
@@ -43,6 +42,8 @@ class Explainer:
 
     def __call__(self, images: UInt8[np.ndarray, "B C H W"], classes: list[int]) -> Float32[np.ndarray, "B H W"]:
         """Give the heat maps of images for a class each, 0 to 1; each image's largest is 1, or all are 0."""
+        from captum.attr import LayerAttribution, LayerGradCam, Saliency  # an optional package
+
         inputs = self._trained.normalize(torch.tensor(images, device=self._device)).requires_grad_()
         targets = torch.tensor(classes, device=self._device)
         if self._layer is None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab_engine.artifacts import checkpoint_io
-from lab_engine.reports import page
+from lab_engine.reports import write
 from lab_engine.training import terminal
 from lenet_lab.compose import compose
 from lenet_lab.training import train
@@ -96,7 +96,7 @@ def test_a_run_is_worth_more_than_its_report(tmp_path: Path, monkeypatch: pytest
     def fail(*_: Any) -> str:
         raise RuntimeError("no paper")
 
-    monkeypatch.setattr(page, "to_html", fail)
+    monkeypatch.setattr(write, "to_html", fail)
     config = job(tmp_path / "run", "debug=one_batch")
     train(config)
     assert "report.html was not written: RuntimeError: no paper" in (tmp_path / "run" / "train.log").read_text()

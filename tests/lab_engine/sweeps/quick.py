@@ -23,7 +23,7 @@ from lab_engine.artifacts.run_folder import lock
 from lab_engine.base.errors import UserError
 from lab_engine.sweeps.job import ENDED, Job, Record, State, read_record, state_of, write_record
 from lab_engine.sweeps.schedule import run
-from lab_engine.sweeps.search import Search
+from lab_engine.sweeps.search import SearchPlan
 
 EPOCHS = 4
 
@@ -150,7 +150,7 @@ class Quick:
 def search(folder: Path, settings: dict[str, Any], words: Sequence[str], slots: int = 2, seconds: float = 0.0) -> Quick:
     folder.mkdir(exist_ok=True)
     executor = Quick(slots, seconds)
-    run(Search({**SETTINGS, **settings}, words, folder, job_maker(folder)), executor)
+    run(SearchPlan({**SETTINGS, **settings}, words, folder, job_maker(folder)), executor)
     return executor
 
 

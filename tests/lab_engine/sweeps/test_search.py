@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lab_engine.base.errors import UserError
 from lab_engine.config.command import config_folder
 from lab_engine.sweeps.job import read_record, state_of
-from lab_engine.sweeps.search import Search
+from lab_engine.sweeps.search import SearchPlan
 from lab_engine.sweeps.settings import check_sweep
 from tests import forked
 from tests.lab_engine.sweeps.conftest import TINY, Sweep, sweep_command, wait_until
@@ -163,7 +163,7 @@ def test_a_diverged_job_that_is_stopped_has_failed(tmp_path: Path) -> None:
 
 def test_a_failure_that_was_not_told_is_told_later(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Search, "_tell", interrupt)
+        patch.setattr(SearchPlan, "_tell", interrupt)
         with pytest.raises(KeyboardInterrupt):
             search(tmp_path, {"trials": 1, "seeds": [1, 2]}, ["+kind=fail,fail"], slots=1)
     assert states(tmp_path) == {"RUNNING": 1}
