@@ -4,7 +4,7 @@
     python scripts/new_project.py ../somewhere/else --name my_lab --without-notes
 
 What is committed here is copied, and lenet_lab, lenet-lab and LENET_LAB become my_lab, my-lab and MY_LAB in contents
-and paths. What only the template needs, this program for one, stays behind. Nothing is installed or downloaded, and
+and paths; the engine, src/lab_engine, stays as it is. What only the template needs, this program for one, stays behind. Nothing is installed or downloaded, and
 nothing is left when it fails. Exit status: 2 for something the user can mend, 1 for a fault of the template.
 """
 
@@ -40,6 +40,8 @@ STAYS_BEHIND = (
         *(f"docs/images/scaling_{of}.svg" for of in ("batch", "data", "devices", "jobs")),
     ),
 )
+ENGINE = "lab_engine"
+"""The package that keeps its name, and all of its bytes, so that a newer one can take its place."""
 NOTES = "docs/notes/"
 LOCK = "requirements-dev.lock"  # of all packages
 MARKER = re.compile(r"\s*(?:#|<!--) (begin|end): (template|notes)(?: -->)?\s*")  # a line of nothing else
@@ -114,6 +116,8 @@ def check_clashes(name: str, package: str, files: list[File]) -> None:
     """
     if name == package:
         cause = "the template itself has it"
+    elif name == ENGINE:
+        cause = "the engine below your package has it"
     elif name in dependencies(files) | IMPORTED:
         cause = "a package that the project uses has it, and one would hide the other"
     elif importlib.util.find_spec(name):
@@ -225,14 +229,17 @@ def read_template() -> list[File]:
 
 
 def package_of(files: list[File]) -> str:
-    """Give the name of the package in `src`.
+    """Give the name of the package in `src` beside the engine.
 
     Raises:
         TemplateError: there is none, or more than one.
     """
     found = [file.path.split("/")[1] for file in files if re.fullmatch(r"src/\w+/__init__\.py", file.path)]
+    found = [name for name in found if name != ENGINE]
     if len(found) != 1:
-        raise TemplateError(f"src/ should hold one package, not {len(found)}: {', '.join(found) or 'none'}")
+        raise TemplateError(
+            f"src/ should hold one package beside {ENGINE}, not {len(found)}: {', '.join(found) or 'none'}"
+        )
     return found[0]
 
 
@@ -320,6 +327,9 @@ def convert(files: list[File], rename: Callable[[str], str], sections: set[str])
     for file in left:
         path = PurePosixPath(file.path)
         if path.name == "__init__.py" and str(path.parent) in emptied:
+            continue
+        if file.path.startswith(f"src/{ENGINE}/"):
+            converted.append((file, False))
             continue
         content, changed = file.content, False
         if b"\0" not in content:  # else it is no text; git goes by the same sign

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from lab_engine.base.extras import need_all
+from lab_engine.base.extras import need, need_all
+from lab_engine.base.imports import import_quickly
 from lab_engine.config.directions import fill_modes
 from lab_engine.config.schema import AnatomyConfig, SweepReportConfig, TrainConfig, check, check_with_taken
 from lab_engine.images.files import refuse_missing
@@ -18,6 +19,14 @@ def check_train(config: Config) -> Config:
     need_all(checked["logger"], "logger")
     if checked["data"]["_target_"] == IMAGE_FOLDER:
         refuse_missing(checked["data"]["root"])
+    return checked
+
+
+def check_predict(config: Config) -> Config:
+    """Return the configuration of a prediction, filled in from its checkpoint and checked, which imports torch."""
+    if config.get("explain") is True:
+        need("captum", "explain", "explain=true")
+    checked: Config = import_quickly("lenet_lab.predicting:check")(config)
     return checked
 
 

@@ -5,7 +5,7 @@ from lab_engine.config.command import Command
 
 COMMAND = Command(
     "lenet_lab.predict",
-    check="lenet_lab.predicting:check",
+    check="lenet_lab.checks:check_predict",
     work="lenet_lab.predicting:predict",
     sweeps=False,
     paths=("checkpoint", "images"),

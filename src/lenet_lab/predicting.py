@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from lab_engine.base.devices import threads_for
 from lab_engine.base.errors import IncompleteError, UserError
-from lab_engine.base.extras import need
 from lab_engine.base.whole_file import whole
 from lab_engine.base.wording import counted
 from lab_engine.config.schema import PredictConfig, check_with_taken
@@ -28,8 +27,6 @@ from lenet_lab.views.trained_network import TrainedNetwork
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model, and check the configuration."""
-    if config.get("explain") is True:
-        need("captum", "explain", "explain=true")
     fill_in(config, checkpoint_path(config), ("task",))
     return check_with_taken(config, PredictConfig)
 
@@ -47,7 +44,7 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
     folder = Path(config["folder"])
     terminal.open_log(folder / "predict.log", "lenet_lab")
     files = find_images(config["images"])
-    trained: TrainedNetwork = load_offered(config, Path(config["checkpoint"]), "predictor", "predict")
+    trained = load_offered(config, Path(config["checkpoint"]), "predictor", TrainedNetwork, "predict")
     classes = trained.classes
     device = choose_device(config["device"])
     trained.network.to(device)

@@ -15,7 +15,7 @@ from lab_engine.reports.write import write_report
 from lab_engine.sweeps.job import command_of
 from lab_engine.training import terminal
 from lab_engine.training.build import build_data, build_task, build_trainer, facts_of
-from lab_engine.training.callbacks.allowed import refuse_unfit
+from lab_engine.training.callbacks.allowed import refuse_guesses, refuse_missing_steps, refuse_unfit
 from lab_engine.training.callbacks.convolutions import OwnConvolutions
 from lab_engine.training.callbacks.curves import Curves
 from lab_engine.training.callbacks.end import End
@@ -51,8 +51,11 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
     facts = facts_of(data, config)
     task = build_task(config, facts)
     progress = Progress(config["task"].get("percent", ()))
-    own = build_each(config["callbacks"], "callbacks")
+    named = build_each(config["callbacks"], "callbacks")
+    own = list(named.values())
+    refuse_missing_steps(task, data)
     refuse_unfit(own, task)
+    refuse_guesses(named, config["callbacks"], config["task"])
     callbacks = [EpochSeed(config["seed"]), FirstBatch(), Monitors(folder, config["task"]), *own, progress]
     if config["trainer"]["max_steps"] != -1 or config["trainer"]["check_val_every_n_epoch"] > 1:
         callbacks.insert(0, End())

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+import lab_engine
 import lenet_lab
 from tests import forked
 from tests.browser import DESKTOP, PHONE, Tab, browser  # noqa: F401 - a fixture
@@ -219,8 +220,10 @@ def test_the_theme_can_be_chosen(tab: SiteTab, site: Path, tmp_path: Path) -> No
 
 
 def test_every_module_is_in_the_reference_once(site: Path) -> None:
-    modules = [module.name for module in pkgutil.walk_packages(lenet_lab.__path__, "lenet_lab.")]
-    public = {name for name in ["lenet_lab", *modules] if "._" not in name}
+    public = set()
+    for package in (lenet_lab, lab_engine):
+        modules = [module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+        public |= {name for name in [package.__name__, *modules] if "._" not in name}
     assert {path.stem for path in site.glob("reference/*.html")} == public
     for name in public:
         html = (site / f"reference/{name}.html").read_text()

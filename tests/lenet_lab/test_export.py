@@ -350,12 +350,12 @@ def test_what_a_task_gives_no_choice_of_cannot_be_chosen(digits_run: Result) -> 
     config: dict[str, Any] = {"choices": {}}
     with options(None):
         fill_in(config, best(digits_run), ("task",))
-    chosen = load_offered(config, best(digits_run), "exportable", "export", pixels="float")
+    chosen = load_offered(config, best(digits_run), "exportable", Exportable, "export", pixels="float")
     assert chosen.meanings == {"images": "grey, 0 to 1"}
     with pytest.raises(
         UserError, match=r"^exportable\(\) of Classifier has no argument colours: grey cannot be chosen"
     ):
-        load_offered(config, best(digits_run), "exportable", "export", colours="grey")
+        load_offered(config, best(digits_run), "exportable", Exportable, "export", colours="grey")
 
 
 OWN = """

@@ -66,7 +66,7 @@ def describe(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, A
         format=FORMAT,
         choices=config["choices"],
         words=config.get("words", []),
-        values={group: _plain(config[group]) for group in groups if isinstance(config.get(group), dict)},
+        values={group: _plain(config[group]) for group in groups if config.get(group) is not None},
         facts=_plain(facts),
         precision=config["trainer"]["precision"],
     ).model_dump()

@@ -12,6 +12,7 @@ from lab_engine.base.errors import UserError
 Config = dict[str, Any]
 
 LOCK = ".lock"  # the file that is locked; it stays, for a file that comes and goes can be locked by two
+DATA_LOCK = ".data.lock"  # while the processes of a run prepare its data, one by one
 LEFT_BY_HYDRA = (".jobs.lock", "multirun.yaml", "sweep.log")
 """Files of a sweep that no job belongs to."""
 

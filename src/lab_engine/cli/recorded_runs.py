@@ -146,7 +146,7 @@ def check_folder(folder: Path, key: str) -> None:
 
 
 def refuse_foreign(folder: Path, key: str) -> None:
-    """Refuse to run a configuration that another user of the machine has written, or can change.
+    """Refuse to run a configuration that another user of the machine owns.
 
     Args:
         folder: of a run.

@@ -14,8 +14,8 @@ MAX_BYTES = 100_000
 
 FILE = "task.json"
 """In a run folder: what is better of the metrics that the task logs."""
-WATCHERS = {"lightning.pytorch.callbacks.ModelCheckpoint", "lightning.pytorch.callbacks.EarlyStopping"}
-"""Callbacks that take a mode; Lightning's default of it would be a guess."""
+WATCHERS = {"ModelCheckpoint", "EarlyStopping", "ReduceLROnPlateau"}
+"""Classes that take a mode; their default of it would be a guess."""
 
 
 def direction(task: Mapping[str, Any], metric: str) -> Mode | None:
@@ -44,7 +44,7 @@ def read_directions(folder: Path) -> dict[str, Mode]:
         with (folder / FILE).open("rb") as stream:
             found = json.loads(stream.read(MAX_BYTES))["directions"]
         return {str(name): mode for name, mode in found.items() if mode in ("max", "min")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
@@ -69,18 +69,32 @@ def fill_modes(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_mode(node: Mapping[str, Any], key: str, task: Mapping[str, Any]) -> dict[str, Any]:
     metric, mode = node.get("monitor"), node.get("mode")
-    if not isinstance(metric, str) or not ("mode" in node or node.get("_target_") in WATCHERS):
+    takes = "mode" in node or str(node.get("_target_")).rpartition(".")[2] in WATCHERS
+    if not isinstance(metric, str) or not takes:
         return dict(node)
+    return {**node, "mode": settled_mode(key, metric, mode, task)}
+
+
+def settled_mode(key: str, metric: str, mode: str | None, task: Mapping[str, Any]) -> str:
+    """Return the given mode of what watches a metric, or where there is none what the task says.
+
+    Args:
+        key: of what watches, in the configuration.
+        metric: that it watches.
+        mode: "max" or "min", or None.
+        task: of the configuration.
+
+    Raises:
+        UserError: it is not known, or the given one would take the worst for the best.
+    """
     known = direction(task, metric)
-    if mode is None:
-        mode = known
-    if mode is None:
+    if mode is None and known is None:
         raise UserError(
             f"{key}.monitor={metric} needs {key}.mode=max or {key}.mode=min: it is not known which is better.\n"
             f"The task knows it of {_known(task)}."
         )
-    refuse_worst(f"{key}.monitor={metric}", f"{key}.mode={mode}", mode, known)
-    return {**node, "mode": mode}
+    refuse_worst(f"{key}.monitor={metric}", f"{key}.mode={mode}", mode or "", known)
+    return str(mode or known)
 
 
 def refuse_worst(monitor: str, given: str, mode: str, known: str | None) -> None:

@@ -202,5 +202,5 @@ def _no_such_key(error: OmegaConfBaseException) -> str:
     siblings = [sibling for sibling in siblings if sibling not in ("hydra", *SET_BY_THE_PROGRAM)]
     where = f"keys of {parent}" if parent else "keys"
     allowed = f"\n{where}: {', '.join(siblings)}" if siblings else ""
-    of_folders = [] if parent else ["resume", "from", "allow"]
+    of_folders = [] if parent else ["resume", "from", "trust"]
     return f"{shown(given)} is refused: there is no such key{meant(name, siblings + of_folders)}{allowed}"

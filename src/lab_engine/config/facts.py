@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lab_engine.base.errors import UserError
+
 FROM_DATA = "from_data"
 """As a value of any key, it stands for the data's fact of the key's name."""
 
@@ -17,6 +19,28 @@ def find_from_data(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str,
             yield from find_from_data(value, path)
     elif node == FROM_DATA:
         yield path
+
+
+def plain_fact(name: str, value: Any) -> Any:
+    """Return a fact as plain data, as a checkpoint can keep it: NumPy's and PyTorch's numbers become Python's.
+
+    Args:
+        name: of the fact, for the message.
+        value: what the data have returned.
+
+    Raises:
+        UserError: it is no number, text, true, false or null, nor a list of them.
+    """
+    if isinstance(value, tuple | list):
+        return [plain_fact(name, each) for each in value]
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    if type(value) not in (int, float, str, bool, type(None)):
+        raise UserError(
+            f"The data's fact {name} is a {type(value).__name__}, which a checkpoint cannot keep.\n"
+            "Let model_arguments() return a number, a text, or a list of them."
+        )
+    return value
 
 
 def split_facts(node: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

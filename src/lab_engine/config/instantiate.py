@@ -67,9 +67,9 @@ def _reason(cause: BaseException) -> str:
     return text if named and text else f"{type(cause).__name__}: {text}"
 
 
-def build_each(nodes: dict[str, Config | None], key: str) -> list[Any]:
+def build_each(nodes: dict[str, Config | None], key: str) -> dict[str, Any]:
     """Make the named parts of a group, in order; null switches one off."""
-    return [build(node, f"{key}.{name}") for name, node in nodes.items() if node is not None]
+    return {name: build(node, f"{key}.{name}") for name, node in nodes.items() if node is not None}
 
 
 def build_taken(config: Mapping[str, Any], owner: str, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -139,8 +139,9 @@ def build_part(value: Any, name: str, facts: Mapping[str, Any] | None = None) ->
     if "_target_" not in value:
         return {key: build_part(part, f"{name}.{key}", facts) for key, part in value.items() if part is not None}
     if value.get("_partial_") and "interval" in value:
-        arguments = {key: each for key, each in value.items() if key not in ("interval", "monitor")}
-        return Schedule(build(arguments, name), value["interval"], value.get("monitor"))
+        arguments, of_data = split_facts(value, facts or {})
+        arguments = {key: each for key, each in arguments.items() if key not in ("interval", "monitor")}
+        return Schedule(build(arguments, name, **of_data), value["interval"], value.get("monitor"))
     groups = value.get("groups") if value.get("_partial_") else None
     node, of_data = split_facts(value, facts or {})
     made = build({key: each for key, each in node.items() if key != "groups" or groups is None}, name, **of_data)

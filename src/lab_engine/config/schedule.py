@@ -1,11 +1,14 @@
 """A learning-rate schedule that waits for its optimizer and the length of the run."""
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 from lightning.pytorch import Trainer
 from torch.optim import Optimizer
+
+from lab_engine.base.errors import UserError
 
 RUN_LENGTH = "run_length"
 """As a value in `conf/scheduler`, it stands for the number of intervals in the whole run."""
@@ -30,7 +33,15 @@ class Schedule:
 
     def configure(self, optimizer: Optimizer, trainer: Trainer) -> dict[str, Any]:
         """Return what `LightningModule.configure_optimizers` returns as `lr_scheduler`."""
-        length = int(trainer.estimated_stepping_batches) if self.interval == "step" else trainer.max_epochs
+        length: Any = trainer.max_epochs
+        if self.interval == "step" and RUN_LENGTH in self.make.keywords.values():
+            length = trainer.estimated_stepping_batches
+            if not math.isfinite(length):
+                raise UserError(
+                    "The scheduler needs the length of the run, and the data have no length.\n"
+                    "Give trainer.max_steps or trainer.limit_train_batches, or a number in place of run_length."
+                )
+            length = int(length)
         known = {key: length for key, value in self.make.keywords.items() if value == RUN_LENGTH}
         known |= {key: _of_each(self.make.keywords[key], optimizer) for key in RATES if key in self.make.keywords}
         return {"scheduler": self.make(optimizer, **known), "interval": self.interval, "monitor": self.monitor}

@@ -201,7 +201,7 @@ class Scheduler(Target):
 
 
 class Augment(Target):
-    """A random change to training images: any of lenet_lab.data.augment or the user's own."""
+    """A random change to training images: the lab's or the user's own."""
 
     pixels: Natural = Field(ABSENT, description="a whole number, 0 or more (the largest move, in pixels)")
     side: Positive = Field(ABSENT, description="a whole number, at least 1 (pixels of the hidden square's side)")
@@ -345,7 +345,7 @@ class RunConfig(Config):
 
 
 class TrainConfig(RunConfig):
-    """`python -m lenet_lab.train`."""
+    """`python -m my_lab.train`."""
 
     seed: Natural = Field(description="a whole number, 0 or more (of weights and order of images)")
     lean_loop: bool = Field(True, description="true or false (false: Lightning's own loop over the batches)")
@@ -383,7 +383,7 @@ class TrainConfig(RunConfig):
 
 
 class EvaluateConfig(RunConfig):
-    """`python -m lenet_lab.evaluate`, once the checkpoint has told its task and data."""
+    """`python -m my_lab.evaluate`, once the checkpoint has told its task and data."""
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
 
@@ -401,7 +401,7 @@ class OfCheckpoint(Config):
 
 
 class PredictConfig(OfCheckpoint):
-    """`python -m lenet_lab.predict`, once the checkpoint has told its task."""
+    """`python -m my_lab.predict`, once the checkpoint has told its task."""
 
     images: Images | Annotated[list[Images], Field(min_length=1)] = Field(
         description="a file, a folder, a pattern such as 'photos/*.png', a list [a.png,b.png], or - (standard input)"
@@ -509,7 +509,7 @@ class SearchConfig(SweepConfig):
 
 
 class AnatomyConfig(Config):
-    """`python -m lenet_lab.anatomy`."""
+    """`python -m my_lab.anatomy`."""
 
     model: Target
     in_channels: Positive = Field(description="a whole number, at least 1 (channels of the images)")
@@ -523,7 +523,7 @@ class AnatomyConfig(Config):
 
 
 class ExportConfig(OfCheckpoint):
-    """`python -m lenet_lab.export`, once the checkpoint has told its task."""
+    """`python -m my_lab.export`, once the checkpoint has told its task."""
 
     format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
     input: Literal["uint8", "float"] | None = Field(
@@ -551,7 +551,7 @@ class ExportConfig(OfCheckpoint):
 
 
 class SweepReportConfig(Config):
-    """`python -m lenet_lab.sweep_report`."""
+    """`python -m my_lab.sweep_report`."""
 
     sweep: AbsolutePath = Field(description="the folder of a sweep")
     metric: Annotated[str, AfterValidator(_not_of_test)] | None = Field(
@@ -618,11 +618,18 @@ def _refuse_lacking(config: dict[str, Any], taken: dict[str, str]) -> None:
                 f"Choose an option of the group with +{name}=OPTION, or take it out of {owner}.takes."
             )
     gives, option = config["data"].get("gives", []), config["choices"].get("data", "")
-    for group in dict.fromkeys(["task", *(name for name, owner in taken.items() if owner == "task")]):
-        for path in find_from_data(config.get(group)):
+    filled = {"task", *(name for name, owner in taken.items() if owner == "task")}
+    for group, part in config.items():
+        for path in () if group in SET_BY_THE_PROGRAM else find_from_data(part):
+            key = ".".join((group, *path))
+            if group not in filled or not path:
+                raise UserError(
+                    f"{key}=from_data is refused: only keys of the task and of what it takes can leave their value "
+                    "to the data.\nWrite the value in its place."
+                )
             if path[-1] not in gives:
                 raise UserError(
-                    f"{'.'.join((group, *path))}=from_data is refused: data={option} does not give {path[-1]}.\n"
+                    f"{key}=from_data is refused: data={option} does not give {path[-1]}.\n"
                     f"It gives: {', '.join(gives) or 'nothing (data.gives is empty)'}. Write the value in its place."
                 )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lab_engine.artifacts.run_folder import LOCK, hold, names
+from lab_engine.artifacts.run_folder import DATA_LOCK, LOCK, hold, names
 from lab_engine.base.devices import device_count, refuse_several_nodes
 from lab_engine.base.errors import IncompleteError, UserError
 from lab_engine.base.interruption import Interrupted
@@ -70,7 +70,7 @@ def _refuse_taken(folder: Path, resumes: str | None) -> None:
 
 def _give_back(folder: Path, left: set[str], name: str) -> None:
     """Take back what a run has `left` in its folder if it never began: the same command may then be given again."""
-    if left <= {"config.yaml", f"{name}.log", LOCK}:
+    if left <= {"config.yaml", f"{name}.log", LOCK, DATA_LOCK}:
         for file in left:
             (folder / file).unlink(missing_ok=True)
         with suppress(OSError):  # other files are not ours

@@ -41,7 +41,7 @@ class Job:
     Attributes:
         number: in its sweep, from 0.
         overrides: that make it this job, as on the command line.
-        module: of the command, such as "lenet_lab.train".
+        module: of the command, such as "my_lab.train".
         config: complete and checked, as `run` takes it; `config["folder"]` is the run folder.
     """
 

@@ -127,13 +127,26 @@ def read_sweep(folder: Path) -> SweepResults:
 def _common_task(configs: Sequence[Config | None], places: Sequence[Path]) -> Config:
     """Return what the jobs' tasks say of metrics, where all that say it say the same."""
     tasks = [task for config in configs if isinstance(config, dict) and isinstance(task := config.get("task"), dict)]
-    facts = [{key: task.get(key) for key in ("monitor", "mode", "directions", "percent")} for task in tasks]
+    facts = [_of_metrics(task) for task in tasks]
     if not facts or any(each != facts[0] for each in facts):
         return {}
     known: dict[str, Any] = {}
     for place in places:
         known |= read_directions(place)
     return {**facts[0], "directions": {**known, **(facts[0]["directions"] or {})}}
+
+
+def _of_metrics(task: Config) -> Config:
+    """What a task says of metrics; of a stranger's, what can be of no use is left out."""
+    directions, percent = task.get("directions"), task.get("percent")
+    return {
+        "monitor": task.get("monitor") if isinstance(task.get("monitor"), str) else None,
+        "mode": task.get("mode") if task.get("mode") in ("max", "min") else None,
+        "directions": {str(name): mode for name, mode in directions.items() if mode in ("max", "min")}
+        if isinstance(directions, dict)
+        else {},
+        "percent": [name for name in percent if isinstance(name, str)] if isinstance(percent, list) else [],
+    }
 
 
 def _is_job(names: list[str]) -> bool:

@@ -21,7 +21,7 @@ from lab_engine.sweeps.job import ENDED, Job, Record, read_record, state_of, wri
 
 Config = dict[str, Any]
 
-NO_DIFFERENCE = {"data": ("cache", "mirrors"), "": ("folder", "threads", "lean_loop", "words")}
+NO_DIFFERENCE = {"data": ("cache", "mirrors"), "": ("folder", "threads", "lean_loop", "words", "config_dir")}
 """Keys by group, "" for those of no group, that change nothing in what a job finds out."""
 
 

@@ -25,7 +25,7 @@ def work(module: str, folder: Path, launched: bool = False) -> int:
     goes on from there.
 
     Args:
-        module: of the command, such as "lenet_lab.train".
+        module: of the command, such as "my_lab.train".
         folder: the run folder.
         launched: this is one of several processes of the run already, as SLURM starts them; the first one takes notes.
 

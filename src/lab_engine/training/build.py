@@ -18,9 +18,10 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from lab_engine.artifacts.checkpoint_io import WholeCheckpointIO
+from lab_engine.artifacts.run_folder import DATA_LOCK
 from lab_engine.base.devices import MINUTES_TO_WAIT, cores, device_count, launched_by_slurm, threads_for
 from lab_engine.base.errors import UserError
-from lab_engine.config.facts import split_facts
+from lab_engine.config.facts import plain_fact, split_facts
 from lab_engine.config.instantiate import build, build_taken
 from lab_engine.training.compiled import compile_forward
 from lab_engine.training.determinism import is_deterministic
@@ -63,7 +64,7 @@ def facts_of(data: LightningDataModule, config: Config) -> dict[str, Any]:
     trainer = config["trainer"]
     several = device_count(trainer) * trainer["num_nodes"] > 1
     prepares = type(data).prepare_data is not LightningDataModule.prepare_data
-    with FileLock(Path(config["folder"]) / ".data.lock") if several and prepares else nullcontext():  # one by one
+    with FileLock(Path(config["folder"]) / DATA_LOCK) if several and prepares else nullcontext():  # one by one
         data.prepare_data()
         data.setup("fit")
     facts: dict[str, Any] = data.model_arguments() if isinstance(data, GivesFacts) else {}
@@ -72,7 +73,7 @@ def facts_of(data: LightningDataModule, config: Config) -> dict[str, Any]:
             f"data ({config['data']['_target_']}) does not give {lacking[0]}, which data.gives lists.\n"
             "Its method model_arguments() must return a dictionary that has it."
         )
-    return facts
+    return {name: plain_fact(name, value) for name, value in facts.items()}
 
 
 def build_task(config: Config, facts: Mapping[str, Any]) -> LightningModule:

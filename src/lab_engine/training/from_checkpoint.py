@@ -4,10 +4,9 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import hydra
 import torch
@@ -20,10 +19,13 @@ from lab_engine.artifacts.checkpoint import NOT_KEPT, Metadata, load_weights, re
 from lab_engine.base.errors import UserError
 from lab_engine.base.quoting import typed
 from lab_engine.base.wording import shown
+from lab_engine.config.explain import NO_GROUP
 from lab_engine.config.facts import find_from_data
 from lab_engine.config.schema import METRIC, Data, Loss, Optimizer, Scheduler, Target, Task, Views
+from lab_engine.config.taken import OF_THE_PROGRAM
 from lab_engine.training.build import OF_TASK, build_task
 
+View = TypeVar("View")
 OPTION = "evaluate/from_checkpoint"
 LEFT_OPEN = ("root", "cache", "eval_batch_size")
 """Keys that are null in `conf/data/evaluate/from_checkpoint.yaml`: as the checkpoint and its option say."""
@@ -76,10 +78,24 @@ def fill_in(
         _fill(config, owner, composed, metadata, path)
         for group in config[owner].get("takes", ()):
             if group in composed and not isinstance(composed[group], DictConfig):
-                continue  # a plain value, such as the seed, concerns training
+                if owner == "task" and group in metadata.values:  # a plain value, such as the seed
+                    config.setdefault(group, metadata.values[group])
+                continue
             _fill(config, group, composed, metadata, path)
     for group in [group for group, option in config["choices"].items() if option == OPTION]:  # nobody takes it
         del config["choices"][group], config[group]
+    _refuse_untaken(config, owners, path)
+
+
+def _refuse_untaken(config: Mapping[str, Any], owners: Sequence[str], path: Path) -> None:
+    """Refuse an option that was chosen on the command line, and that nobody takes."""
+    taken = dict.fromkeys(group for owner in owners for group in config[owner].get("takes", ()))
+    for group, option in config["choices"].items():
+        if group not in taken and group not in OF_THE_PROGRAM:
+            raise UserError(
+                f"{group}={option} is refused: what checkpoint={path} was made of takes no {group}\n"
+                f"It takes: {', '.join(taken) or 'nothing'}"
+            )
 
 
 def _recompose(metadata: Metadata, config: dict[str, Any], path: Path, more: Sequence[str]) -> DictConfig:
@@ -89,7 +105,7 @@ def _recompose(metadata: Metadata, config: dict[str, Any], path: Path, more: Seq
     choices = [f"{group}={option}" for group, option in metadata.choices.items() if group not in groups]
     words = [word for word in (*choices, *metadata.words) if word.partition("=")[0] not in given]
     try:
-        return hydra.compose("train", overrides=[*words, *more])
+        return _compose([*words, *more])
     except MissingConfigException as error:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         raise UserError(
@@ -102,6 +118,18 @@ def _recompose(metadata: Metadata, config: dict[str, Any], path: Path, more: Seq
             f"checkpoint={path} was made with options that do not fit together here: {reason}\n"
             "Name the folder of their files with --config-dir=DIR."
         ) from error
+
+
+def _compose(words: list[str]) -> DictConfig:
+    """Compose a training run; a group that is not among the defaults is added, as the user did with +GROUP=OPTION."""
+    try:
+        return hydra.compose("train", overrides=words)
+    except ConfigCompositionException as error:
+        found = NO_GROUP.match(str(error))
+        added = [f"+{word}" if found and word.partition("=")[0] == found[1] else word for word in words]
+        if added == words:
+            raise
+    return _compose(added)
 
 
 def _fill(config: dict[str, Any], group: str, composed: DictConfig, metadata: Metadata, path: Path) -> None:
@@ -120,6 +148,7 @@ def _fill(config: dict[str, Any], group: str, composed: DictConfig, metadata: Me
     if group == "task":
         kept = {key: value for key, value in kept.items() if key not in OF_TASK}
     chosen = {key: value for key, value in given.items() if value is not None or key not in LEFT_OPEN}
+    kept = {key: value for key, value in kept.items() if key in own or key not in chosen}
     try:
         values = _with_values(own, kept, group)
         refuse_texts({key: value for key, value in kept.items() if key not in chosen}, own, group, path)
@@ -127,7 +156,7 @@ def _fill(config: dict[str, Any], group: str, composed: DictConfig, metadata: Me
         option = metadata.choices.get(group, "…")
         raise UserError(
             f"checkpoint={path} has a setting {error.args[0]}, which {group}={option} here has not.\n"
-            f"It was made with another version of that option: choose one with {group}=OPTION."
+            f"It was made with another version of that option: give the setting with +{error.args[0]}=VALUE."
         ) from error
     config[group] = {**values, **chosen}
     if group in metadata.choices:
@@ -135,16 +164,32 @@ def _fill(config: dict[str, Any], group: str, composed: DictConfig, metadata: Me
 
 
 def _with_values(own: dict[str, Any], values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Copy an option with other values for its plain keys; what is made stays as the option says."""
+    """Copy an option with other values for its plain keys; what is made stays as the option says.
+
+    Numbers, true, false and null are taken for keys that the option has not, as a run can add them.
+
+    Raises:
+        KeyError: another value of such a key.
+    """
     merged = dict(own)
     for key, value in values.items():
         if key not in own:
-            raise KeyError(f"{name}.{key}")
-        if isinstance(own[key], dict) and isinstance(value, dict):
+            if any(True for _ in _values_that_are_texts(value)):
+                raise KeyError(f"{name}.{key}")
+            merged[key] = value
+        elif isinstance(own[key], dict) and isinstance(value, dict):
             merged[key] = _with_values(own[key], value, f"{name}.{key}")
         elif not isinstance(own[key], dict) and not _holds_parts(own[key]):
             merged[key] = value
     return merged
+
+
+def _values_that_are_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _values_that_are_texts(part)
 
 
 def _holds_parts(value: Any) -> bool:
@@ -167,6 +212,8 @@ def refuse_texts(recorded: Mapping[str, Any], own: Mapping[str, Any], group: str
         UserError: there is one; what to add to have it, or not to, is told.
     """
     for key, value in recorded.items():
+        if key not in own:  # which was looked at before
+            continue
         if {*_texts(value)} <= {*_texts(own[key])} or _is_choice(group, key, value) or (group, key) == FOLDER:
             continue
         cure = f"If you want it, add {shown(typed(f'+{group}.{key}', value))}"
@@ -209,11 +256,11 @@ def build_trained(config: dict[str, Any], facts: Mapping[str, Any], path: Path) 
             could ask for any amount.
     """
     try:
-        with suppress(NotImplementedError), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch says that nothing is copied: on "meta" there is nothing
-            with torch.device("meta"):
-                outline = build_task(config, facts)
-            load_weights(outline, path)
+            outline = _outline(config, facts)
+            if outline is not None:
+                load_weights(outline, path)
         task = build_task(config, facts)
     except (RuntimeError, MemoryError, OverflowError, KeyError, InstantiationException) as error:
         cause = error.__cause__ or error
@@ -221,6 +268,20 @@ def build_trained(config: dict[str, Any], facts: Mapping[str, Any], path: Path) 
         raise UserError(f"checkpoint={path}: the network that it asks for cannot be made: {reason}") from error
     load_weights(task, path)
     return task
+
+
+def _outline(config: dict[str, Any], facts: Mapping[str, Any]) -> LightningModule | None:
+    """Build a task without memory for its weights; None where its parts need their values to be built."""
+    try:
+        with torch.device("meta"):
+            return build_task(config, facts)
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, NotImplementedError) or "meta tensor" in str(cause):
+                return None
+            cause = cause.__cause__
+        raise
 
 
 def check_facts(config: dict[str, Any], facts: Mapping[str, Any], path: Path) -> None:
@@ -244,13 +305,14 @@ def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def load_offered(config: dict[str, Any], path: Path, view: str, command: str, **chosen: Any) -> Any:
+def load_offered(config: dict[str, Any], path: Path, view: str, kind: type[View], command: str, **chosen: Any) -> View:
     """Build the task of a checkpoint, and return what its method `view` gives of it; on the CPU.
 
     Args:
         config: of the command.
         path: of the checkpoint.
         view: name of the method; it is given the facts of the data.
+        kind: what it must return.
         command: for messages.
         chosen: more arguments of the method, which a task may lack.
 
@@ -270,4 +332,10 @@ def load_offered(config: dict[str, Any], path: Path, view: str, command: str, **
             f"{view}() of {type(task).__name__} has no argument {lacking[0]}: {shown(chosen[lacking[0]])} cannot be "
             f"chosen for it.\nLeave it out, or add the argument to the method."
         )
-    return method(facts, **chosen)
+    found = method(facts, **chosen)
+    if not isinstance(found, kind):
+        raise UserError(
+            f"{view}() of {type(task).__name__} returns a {type(found).__name__}: {command} needs a {kind.__name__}.\n"
+            "docs/tasks.md says how one is made."
+        )
+    return found

@@ -12,6 +12,8 @@ from markupsafe import Markup
 from rich.console import RenderableType
 from torch import Tensor, nn
 
+from lab_engine.base.errors import UserError
+
 
 @dataclass(frozen=True)
 class Section:
@@ -31,11 +33,10 @@ class Exportable:
     """A module that other programs are to run, as `export` writes it.
 
     Attributes:
-        module: on the CPU. It takes the inputs one by one, and returns a dictionary of tensors, or a tensor where there
-            is one output.
+        module: on the CPU. It takes the inputs one by one, and returns a tensor, several, or a dictionary of them.
         example: a batch of so many samples, by the names of the inputs, such as
             `lambda n: {"points": torch.rand(n, 2)}`. The file is compared with the module on it.
-        outputs: their names, in the order of the dictionary.
+        outputs: their names, in the order of what the module returns.
         name: of the network.
         meanings: a line of each input that needs one, such as "RGB, 0 to 255".
         metadata: texts, numbers and lists of them that the file is to carry.
@@ -48,14 +49,33 @@ class Exportable:
     meanings: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Take a single name for a list of one."""
+        given: Any = self.outputs
+        object.__setattr__(self, "outputs", (given,) if isinstance(given, str) else tuple(given))
+
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the outputs by name."""
         return named(self.module(*inputs.values()), self.outputs)
 
 
 def named(found: Any, outputs: Sequence[str]) -> dict[str, Tensor]:
-    """Return by its name what an exported module has returned."""
-    return dict(found) if isinstance(found, Mapping) else dict(zip(outputs, [found], strict=True))
+    """Return by its name what an exported module has returned.
+
+    Raises:
+        UserError: it is something else, or there are not as many names.
+    """
+    if isinstance(found, Mapping):
+        return dict(found)
+    if isinstance(found, Tensor):
+        found = [found]
+    if not isinstance(found, tuple | list) or len(found) != len(outputs):
+        what = f"{len(found)} outputs" if isinstance(found, tuple | list) else f"a {type(found).__name__}"
+        raise UserError(
+            f"The exported module returns {what}, and exportable() names {', '.join(outputs)}.\n"
+            "Return a tensor for each name, or a dictionary of them."
+        )
+    return dict(zip(outputs, found, strict=True))
 
 
 @runtime_checkable

@@ -1,8 +1,9 @@
 """Callbacks of Lightning that do not fit a run whose configuration is its record, and what to do instead."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import (
     BackboneFinetuning,
     BaseFinetuning,
@@ -12,6 +13,7 @@ from lightning.pytorch.callbacks import (
 )
 
 from lab_engine.base.errors import UserError
+from lab_engine.config.directions import direction, refuse_worst, settled_mode
 
 INSTEAD: dict[type[Callback], str] = {
     BatchSizeFinder: "It would train with another batch size than config.yaml says. Try some: "
@@ -40,3 +42,49 @@ def refuse_unfit(callbacks: Sequence[Callback], task: LightningModule) -> None:
                 f"The callback {name} freezes the task's attribute `backbone`, and {type(task).__name__} has none.\n"
                 "Give the task one, or freeze weights by a callback of your own (a subclass of BaseFinetuning)."
             )
+
+
+def refuse_guesses(callbacks: Mapping[str, Callback], nodes: Mapping[str, Any], task: Mapping[str, Any]) -> None:
+    """Refuse a callback that was given no mode, and whose own default is another than that of its metric.
+
+    Args:
+        callbacks: by the name of each in the configuration.
+        nodes: of the configuration, by the same names.
+        task: of the configuration.
+
+    Raises:
+        UserError: there is one, or it is not known what is better of its metric.
+    """
+    for name, callback in callbacks.items():
+        metric, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
+        if isinstance(metric, str) and mode in ("max", "min") and nodes[name].get("mode") is None:
+            settled_mode(f"callbacks.{name}", metric, None, task)
+            refuse_worst(
+                f"callbacks.{name}.monitor={metric}",
+                f"the default mode={mode} of {type(callback).__name__}",
+                mode,
+                direction(task, metric),
+            )
+
+
+def refuse_missing_steps(task: LightningModule, data: LightningDataModule) -> None:
+    """Refuse a task or data that could be trained, and not measured after it.
+
+    Raises:
+        UserError: a method is missing.
+    """
+    lacking = [
+        (type(given).__name__, method)
+        for given, base, methods in (
+            (task, LightningModule, ("training_step", "validation_step", "test_step")),
+            (data, LightningDataModule, ("train_dataloader", "val_dataloader", "test_dataloader")),
+        )
+        for method in methods
+        if getattr(type(given), method) is getattr(base, method)
+    ]
+    if lacking:
+        name, method = lacking[0]
+        raise UserError(
+            f"{name} has no {method}(): a run trains, chooses its checkpoint on validation data, and tests it once.\n"
+            "Add the method to the class."
+        )

@@ -25,7 +25,7 @@ class Last(Checkpoint):
     """Saves after each epoch and, in long ones, every few minutes; on Ctrl-C and SIGTERM too, and ends the run then.
 
     The checkpoint before stays beside it as `last.previous.ckpt`. It is a Checkpoint, which Lightning calls after all
-    others, and `lenet_lab.train` has it be the last of those: what they know of a step is saved.
+    others, and training has it be the last of those: what they know of a step is saved.
 
     Args:
         dirpath: folder of the checkpoints.

@@ -25,21 +25,31 @@ class Monitors(Callback):
         self.folder = Path(folder)
         self.task = task
         self._looked = False
+        self._ended = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look, before the callbacks that watch a metric do."""
         if self._looked or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._looked = True
-        logged = trainer.callback_metrics
-        for key, metric in self._watched(trainer):
-            if metric not in logged:
-                raise UserError(
-                    f"{key}={metric} is refused: nothing has logged that by the end of the first validation\n"
-                    f"logged: {', '.join(map(str, logged)) or 'nothing'}"
-                )
+        self._refuse_unlogged(trainer, "the first validation", of_training=False)
         if trainer.is_global_zero:
             write_directions(self.folder, {**_of_torchmetrics(trainer), **(self.task.get("directions") or {})})
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look for means over an epoch, which are there only now."""
+        if not self._ended:
+            self._ended = True
+            self._refuse_unlogged(trainer, "the first epoch", of_training=True)
+
+    def _refuse_unlogged(self, trainer: Trainer, when: str, of_training: bool) -> None:
+        logged = trainer.callback_metrics
+        for key, metric in self._watched(trainer):
+            if metric not in logged and metric.startswith("train/") == of_training:
+                raise UserError(
+                    f"{key}={metric} is refused: nothing has logged that by the end of {when}\n"
+                    f"logged: {', '.join(map(str, logged)) or 'nothing'}"
+                )
 
     def _watched(self, trainer: Trainer) -> Iterator[tuple[str, str]]:
         yield "task.monitor", self.task["monitor"]

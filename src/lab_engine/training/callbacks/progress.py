@@ -83,7 +83,7 @@ class Progress(Callback):
         self._epoch = f"epoch {trainer.current_epoch + 1}/{last}"
         if trainer.is_global_zero and sys.stdout.isatty():
             self._bar = tqdm(
-                total=int(trainer.num_training_batches),
+                total=int(batches) if math.isfinite(batches := trainer.num_training_batches) else None,
                 initial=self._batches,
                 desc=self._epoch,
                 unit=" batches",

@@ -17,7 +17,7 @@ class WholeSteps(Callback):
         accumulated = trainer.accumulate_grad_batches
         if accumulated == 1 or not trainer.is_last_batch or not pl_module.automatic_optimization:
             return
-        rest = int(trainer.num_training_batches) % accumulated
+        rest = (trainer.fit_loop.epoch_loop.batch_idx + 1) % accumulated
         if rest:
             for group in optimizer.param_groups:
                 for parameter in group["params"]:

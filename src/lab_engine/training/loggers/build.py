@@ -42,7 +42,7 @@ def build_loggers(config: Config) -> list[Logger]:
     for name, node in config["logger"].items():
         add = None if node is None else own.get(node["_target_"])
         nodes[name] = node if add is None else {**add(node, folder), **node}
-    loggers: list[Logger] = build_each(nodes, "logger")
+    loggers: list[Logger] = list(build_each(nodes, "logger").values())
     for logger in loggers:
         if isinstance(logger, MLFlowLogger):
             logger.log_metrics = partial(_log_under_plain_names, logger.log_metrics)  # type: ignore[method-assign]
