@@ -4,8 +4,9 @@
     python scripts/new_project.py ../somewhere/else --name my_lab --without-notes
 
 What is committed here is copied, and lenet_lab, lenet-lab and LENET_LAB become my_lab, my-lab and MY_LAB in contents
-and paths; the engine, src/lab_engine, stays as it is. What only the template needs, this program for one, stays behind. Nothing is installed or downloaded, and
-nothing is left when it fails. Exit status: 2 for something the user can mend, 1 for a fault of the template.
+and paths; the engine, src/lab_engine, stays as it is. What only the template needs, this program for one, stays behind.
+Nothing is installed or downloaded, and nothing is left when it fails. Exit status: 2 for something the user can mend, 1
+for a fault of the template.
 """
 
 from __future__ import annotations  # so that an older Python gets as far as the message about its age
@@ -237,9 +238,8 @@ def package_of(files: list[File]) -> str:
     found = [file.path.split("/")[1] for file in files if re.fullmatch(r"src/\w+/__init__\.py", file.path)]
     found = [name for name in found if name != ENGINE]
     if len(found) != 1:
-        raise TemplateError(
-            f"src/ should hold one package beside {ENGINE}, not {len(found)}: {', '.join(found) or 'none'}"
-        )
+        names = ", ".join(found) or "none"
+        raise TemplateError(f"src/ should hold one package beside {ENGINE}, not {len(found)}: {names}")
     return found[0]
 
 
