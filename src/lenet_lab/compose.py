@@ -10,7 +10,7 @@ from hydra import initialize_config_dir
 
 from lab_engine.base.errors import UserError
 from lab_engine.config.command import to_plain
-from lab_engine.config.config_dir import KEY, import_from
+from lab_engine.config.config_dir import KEY, import_from, search_word
 from lenet_lab.train import COMMAND
 
 
@@ -48,5 +48,4 @@ def options(config_dir: str | Path | None) -> Iterator[list[str]]:
         if config_dir is None:
             yield []
         else:
-            quoted = str(Path(config_dir).absolute()).replace("'", "\\'").replace("${", "\\${")
-            yield [f"hydra.searchpath=['file://{quoted}']"]
+            yield [search_word(config_dir)]

@@ -56,6 +56,13 @@ def test_what_would_go_wrong_later_is_refused(command: Command, words: tuple[str
     assert len(result.err.splitlines()) == 2
 
 
+def test_help_lists_options_of_ones_own(command: Command) -> None:
+    result = command("train", OWN, "task=regression", "data=waves", "model=mlp", "--help")
+    assert (result.status, result.err) == (0, "")
+    assert "  model      lenet, mlp, tapered\n" in result.out
+    assert "  hidden: 16\n" in result.out
+
+
 def test_a_mean_over_an_epoch_of_training_can_be_watched(command: Command) -> None:
     result = command("train", *MEAN)
     assert (result.status, result.err) == (0, "")

@@ -6,18 +6,26 @@ from pathlib import Path
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.utils import env_override
 from omegaconf import OmegaConf, open_dict
 
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import is_recorded
+from lab_engine.config.composition import given_folder
+from lab_engine.config.config_dir import search_word
 
 
 def show_usage(command: Command, words: Sequence[str]) -> None:
     """Print the text of `--help`."""
-    overrides = [word for word in words if "=" in word and not word.startswith("-")]
+    options, _ = get_args_parser().parse_known_args(words)
+    overrides = [word for word in options.overrides if "=" in word]
     overrides = [word for word in overrides if not (command.resumes and is_recorded(word))]
-    print(usage(command.name, command.conf, overrides, command.leaves_files))  # noqa: T201
+    folders = [command.conf]
+    if options.config_dir is not None:
+        folders.append(given_folder(options.config_dir))
+        overrides.append(search_word(options.config_dir))
+    print(usage(command.name, folders, overrides, command.leaves_files))  # noqa: T201
 
 
 def show_composed(command: Command, words: Sequence[str]) -> None:
@@ -29,28 +37,28 @@ def show_composed(command: Command, words: Sequence[str]) -> None:
         show(lambda composed: None)()
 
 
-def usage(name: str, config_folder: Path, overrides: list[str], leaves_files: bool) -> str:
+def usage(name: str, folders: Sequence[Path], overrides: list[str], leaves_files: bool) -> str:
     """Give what a command is for, the options of each group, and all keys with their values.
 
     Hydra's own `--help` lists its own groups too, twice over, which takes longer than all the rest.
 
     Args:
-        name: of the command and of its file in `config_folder`.
-        config_folder: of the YAML files.
+        name: of the command and of its file in the first folder.
+        folders: of the YAML files: the project's, and the user's own if there is one.
         overrides: as on the command line; they show in the values.
         leaves_files: in a run folder.
     """
-    with initialize_config_dir(str(config_folder), version_base="1.3"):
+    with initialize_config_dir(str(folders[0]), version_base="1.3"):
         config = compose(name, overrides=overrides, return_hydra_config=True)
     header, chosen = config.hydra.help.header, {*config.hydra.runtime.choices, *config}  # a list is no choice to Hydra
     with open_dict(config):
         for key in ("hydra", "folder", "choices"):  # the program's own business
             del config[key]
     lines = [header, "", "Groups, chosen with GROUP=OPTION:"]
-    lines += [
-        f"  {group.name:<10} {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
-        for group in sorted(path for path in config_folder.iterdir() if path.is_dir() and path.name in chosen)
-    ]
+    found: dict[str, set[str]] = {}
+    for group in (path for folder in folders for path in folder.iterdir() if path.is_dir() and path.name in chosen):
+        found.setdefault(group.name, set()).update(path.stem for path in group.glob("*.yaml"))
+    lines += [f"  {group:<10} {', '.join(sorted(options))}" for group, options in sorted(found.items())]
     footer = f"{RUN_FOLDER}\n{FOOTER}" if leaves_files else FOOTER
     return "\n".join([*lines, "", "Keys, changed with KEY=VALUE:", OmegaConf.to_yaml(config), footer])
 

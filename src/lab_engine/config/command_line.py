@@ -87,7 +87,13 @@ def in_order(words: Sequence[str]) -> list[str]:
         value = options[-1].partition("=")[2] if equals else options[-1]
         if action.nargs is None and action.choices and value not in action.choices:
             raise UserError(f"{name}={shown(value)} is refused: give {', '.join(action.choices)}")
-    several = bool({*MULTIRUN, *ONLY_SHOW} & {option.partition("=")[0] for option in options})
+    given = {option.partition("=")[0] for option in options}
+    for option in ("--resolve", "--package", "-p"):
+        if option in given and given.isdisjoint(ONLY_SHOW):
+            raise UserError(f"{option} is refused without --cfg: it says how the configuration is shown")
+    if not given.isdisjoint(MULTIRUN) and not given.isdisjoint(("--run", "-r")):
+        raise UserError("-m and --run are refused together: run the command once, or several times")
+    several = not given.isdisjoint((*MULTIRUN, *ONLY_SHOW))
     for word in overrides:
         _refuse(word, several)
     return [*options, *overrides]
@@ -99,6 +105,8 @@ def _refuse(word: str, several: bool) -> None:
         raise UserError(f"{shown(word)} is refused: write KEY=VALUE")
     if key.partition(".")[0] in SET_BY_THE_PROGRAM:
         raise UserError(f"{shown(word)} is refused: the program sets it. Choose the run folder with hydra.run.dir=DIR.")
+    if key == "hydra.mode":
+        raise UserError(f"{shown(word)} is refused: add -m to run the command several times, or leave it out")
     if key in ("hydra.run.dir", "hydra.sweep.dir") and not value.strip("'\" "):
         raise UserError(f"{shown(word)} is refused: give a folder, or leave it out to get a new one")
     if key.partition(".")[0] in OF_THE_SWEEP and not several:

@@ -47,13 +47,23 @@ def composed(command: Command, options: Namespace, mode: RunMode) -> Iterator[Co
     version.setbase("1.3")
     path = create_config_search_path(str(Path(options.config_path or command.conf).absolute()))
     if options.config_dir is not None:
-        folder = Path(options.config_dir).absolute()
-        if not folder.is_dir():
-            raise UserError(f"--config-dir={shown(str(folder))} is refused: there is no such folder")
-        path.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
+        folder = f"file://{given_folder(options.config_dir)}"
+        path.prepend(provider="command-line", path=folder, anchor=SearchPathQuery(provider="schema"))
     hydra = Hydra.create_main_hydra2(task_name=command.name, config_search_path=path)
     words = [*options.overrides, f"hydra.mode={mode.name}"]
     try:
         yield Composition(hydra, options.config_name or command.name, words, mode)
     finally:
         GlobalHydra.instance().clear()
+
+
+def given_folder(config_dir: str) -> Path:
+    """Return the folder of `--config-dir`.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    folder = Path(config_dir).absolute()
+    if not folder.is_dir():
+        raise UserError(f"--config-dir={shown(str(folder))} is refused: there is no such folder")
+    return folder

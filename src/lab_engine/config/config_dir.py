@@ -16,6 +16,12 @@ def given_folder(hydra_config: Any) -> str | None:
     return str(Path(folders[0]).absolute()) if folders else None
 
 
+def search_word(folder: str | Path) -> str:
+    """Return the word that has Hydra find the options in a folder, where its command line is not read."""
+    quoted = str(Path(folder).absolute()).replace("'", "\\'").replace("${", "\\${")
+    return f"hydra.searchpath=['file://{quoted}']"
+
+
 def import_from(config: Mapping[str, Any]) -> None:
     """Let modules be imported from the folder that a configuration records, behind those of Python's own path."""
     folder = config.get(KEY)

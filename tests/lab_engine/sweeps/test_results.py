@@ -219,3 +219,10 @@ def test_a_folder_without_jobs_is_refused(tmp_path: Path) -> None:
         read_sweep(tmp_path / "nowhere")
     with pytest.raises(UserError, match="is the folder of a single run"):
         read_sweep(write_job(tmp_path, 0))
+
+
+def test_what_a_stranger_says_of_metrics_is_read_as_data(tmp_path: Path) -> None:
+    task = {"monitor": ["val/loss"], "mode": 1, "directions": [1], "percent": 5}
+    write_job(tmp_path, 0, metrics={"val/loss": 1.0}, task=task)
+    (tmp_path / "0" / "task.json").write_text("[" * 90_000)
+    assert read_sweep(tmp_path).task == {"monitor": None, "mode": None, "directions": {}, "percent": []}
