@@ -56,7 +56,7 @@ def export(config: dict[str, Any]) -> dict[str, Any]:
     checkpoint, file = Path(config["checkpoint"]), Path(config["file"])
     terminal.open_log(Path(config["folder"]) / "export.log", "lenet_lab")
     chosen = {} if config["input"] is None else {"pixels": config["input"]}
-    exportable = load_offered(config, checkpoint, "exportable", Exportable, "export", **chosen)
+    exportable: Exportable = load_offered(config, checkpoint, "exportable", Exportable, "export", **chosen)
     facts = {**exportable.metadata, "checkpoint": checkpoint.name, "lenet_lab": __version__}
     program = trace(exportable)
     _show(config, exportable, facts)

@@ -44,7 +44,7 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
     folder = Path(config["folder"])
     terminal.open_log(folder / "predict.log", "lenet_lab")
     files = find_images(config["images"])
-    trained = load_offered(config, Path(config["checkpoint"]), "predictor", TrainedNetwork, "predict")
+    trained: TrainedNetwork = load_offered(config, Path(config["checkpoint"]), "predictor", TrainedNetwork, "predict")
     classes = trained.classes
     device = choose_device(config["device"])
     trained.network.to(device)

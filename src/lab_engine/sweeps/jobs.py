@@ -20,7 +20,7 @@ class Jobs:
 
     Attributes:
         command: that each job runs.
-        begun: run folders of all jobs that were asked for.
+        begun: run folders of the jobs that our launchers were asked for.
     """
 
     command: Command

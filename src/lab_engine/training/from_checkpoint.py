@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import hydra
 import torch
@@ -25,7 +25,6 @@ from lab_engine.config.schema import METRIC, Data, Loss, Optimizer, Scheduler, T
 from lab_engine.config.taken import OF_THE_PROGRAM
 from lab_engine.training.build import OF_TASK, build_task
 
-View = TypeVar("View")
 OPTION = "evaluate/from_checkpoint"
 LEFT_OPEN = ("root", "cache", "eval_batch_size")
 """Keys that are null in `conf/data/evaluate/from_checkpoint.yaml`: as the checkpoint and its option say."""
@@ -305,7 +304,7 @@ def _listed(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def load_offered(config: dict[str, Any], path: Path, view: str, kind: type[View], command: str, **chosen: Any) -> View:
+def load_offered(config: dict[str, Any], path: Path, view: str, kind: type, command: str, **chosen: Any) -> Any:
     """Build the task of a checkpoint, and return what its method `view` gives of it; on the CPU.
 
     Args:

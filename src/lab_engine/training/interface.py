@@ -79,6 +79,21 @@ def named(found: Any, outputs: Sequence[str]) -> dict[str, Tensor]:
 
 
 @runtime_checkable
+class Exports(Protocol):
+    """A task whose network other programs can run."""
+
+    def exportable(self, facts: Mapping[str, Any]) -> Exportable:
+        """Return what `export` is to write.
+
+        An argument `pixels`, where there is one, is given the value of `input=`.
+
+        Args:
+            facts: of the data that the task was trained on.
+        """
+        ...
+
+
+@runtime_checkable
 class GivesFacts(Protocol):
     """Data that `from_data` may refer to; `data.gives` in the configuration lists the names."""
 

@@ -8,7 +8,7 @@ from lab_engine.training.interface import ChecksBatch
 
 
 class FirstBatch(Callback):
-    """Calls the task's `check_batch(batch)`, where it has one, once in training and once in a test."""
+    """Calls the task's `check_batch(batch)`, where it has one, with the first batch of a training run or of `evaluate`."""
 
     def __init__(self) -> None:
         self._looked = False
