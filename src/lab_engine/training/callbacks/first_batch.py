@@ -8,7 +8,7 @@ from lab_engine.training.interface import ChecksBatch
 
 
 class FirstBatch(Callback):
-    """Calls the task's `check_batch(batch)`, where it has one, with the first batch of a training run or of `evaluate`."""
+    """Calls the `check_batch(batch)` of a task that has one, with the first batch of training or of `evaluate`."""
 
     def __init__(self) -> None:
         self._looked = False
