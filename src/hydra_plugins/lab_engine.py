@@ -38,7 +38,7 @@ class GridSweeper(BasicSweeper):
     """All combinations of the values given."""
 
     def validate_batch_is_legal(self, batch: Any) -> None:
-        """Do nothing: `JobLauncher` checks all jobs before it starts the first."""
+        """Check nothing: `JobLauncher` checks all jobs before it starts the first."""
 
 
 class SearchSweeper(Sweeper):

@@ -15,7 +15,7 @@ from lenet_lab.train import COMMAND
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None, folder: str = "run") -> dict[str, Any]:
-    """Give what `python -m lenet_lab.train` would run with, as a checked plain dictionary.
+    """Return what `python -m lenet_lab.train` would run with, as a checked plain dictionary.
 
     Args:
         overrides: as on the command line, such as "data.batch_size=8".
@@ -37,7 +37,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None, folder: str =
 
 @contextmanager
 def options(config_dir: str | Path | None) -> Iterator[list[str]]:
-    """Have Hydra find the options of this project; yields the words that add those of `config_dir`.
+    """Make Hydra find the options of this project; yields the words that add those of `config_dir`.
 
     Raises:
         UserError: `config_dir` is no folder.

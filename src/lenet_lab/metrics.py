@@ -25,7 +25,7 @@ class EvaluationMetrics(nn.Module):
         self.loss_sum = SumMetric(nan_strategy="disable")  # a loss that is not a number must show
 
     def update(self, logits: Float[Tensor, "B classes"], labels: Int64[Tensor, "B"], loss: Float[Tensor, ""]) -> None:
-        """Take in a batch; `loss` is its mean."""
+        """Add a batch; `loss` is its mean."""
         with counting():
             self.confusion.update(logits, labels)
         self.loss_sum.update(loss * len(labels))

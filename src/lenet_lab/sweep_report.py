@@ -18,7 +18,7 @@ COMMAND = Command(
 
 
 def name_the_folder(words: list[str]) -> list[str]:
-    """Give the words of the command line with `sweep=` before the folder, quoted as Hydra reads it.
+    """Return the words of the command line with `sweep=` before the folder, quoted as Hydra reads it.
 
     The folder is the word that is no option and no KEY=VALUE, or that there is a folder of this name.
 

@@ -38,7 +38,7 @@ class Views:
     def __call__(
         self, network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]
     ) -> Float32[Tensor, "B classes"]:
-        """Give log probabilities, which serve as logits."""
+        """Return log probabilities, which serve as logits."""
         views = [images, *self._moved(images)]
         if self.flip:
             views += [view.flip(-1) for view in views]

@@ -35,7 +35,7 @@ class ReceptiveField:
     flat: bool = False
 
     def through(self, slides: Window) -> "ReceptiveField":
-        """Give the field of what slides over these values."""
+        """Return the field of what slides over these values."""
         spans = [dilation * (kernel - 1) for kernel, dilation in zip(slides.kernel, slides.dilation, strict=True)]
         return ReceptiveField(
             (self.size[0] + spans[0] * self.jump[0], self.size[1] + spans[1] * self.jump[1]),
@@ -55,7 +55,7 @@ EVERYTHING = ReceptiveField((math.inf, math.inf), (1, 1), flat=True)
 def receptive_field(
     node: fx.Node, slides: Window | None, inputs: Sequence[ReceptiveField | None]
 ) -> ReceptiveField | None:
-    """Give the field of an operation from those of its inputs; None where it is not known here.
+    """Return the field of an operation from those of its inputs; None where it is not known here.
 
     Where branches meet, that is the largest of theirs.
     """
@@ -99,7 +99,7 @@ def _is_flattening(node: fx.Node) -> bool:
 
 
 def _keeps_places(node: fx.Node) -> bool:
-    """Tell whether output and inputs are maps (B, C, H, W) of one height and width, as far as they are tensors."""
+    """Return whether output and inputs are maps (B, C, H, W) of one height and width, as far as they are tensors."""
     if operation(node) in ("chunk", "split"):
         return bool(arguments(node, "input", "how", "dim").get("dim", 0) == 1)
     sizes = [shape(tensor) for tensor in (node, *node.all_input_nodes) if shape(tensor)]

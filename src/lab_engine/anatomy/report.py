@@ -47,7 +47,7 @@ class Anatomy:
 
 
 def to_plain(anatomy: Anatomy) -> dict[str, Any]:
-    """Give what `format=json` prints: the attributes, with shares of the total (0 to 1) and the size formulas."""
+    """Return what `format=json` prints: the attributes, with shares of the total (0 to 1) and the size formulas."""
     plain = asdict(anatomy)
     for row, layer in zip(plain["layers"], anatomy.layers, strict=True):
         row["parameters_share"] = layer.parameters / max(anatomy.parameters, 1)

@@ -54,7 +54,7 @@ class Window:
 
 
 def window(node: fx.Node) -> Window | None:
-    """Give what slides over the image in this operation of an exported graph, or None if nothing does."""
+    """Return what slides over the image in this operation of an exported graph, or None if nothing does."""
     name = operation(node)
     if name == "conv2d":
         given = arguments(node, "input", "weight", "bias", "stride", "padding", "dilation")

@@ -98,7 +98,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=2)  # of two runs that are compared
 def _read(path: Path, *version: int) -> dict[str, Any]:
-    """Do as `read_checkpoint`; `version` changes whenever the file does."""
+    """Read as `read_checkpoint` does; `version` changes whenever the file does."""
     try:
         refuse_packed(path)
         _refuse_damaged(path)
@@ -142,7 +142,7 @@ def previous(path: Path) -> Path:
 
 
 def find_last(folder: Path) -> Path | None:
-    """Give the checkpoint that the run in `folder` goes on from: the newest that is whole. None: it has none.
+    """Return the checkpoint that the run in `folder` goes on from: the newest that is whole. None: it has none.
 
     Raises:
         UserError: it has some, and none can be used.
@@ -151,7 +151,7 @@ def find_last(folder: Path) -> Path | None:
 
 
 def take_up_last(folder: Path) -> Path | None:
-    """Do as `find_last` where the run goes on now: warn if it is not the newest, and put a damaged one aside.
+    """Return what `find_last` does where the run goes on now: warn if it is not the newest, move a damaged one aside.
 
     Under its own name the damaged one would become the one before, in place of this one.
     """
@@ -165,7 +165,7 @@ def take_up_last(folder: Path) -> Path | None:
 
 
 def _find_last(folder: Path) -> tuple[Path | None, str]:
-    """Give the checkpoint, and what is wrong with the one that should have been it, in a sentence."""
+    """Return the checkpoint, and what is wrong with the one that should have been it, in a sentence."""
     last = folder / LAST
     there = [path for path in (last, previous(last)) if path.exists()]
     wrong = "" if last in there else f"{last} is missing."
@@ -211,7 +211,7 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def load_weights(task: nn.Module, path: Path) -> None:
-    """Put the weights of a checkpoint into a task.
+    """Load the weights of a checkpoint into a task.
 
     Raises:
         UserError: they are those of another one.
@@ -226,5 +226,5 @@ def load_weights(task: nn.Module, path: Path) -> None:
 
 
 def steps_of(path: Path) -> int:
-    """Tell how many optimizer steps a checkpoint has behind it; raises as `read_checkpoint` does."""
+    """Return how many optimizer steps a checkpoint has behind it; raises as `read_checkpoint` does."""
     return int(read_checkpoint(path)["global_step"])

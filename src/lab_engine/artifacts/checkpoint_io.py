@@ -88,7 +88,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool
 
 
 def _link(path: Path, other: Path) -> None:
-    """Give a file a second name, in place of what had it; there is always one at `path`, if the disk can link."""
+    """Add a second name to a file, in place of what had it; there is always one at `path`, if the disk can link."""
     remove_beside(other)
     link = name_beside(other)
     try:
@@ -101,7 +101,7 @@ def _link(path: Path, other: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the names in a folder on the disk, where the system can."""
+    """Write the names in a folder to the disk, where the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -16,7 +16,7 @@ running loss."""
 
 
 def read_curves(file: Path) -> tuple[dict[str, float], ...]:
-    """Give what `parse_curves` finds in a file; nothing where there is no file."""
+    """Return what `parse_curves` finds in a file; nothing where there is no file."""
     try:
         return parse_curves(file.read_text())
     except FileNotFoundError:
@@ -24,7 +24,7 @@ def read_curves(file: Path) -> tuple[dict[str, float], ...]:
 
 
 def parse_curves(text: str) -> tuple[dict[str, float], ...]:
-    """Give rows by step, without what is missing in them.
+    """Return rows by step, without what is missing in them.
 
     The last row of a step counts; a line that was cut off, now or before the run was resumed, is left out.
 
@@ -43,7 +43,7 @@ def parse_curves(text: str) -> tuple[dict[str, float], ...]:
 
 
 def begin_curves(file: Path, step: int) -> None:
-    """Take up a `curves.csv` where a run begins, or goes on from a checkpoint: rows of later steps will come again."""
+    """Open a `curves.csv` where a run begins, or goes on from a checkpoint: rows of later steps will come again."""
     known = read_curves(file) if step else ()
     _write(file, [row for row in known if row["step"] <= step])
 

@@ -45,7 +45,7 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        """Take it back where the command has failed before anything was in it."""
+        """Remove it where the command has failed before anything was in it."""
         if kind is not None:
             self.take_back()
 
@@ -61,18 +61,18 @@ class RunFolder:
 
 
 def names(folder: Path) -> set[str]:
-    """Tell what is in a folder; nothing where there is none."""
+    """Return the names in a folder; nothing where there is none."""
     return {file.name for file in folder.iterdir()} if folder.is_dir() else set()
 
 
 def lock(folder: Path) -> FileLock:
-    """Give the lock that a process holds while it works on the run in `folder`; the system frees it when it dies."""
+    """Return the lock that a process holds while it works on the run in `folder`; the system frees it when it dies."""
     return FileLock(folder / LOCK)
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold that lock.
+    """Acquire that lock.
 
     Raises:
         UserError: another process holds it.

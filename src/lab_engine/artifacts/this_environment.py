@@ -71,7 +71,7 @@ def note_environment(
 
 
 def gather(package: str, device: torch.device, command: str = "") -> Environment:
-    """Find out what does not depend on the settings of a run; see `note_environment`."""
+    """Collect what does not depend on the settings of a run; see `note_environment`."""
     return Environment(
         started=datetime.now().astimezone().replace(microsecond=0),
         command=_printable(without_passwords(command) if command else as_typed()),

@@ -19,7 +19,7 @@ IN_ITS_PLACE = r"\1:…@"
 
 
 def read_changes(folder: Path, seconds: float) -> bytes:
-    """Give what `git apply` would take, of changed and of new files that no .gitignore names.
+    """Return what `git apply` would take, of changed and of new files that no .gitignore names.
 
     Binary files are in it, too. Passwords in addresses are left out, and so are files that would make it too large; the
     first lines name these.

@@ -33,7 +33,7 @@ def rank() -> int:
 
 
 def launched_by_slurm() -> bool:
-    """Tell whether `srun` has started this process, perhaps as one of several."""
+    """Return whether `srun` has started this process, perhaps as one of several."""
     return os.environ.get("SLURM_STEP_ID", "").isdecimal() and "SLURM_PROCID" in os.environ
 
 
@@ -75,13 +75,13 @@ def threads_for(values: int) -> int:
 
 
 def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the variables of `environment` less `FOREIGN`."""
+    """Return the variables of `environment` less `FOREIGN`."""
     return {name: value for name, value in environment.items() if name in NO_PLACE or not name.startswith(FOREIGN)}
 
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Have these variables and no others, for processes that are started meanwhile."""
+    """Set these variables and no others, for processes that are started meanwhile."""
     kept = dict(os.environ)
     os.environ.clear()
     os.environ.update(variables)
@@ -109,7 +109,7 @@ def stand_alone() -> None:
 
 
 def let_threads_sleep() -> None:
-    """Have OpenMP's threads wait for each other in a busy loop for a moment only, unless the user has said how long.
+    """Make OpenMP's threads wait for each other in a busy loop for a moment only, unless the user has said how long.
 
     Called before torch is imported. By default (GNU's OpenMP, as PyTorch brings it) they are busy for long, each
     waiting for a core that another program holds. A step of LeNet at batch 512 with 2 threads, on a 2-core Intel Xeon,
@@ -120,7 +120,7 @@ def let_threads_sleep() -> None:
 
 
 def refuse_several_nodes(trainer: dict[str, Any]) -> None:
-    """See to it that a run which is not given to SLURM keeps to this machine.
+    """Refuse several machines for a run that is not given to SLURM.
 
     Raises:
         UserError: it asks for more.

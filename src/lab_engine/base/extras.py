@@ -29,7 +29,7 @@ def need(package: str, extra: str, what: str) -> None:
 
 
 def need_all(nodes: Mapping[str, Mapping[str, Any] | None], key: str) -> None:
-    """Do so for the parts of a group of the configuration that are listed in `OF_TARGETS`, all at once."""
+    """Check this for the parts of a group of the configuration that are listed in `OF_TARGETS`, all at once."""
     needs = {f"{key}.{name}": OF_TARGETS.get(node["_target_"]) for name, node in nodes.items() if node is not None}
     missing = {what: needed for what, needed in needs.items() if needed and _is_missing(needed[0])}
     if missing:

@@ -25,7 +25,7 @@ class Interrupted(SystemExit):
 
 
 def take(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Give the signals a handler, and return what they had; one that is ignored, as after `nohup`, stays so.
+    """Set a handler of the signals, and return what they had; one that is ignored, as after `nohup`, stays so.
 
     In a thread that is not the main one, where Python cannot, they are left as they are.
     """
@@ -36,14 +36,14 @@ def take(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
 
 
 def give_back(handlers: dict[int, Any]) -> None:
-    """Let the signals do what they did before."""
+    """Restore what the signals did before."""
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let a signal raise `Interrupted` wherever the program is, but where an `Interruption` listens."""
+    """Make a signal raise `Interrupted` wherever the program is, but where an `Interruption` listens."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
@@ -74,12 +74,12 @@ class Interruption:
         self._before: dict[int, Any] = {}
 
     def listen(self) -> None:
-        """Take the signals."""
+        """Handle the signals."""
         if not self._before:
             self._before = take(self._take)
 
     def leave(self) -> None:
-        """Let the signals do what they did before."""
+        """Restore what the signals did before."""
         give_back(self._before)
         self._before = {}
 

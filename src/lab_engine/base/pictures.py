@@ -22,7 +22,7 @@ def grid(
     columns: int = 8,
     side: int = 96,
 ) -> Image.Image:
-    """Put images into rows, on white, each with its caption below.
+    """Arrange images in rows, on white, each with its caption below.
 
     Args:
         images: uint8 (C, H, W) each, C is 1 or 3; of one shape or of several.

@@ -15,7 +15,7 @@ from lab_engine.base.wording import shown
 
 
 def quoted(text: str) -> str:
-    """Give `text` as a value of Hydra's: no list, number, interpolation or choice of several, whatever it holds."""
+    """Return `text` as a value of Hydra's: no list, number, interpolation or choice of several, whatever it holds."""
     plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no interpolation
     return str(QuotedString(text=plain, quote=Quote.single).with_quotes())
 
@@ -52,7 +52,7 @@ def readable(override: str) -> bool:
 
 
 def quote_paths(words: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Give the words of a command line with the values of these keys quoted, where Hydra would not read them as meant.
+    """Return the words of a command line, with the values of these keys quoted where Hydra would read something else.
 
     What exists is meant as it is. All else that Hydra can read, such as a list, is left to it.
     """

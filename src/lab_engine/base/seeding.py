@@ -12,7 +12,7 @@ RandomState = dict[str, Any]
 
 
 def epoch_seed(seed: int, epoch: int, rank: int) -> int:
-    """Give the seed of what a device draws at random in an epoch: augmentation, dropout.
+    """Return the seed of what a device draws at random in an epoch: augmentation, dropout.
 
     With a seed for each epoch, a run that continues from a checkpoint draws what it would have drawn without the
     interruption.
@@ -33,7 +33,7 @@ def seed_all(seed: int) -> None:
 
 
 def random_state(device: torch.device) -> RandomState:
-    """Tell where the generators are that `seed_all` seeds, of the CPU and of one other device."""
+    """Return the state of the generators that `seed_all` seeds, of the CPU and of one other device."""
     name, keys, position, has_gauss, cached = np.random.get_state()
     state = {
         "torch": torch.get_rng_state(),
@@ -46,7 +46,7 @@ def random_state(device: torch.device) -> RandomState:
 
 
 def set_random_state(state: RandomState, device: torch.device) -> None:
-    """Put them there again."""
+    """Restore that state."""
     torch.set_rng_state(state["torch"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

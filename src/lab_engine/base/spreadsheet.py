@@ -4,5 +4,5 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # it takes text that begins like thi
 
 
 def cell(text: str) -> str:
-    """Give text that is no formula to a spreadsheet: what could be one begins with an apostrophe."""
+    """Return text that is no formula to a spreadsheet: what could be one begins with an apostrophe."""
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -59,7 +59,7 @@ def remove_beside(file: Path) -> None:
 
 
 def _find_beside(file: Path) -> list[Path]:
-    """Find files and links with a name of `name_beside`, whoever made them."""
+    """Return files and links with a name of `name_beside`, whoever made them."""
     name = re.compile(rf"\.{re.escape(file.name)}\.[0-9a-f]{{{2 * RANDOM_BYTES}}}\.part")
     with os.scandir(file.parent) as entries:
         found = [entry for entry in entries if name.fullmatch(entry.name)]
@@ -89,7 +89,7 @@ def write_whole(
 
 @contextmanager
 def whole(file: Path, errors: Literal["strict", "replace"] = "strict", new: bool = False) -> Iterator[TextIO]:
-    """Give a stream to write `file` to, bit by bit; as `write_whole`, and after an exception nothing of it stays."""
+    """Yield a stream to write `file` to, bit by bit; as `write_whole`, and after an exception nothing of it stays."""
     unfinished, binary = create_beside(file)
     try:
         with io.TextIOWrapper(binary, encoding="utf-8", errors=errors, newline="") as stream:
@@ -107,7 +107,7 @@ def whole(file: Path, errors: Literal["strict", "replace"] = "strict", new: bool
 
 
 def _name(unfinished: Path, file: Path) -> None:
-    """Give a whole file its name at once, or raise FileExistsError."""
+    """Rename a whole file at once, or raise FileExistsError."""
     try:
         file.hardlink_to(unfinished)
     except FileExistsError:
@@ -119,7 +119,7 @@ def _name(unfinished: Path, file: Path) -> None:
 
 @contextmanager
 def new_file(file: Path) -> Iterator[Path]:
-    """Give a path to write to; what is there at the end becomes `file`, and after an exception nothing of it stays.
+    """Yield a path to write to; what is there at the end becomes `file`, and after an exception nothing of it stays.
 
     Raises:
         FileExistsError: something is at `file` by then.

@@ -43,7 +43,7 @@ def described(value: Any) -> str:
 
 
 def is_percent(name: str, percent: Iterable[str]) -> bool:
-    """Return whether a metric such as `val/accuracy/cat` is among those that are fractions, such as `accuracy`."""
+    """Return whether a metric such as `val/recall/cat` is among those that are fractions, such as `recall`."""
     return name.partition("/")[2].partition("/")[0] in percent
 
 
@@ -60,7 +60,7 @@ def shortened(text: str, most: int = LONGEST_LINE) -> str:
 
 
 def encodable(name: str) -> str:
-    r"""Give a name of a file as UTF-8 can hold it: bytes that are no text are written as in `caf\xe9`."""
+    r"""Return a name of a file as UTF-8 can hold it: bytes that are no text are written as in `caf\xe9`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -28,7 +28,7 @@ RUN = "lab_engine.cli.once:run_once"
 
 
 def main(command: Command) -> None:
-    """Be a command: look at its words, then import what does with them as they ask."""
+    """Run a command: read its words, then import and call what they ask for."""
     for library in ("matplotlib.font_manager", "torch"):  # they tell of their caches, at the first start and at the end
         logging.getLogger(library).setLevel(logging.WARNING)
     words = sys.argv[1:]

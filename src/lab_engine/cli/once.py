@@ -33,7 +33,7 @@ def run_once(command: Command, words: Sequence[str]) -> None:
     """
 
     def work(_: DictConfig) -> Any:
-        """Do what was checked."""
+        """Run what was checked."""
         with user_errors():  # else Hydra would tell of it as well
             return import_quickly(IN_FOLDER)(command, checked) if command.leaves_files else command.run(checked)
 

@@ -109,7 +109,7 @@ def parse(words: Sequence[str]) -> Request:
 
 
 def _take_option(words: list[str], *names: str) -> tuple[str | None, list[str]]:
-    """Take an option of Hydra's with its value out of the words; None where it is not there."""
+    """Split an option of Hydra's with its value from the words; None where it is not there."""
     for number, word in enumerate(words):
         name, found, value = word.partition("=")
         if name in names:

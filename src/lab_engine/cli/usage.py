@@ -29,7 +29,7 @@ def show_usage(command: Command, words: Sequence[str]) -> None:
 
 
 def show_composed(command: Command, words: Sequence[str]) -> None:
-    """Do what Hydra's own options ask for, with which nothing runs."""
+    """Run what Hydra's own options ask for, with which nothing runs."""
     sys.argv[1:] = words
     show = hydra.main(version_base="1.3", config_path=str(command.conf), config_name=command.name)
     # Where Hydra would print its own report, a page long, this makes it raise instead.
@@ -38,7 +38,7 @@ def show_composed(command: Command, words: Sequence[str]) -> None:
 
 
 def usage(name: str, folders: Sequence[Path], overrides: list[str], leaves_files: bool) -> str:
-    """Give what a command is for, the options of each group, and all keys with their values.
+    """Return what a command is for, the options of each group, and all keys with their values.
 
     Hydra's own `--help` lists its own groups too, twice over, which takes longer than all the rest.
 

@@ -68,7 +68,7 @@ class Command:
         return checked
 
     def run(self, config: Config) -> dict[str, Any]:
-        """Do the work on this device; with several, each process calls this."""
+        """Run the work on this device; with several, each process calls this."""
         import_from(config)
         results: dict[str, Any] = import_quickly(self.work)(config)
         return results
@@ -111,6 +111,6 @@ def to_plain(composed: DictConfig, hydra_config: Any, folder: str) -> Config:
 
 
 def read_config(folder: Path) -> Config:
-    """Give the configuration that the run in `folder` was started with."""
+    """Return the configuration that the run in `folder` was started with."""
     config: Config = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))  # type: ignore[assignment]
     return config

@@ -54,7 +54,7 @@ def patch_hydra_parser() -> None:
 
 
 def in_order(words: Sequence[str]) -> list[str]:
-    """Give options such as -m first: Hydra takes them between KEY=VALUE for the end of these.
+    """Return the words with options such as -m first: Hydra takes them between KEY=VALUE for the end of these.
 
     Raises:
         UserError: an option that there is not, or without its value; a word that sets what the program sets; what
@@ -114,12 +114,12 @@ def _refuse(word: str, several: bool) -> None:
 
 
 def is_recorded(word: str) -> bool:
-    """Tell whether a word concerns a run whose configuration lies in its folder."""
+    """Return whether a word concerns a run whose configuration lies in its folder."""
     return word.lstrip("+~").startswith(OF_RECORDED)
 
 
 def given_twice(overrides: Sequence[str]) -> list[str]:
-    """Give a line on each word that a later one undoes, in single runs and sweeps alike: the last of a key counts."""
+    """Return a line on each word that a later one undoes, in single runs and sweeps alike: the last of a key counts."""
     keys = [word.partition("=")[0].lstrip("+") for word in overrides]
     last = {key: number for number, key in enumerate(keys)}
     undone = [word for number, word in enumerate(overrides) if last[keys[number]] != number]
@@ -133,5 +133,5 @@ def as_typed() -> str:
 
 
 def without_passwords(text: str) -> str:
-    """Put … in their place: a report is made to be shown around."""
+    """Return the text with … in their place: a report is made to be shown around."""
     return re.sub(changes.CREDENTIALS, changes.IN_ITS_PLACE, text)

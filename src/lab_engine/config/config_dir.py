@@ -23,7 +23,7 @@ def search_word(folder: str | Path) -> str:
 
 
 def import_from(config: Mapping[str, Any]) -> None:
-    """Let modules be imported from the folder that a configuration records, behind those of Python's own path."""
+    """Allow modules to be imported from the folder that a configuration records, behind those of Python's own path."""
     folder = config.get(KEY)
     if isinstance(folder, str) and folder not in sys.path:
         sys.path.append(folder)

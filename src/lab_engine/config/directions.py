@@ -23,7 +23,7 @@ def direction(task: Mapping[str, Any], metric: str) -> Mode | None:
 
     Args:
         task: of the configuration. `directions` has metrics by their names without the stage, such as `loss`.
-        metric: such as `val/loss`, or `val/accuracy/cat`, which goes as `accuracy`.
+        metric: such as `val/loss`, or `val/recall/cat`, which goes as `recall`.
     """
     if metric == task.get("monitor"):
         return task.get("mode")

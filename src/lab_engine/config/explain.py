@@ -44,7 +44,7 @@ SMALLER = "Make data.batch_size, the images or the network smaller."
 
 
 def explain(error: Exception, conf: Path | None = None) -> str | None:
-    """Say in one or two lines what the user should mend, or None where it is not the user's to mend.
+    """Explain in one or two lines what the user should mend, or None where it is not the user's to mend.
 
     Args:
         error: whatever was raised.
@@ -99,7 +99,7 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
 
 
 def disk_error(error: Exception) -> OSError | None:
-    """Give the error of a full disk, or one that may not be written, that `error` is or comes from, or None."""
+    """Return the error of a full disk, or one that may not be written, that `error` is or comes from, or None."""
     # torch.save cannot end its file then, and says so instead of why
     found = error.__context__ if isinstance(error, RuntimeError) else error
     return found if isinstance(found, OSError) and found.errno in MENDABLE else None
@@ -131,7 +131,7 @@ def user_errors(conf: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def naming(folder: Path) -> Iterator[None]:
-    """Let an error of the disk that does not say where it was, as of a file that was open, say that it was there."""
+    """Add this folder to an error of the disk that does not say where it was, as of a file that was open."""
     try:
         yield
     except Exception as error:

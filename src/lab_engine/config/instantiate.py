@@ -57,7 +57,7 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
 
 
 def _reason(cause: BaseException) -> str:
-    """Say in a line why: what Hydra was told by Python where a target cannot be imported, else the first line."""
+    """Explain in a line: what Hydra was told by Python where a target cannot be imported, else the first line."""
     while str(cause).startswith(("Error locating", "Error loading")) and cause.__cause__:
         cause = cause.__cause__
     lines = str(cause).splitlines()

@@ -564,7 +564,7 @@ class SweepReportConfig(Config):
 
 
 def check(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-    """Give `config` with paths made absolute, or refuse it.
+    """Return `config` with paths made absolute, or refuse it.
 
     Raises:
         UserError: key, value, what is allowed; a line or two, of the first wrong value or the first two.
@@ -578,7 +578,7 @@ def check(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
 
 
 def check_with_taken(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-    """Do as `check`, where the task and the data may take keys of the configuration that the schema does not know.
+    """Check as `check` does, where task and data may take keys of the configuration that the schema does not know.
 
     Raises:
         UserError: see `check`; or a `from_data` that the data do not give, or a key that is taken and not there.
@@ -679,7 +679,7 @@ def _missing(key: Sequence[str], value: Any, described: dict[str, str], lacks: s
 
 
 def _keys(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Give the keys that are known below `path`."""
+    """Return the keys that are known below `path`."""
     for part in path:
         field = next((field for name, field in schema.model_fields.items() if part in (name, field.alias)), None)
         forms = [] if field is None else [field.annotation, *get_args(field.annotation)]

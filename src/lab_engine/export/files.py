@@ -48,7 +48,7 @@ def write_onnx(
 
 
 def _strip(graph: "GraphProto") -> None:
-    """Take out where in Python each node came from: paths of this machine, and half of a small file."""
+    """Remove where in Python each node came from: paths of this machine, and half of a small file."""
     for part in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *graph.node):
         del part.metadata_props[:]
     for node in graph.node:

@@ -53,7 +53,7 @@ def _without_graphs_of_failures() -> Iterator[None]:
 
 
 def cannot(exportable: Exportable, what: str, error: Exception, cure: str = "") -> UserError:
-    """Say in two lines that a network is beyond what exports it, and why."""
+    """Explain in two lines that a network is beyond what exports it, and why."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

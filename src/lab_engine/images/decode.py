@@ -103,7 +103,7 @@ def _of_16_bits(image: Image.Image) -> npt.NDArray[np.int64]:
 
 
 def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | str:
-    """Do as `read_image`, for a path or a file's content; of what cannot be decoded, or is too large, say why."""
+    """Decode as `read_image` does, a path or a file's content; of what cannot be decoded or is too large, say why."""
     with warnings.catch_warnings():
         # A small file that unpacks to gigabytes is refused; other complaints of Pillow's do not concern the user.
         warnings.simplefilter("ignore")

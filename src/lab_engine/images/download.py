@@ -21,7 +21,7 @@ from lab_engine.base.whole_file import continue_beside
 log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20  # bytes asked for at once; a slow connection gives fewer
-SLOWEST = 10_000  # bytes a second; with less, CIFAR-10 would take more than five hours
+SLOWEST = 10_000  # bytes a second; with less, 170 MB would take almost five hours
 
 
 class _MirrorError(Exception):
@@ -195,7 +195,7 @@ def _request(url: str, begin: int, stall_seconds: float) -> HTTPResponse | None:
 
 
 def _chunks(response: HTTPResponse, stall_seconds: float) -> Iterator[bytes]:
-    """Give the body as it arrives.
+    """Yield the body as it arrives.
 
     Raises:
         _MirrorError: the network failed; so an OSError around this loop is one of the disk.

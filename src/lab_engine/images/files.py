@@ -10,7 +10,7 @@ from lab_engine.base.wording import printable
 
 
 def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Give path and facts of every ordinary file below, in no order; names that start with a dot are passed over.
+    """Yield path and facts of every ordinary file below, in no order; names that start with a dot are passed over.
 
     Links to folders may loop, so none is followed; links to files are. Plain strings and one `stat` a file: this runs
     at every start, and Path objects would double its time.

@@ -15,7 +15,7 @@ ROWS = 4096  # of images that are read at once
 
 
 def fingerprint(parts: Sequence[ImageSet]) -> str:
-    """Give the SHA-256 of all images, labels and class names, in order, as 64 hexadecimal digits; "" of no parts."""
+    """Return the SHA-256 of all images, labels and class names, in order, as 64 hexadecimal digits; "" of no parts."""
     return hashlib.sha256("".join(map(_of_part, parts)).encode()).hexdigest() if parts else ""
 
 

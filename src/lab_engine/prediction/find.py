@@ -19,7 +19,7 @@ LONGEST = 60  # characters of what is quoted in a message
 
 
 def find_images(given: str | Sequence[str]) -> list[str | bytes]:
-    """Give the paths of the files that are meant, each once, or the content of one that came by standard input.
+    """Return the paths of the files that are meant, each once, or the content of one that came by standard input.
 
     A folder stands for all files below it, sorted; hidden ones and links to folders are passed over, as they are by a
     pattern. A name that exists is no pattern, whatever it holds.

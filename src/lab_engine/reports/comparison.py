@@ -65,7 +65,7 @@ def compare(original: Path, repeated: Path) -> Comparison:
 
 
 def refuse_unreadable(folder: Path, weights: bool) -> None:
-    """See to it, before hours of work, that there is something in a run folder to compare with.
+    """Refuse, before hours of work, a run folder that has nothing to compare with.
 
     Args:
         folder: of the first run.
@@ -152,7 +152,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 
 
 def describe(comparison: Comparison, folder: Path) -> list[Text]:
-    """Say it in a few lines; `folder` is that of the repetition."""
+    """Describe it in a few lines; `folder` is that of the repetition."""
     of, file = short(Path(comparison.of)), short(folder / FILE)
     if comparison.same:
         weights = "" if comparison.weights is None else "the weights of best.ckpt bit for bit, and "

@@ -98,7 +98,7 @@ def _line(name: str, curves: Sequence[Mapping[str, float]]) -> Line:
 
 
 def _when(environment: Environment | None) -> str:
-    """Say when the run began, and how long it took, or when it ended if it has been interrupted between."""
+    """Describe when the run began, and how long it took, or when it ended if it has been interrupted between."""
     ended = datetime.now().astimezone().replace(microsecond=0)
     if environment is None:
         return f"Ended {_time(ended)}"

@@ -55,7 +55,7 @@ class ProcessFailedError(SystemExit):
 
 
 def refuse_too_many(trainer: dict[str, Any], count: int) -> None:
-    """See to it that a slip of the finger, `count` devices, does not bring the machine to a stand.
+    """Refuse so many devices that the machine would come to a stand, as by a slip of the finger.
 
     Raises:
         UserError: without a GPU each device is a process, and so many would only wait for each other.
@@ -148,7 +148,7 @@ def leave_group() -> None:
 
 
 def _why_left_alone(error: Exception) -> tuple[str, int] | None:
-    """Say in a line what has become of the other devices, and the exit status, where `error` comes from that."""
+    """Explain in a line what has become of the other devices, and the exit status, where `error` comes from that."""
     if not isinstance(error, RuntimeError):  # as all errors of torch.distributed are
         return None
     if any(words in str(error) for words in GONE):
@@ -161,7 +161,7 @@ def _why_left_alone(error: Exception) -> tuple[str, int] | None:
 
 
 def _stopped() -> list[str]:
-    """Give the numbers of those processes of this run on this machine that somebody has stopped (SIGSTOP)."""
+    """Return the numbers of those processes of this run on this machine that somebody has stopped (SIGSTOP)."""
     found = []
     parent = psutil.Process().parent()
     for process in parent.children() if parent else []:
@@ -172,7 +172,7 @@ def _stopped() -> list[str]:
 
 
 def main() -> None:
-    """Be one of the processes: `python -m lab_engine.runs.processes PARENT MODULE RUN_FOLDER`."""
+    """Run as one of the processes: `python -m lab_engine.runs.processes PARENT MODULE RUN_FOLDER`."""
     parent, module, folder = sys.argv[1:]
     die_with(int(parent))
     try:

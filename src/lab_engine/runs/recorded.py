@@ -44,7 +44,7 @@ def refuse_links(folder: Path) -> None:
 
 
 def read_recorded(folder: Path, command: Command, config_dir: Path | None = None) -> Config:
-    """Give the configuration in the folder of a run, checked; the folder may have been moved since.
+    """Return the configuration in the folder of a run, checked; the folder may have been moved since.
 
     Args:
         folder: of the run.

@@ -21,7 +21,7 @@ ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 
 
 def run_in_folder(command: Command, config: Config) -> dict[str, Any]:
-    """Do a new run in its folder, which is there and free, and hold its lock meanwhile if it could be resumed."""
+    """Start a new run in its folder, which is there and free, and hold its lock meanwhile if it could be resumed."""
     folder = Path(config["folder"])
     resumes = command.name if command.resumes else None
     _refuse_taken(folder, resumes)
@@ -69,7 +69,7 @@ def _refuse_taken(folder: Path, resumes: str | None) -> None:
 
 
 def _give_back(folder: Path, left: set[str], name: str) -> None:
-    """Take back what a run has `left` in its folder if it never began: the same command may then be given again."""
+    """Remove what a run has `left` in its folder if it never began: the same command may then be given again."""
     if left <= {"config.yaml", f"{name}.log", LOCK, DATA_LOCK}:
         for file in left:
             (folder / file).unlink(missing_ok=True)

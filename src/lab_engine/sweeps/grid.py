@@ -21,7 +21,7 @@ class Grid:
         return len(self._waiting)
 
     def next(self) -> Job | None:
-        """Give the next. One that another sweep works on waits for that in its process, and is then done."""
+        """Return the next. One that another sweep works on waits for that in its process, and is then done."""
         for _ in range(len(self._waiting)):
             if not is_locked(self._waiting[0].folder):
                 break
@@ -37,5 +37,5 @@ class Grid:
 
 
 def has_ended(job: Job) -> bool:
-    """Tell whether there is nothing left to do for it."""
+    """Return whether there is nothing left to do for it."""
     return state_now(job.folder) in ENDED

@@ -112,7 +112,7 @@ class Record:
         return sum(known) if known else None
 
     def begin(self, last_sign: float) -> None:
-        """Note that this process works on it from now on; an attempt that was cut off ended at its last sign of life.
+        """Record that this process works on it from now on; an attempt that was cut off ended at its last sign of life.
 
         Args:
             last_sign: Unix time, seconds.
@@ -125,7 +125,7 @@ class Record:
         self._began = time.monotonic()
 
     def end(self, state: State, reason: str = "") -> None:
-        """Note how that went."""
+        """Record how that went."""
         self.state, self.reason = state, reason
         if self.attempts and self.attempts[-1].ended is None:
             self.attempts[-1].ended = self._now()
@@ -178,13 +178,13 @@ def note_end(job: Job, state: State, reason: str) -> None:
 
 
 def read_metric(folder: Path, name: str) -> float | None:
-    """Give a final metric of a job that is done; None if it has it not, or it is not finite."""
+    """Return a final metric of a job that is done; None if it has it not, or it is not finite."""
     value = json.loads((folder / "metrics.json").read_text()).get(name)
     return None if value is None else float(value)
 
 
 def is_locked(folder: Path) -> bool:
-    """Tell whether a process of this machine works on the job in `folder`."""
+    """Return whether a process of this machine works on the job in `folder`."""
     if not (folder / LOCK).exists():
         return False
     try:

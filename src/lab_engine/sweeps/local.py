@@ -97,7 +97,7 @@ class Local:
         self._running.append(_Running(job, process, gpus, time.monotonic() + self.timeout, _kernel_ooms()))
 
     def wait(self, seconds: float) -> list[Job]:
-        """Give those that have ended, and stop those whose time is over."""
+        """Return those that have ended, and stop those whose time is over."""
         alive = [running.process.sentinel for running in self._running if not self._is_orphan(running)]
         orphans = len(alive) < len(self._running)
         wait(alive, 0.1 if orphans else seconds)
@@ -129,7 +129,7 @@ class Local:
             self.wait(0.1)
 
     def _divide(self, trainer: Mapping[str, Any]) -> None:
-        """Find out how many jobs like this one the machine serves."""
+        """Compute how many jobs like this one the machine serves."""
         self._started = True
         receive, send = self._context.Pipe(duplex=False)
         process = self._spawn(_tell_gpus, send)
@@ -249,7 +249,7 @@ def _tell_gpus(answer: Any) -> None:
 
 
 def _be_job(module: str, folder: Path, log: Path, variables: dict[str, str]) -> None:
-    """Be the process of a job, from the moment it is forked."""
+    """Run as the process of a job, from the moment it is forked."""
     os.setsid()
     _die_with_controller()
     os.environ.clear()

@@ -21,7 +21,7 @@ NO_VALUE = "–"
 
 
 def contents(sweep: SweepResults, ranking: Ranking) -> dict[str, Any]:
-    """Give all that the page shows; a number may be NaN."""
+    """Return all that the page shows; a number may be NaN."""
     return {
         "folder": str(sweep.folder),
         "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),

@@ -14,13 +14,13 @@ Config = dict[str, Any]
 """As in `config.yaml`; nothing is taken for granted about it."""
 
 Parameters = dict[str, Any]
-"""Values by key, such as `{"optimizer.lr": 0.01, "model": "lenet"}`; a group's value is the name of its option."""
+"""Values by key, such as `{"optimizer.lr": 0.01, "model": "small"}`; a group's value is the name of its option."""
 
 OVERRIDE = re.compile(r"(?:\+\+|\+|~)?(?P<key>[^@=]+)(?:@[^=]*)?=(?P<value>.*)", re.DOTALL)
 
 
 def chosen(overrides: Sequence[Sequence[str]], configs: Sequence[Config | None]) -> list[Parameters]:
-    """Give what varies in jobs whose overrides are known; the values are those of their configurations.
+    """Return what varies in jobs whose overrides are known; the values are those of their configurations.
 
     Args:
         overrides: of each job, as on the command line.
@@ -69,7 +69,7 @@ def _option(target: Any) -> str:
 
 
 def compared(configs: Sequence[Config | None]) -> list[Parameters]:
-    """Give what varies in jobs of which nothing but the configurations is known.
+    """Return what varies in jobs of which nothing but the configurations is known.
 
     Where different things are made, such as two networks, that is one parameter, the name of the option or the class;
     of their own keys those remain that vary between jobs that make the same thing.

@@ -28,7 +28,7 @@ class Statistic:
 
 
 def summarize(values: Iterable[float]) -> Statistic | None:
-    """Give mean and spread, or None of no values."""
+    """Return mean and spread, or None of no values."""
     each = list(values)
     if not each:
         return None

@@ -38,7 +38,7 @@ def report(folder: Path, metric: str, mode: Mode) -> Tables:
 
 
 def report_on(sweep: SweepResults, metric: str, mode: Mode) -> Tables:
-    """Do as `report` does, for a sweep that has been read."""
+    """Report as `report` does, for a sweep that has been read."""
     ranking = rank(sweep, metric, mode)
     write_whole(sweep.folder / "results.csv", to_csv(sweep), errors="replace")
     write_whole(sweep.folder / "report.html", to_html(sweep, ranking), errors="replace")
@@ -46,7 +46,7 @@ def report_on(sweep: SweepResults, metric: str, mode: Mode) -> Tables:
 
 
 def to_csv(sweep: SweepResults) -> str:
-    """Give a row a job: number, folder, state, reason, seconds, what varies, all metrics.
+    """Return a row a job: number, folder, state, reason, seconds, what varies, all metrics.
 
     No cell is a formula to a spreadsheet: text that could be one begins with an apostrophe.
     """
@@ -68,7 +68,7 @@ def _cell(value: Any) -> Any:
 
 
 def to_html(sweep: SweepResults, ranking: Ranking) -> str:
-    """Give a page that needs no other file and no network.
+    """Return a page that needs no other file and no network.
 
     All that comes from the sweep is in one block of JSON, and the page's script treats it as text.
     """
@@ -81,7 +81,7 @@ def to_html(sweep: SweepResults, ranking: Ranking) -> str:
 
 
 def _finite(data: Any) -> Any:
-    """Put None for what is not finite, which JSON cannot hold."""
+    """Replace by None what is not finite, which JSON cannot hold."""
     if isinstance(data, dict):
         return {key: _finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):

@@ -225,7 +225,7 @@ def _parse_config(text: str) -> Config:
 
 
 def _plain(node: Any, left: Iterator[int]) -> Any:
-    """Give what JSON and UTF-8 can hold, or refuse more values than a configuration has."""
+    """Return what JSON and UTF-8 can hold, or refuse more values than a configuration has."""
     if next(left, None) is None:
         raise ValueError(f"it holds more than {MOST_VALUES:,} values")
     if isinstance(node, dict):

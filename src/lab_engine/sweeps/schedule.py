@@ -40,7 +40,7 @@ class Executor(Protocol):
         ...
 
     def wait(self, seconds: float) -> list[Job]:
-        """Give those that have ended since the last call; wait up to `seconds` for the first."""
+        """Return those that have ended since the last call; wait up to `seconds` for the first."""
         ...
 
     def stop(self, job: Job, state: State, reason: str) -> None:
@@ -56,7 +56,7 @@ class Plan(Protocol):
     """What is to run: a grid knows it from the start, a search learns as it goes."""
 
     def next(self) -> Job | None:
-        """Give the next to start, or None: nothing more, or nothing until one of those that run has ended."""
+        """Return the next to start, or None: nothing more, or nothing until one of those that run has ended."""
         ...
 
     def look(self, job: Job) -> str:
@@ -64,7 +64,7 @@ class Plan(Protocol):
         ...
 
     def ended(self, job: Job) -> None:
-        """Take note that it has ended; `job.json` says how."""
+        """Record that it has ended; `job.json` says how."""
         ...
 
 

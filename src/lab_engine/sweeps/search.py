@@ -99,7 +99,7 @@ class SearchPlan:
         return self.study.trials * max(len(self.seeds), 1)
 
     def next(self) -> Job | None:
-        """Give a job of a trial that is open, or open one; None: all trials have been begun."""
+        """Return a job of a trial that is open, or open one; None: all trials have been begun."""
         while True:
             for trial in self._open.values():
                 if trial.waiting:
@@ -122,7 +122,7 @@ class SearchPlan:
         return trial.given_up
 
     def ended(self, job: Job) -> None:
-        """Tell the study, once no other job of the trial is left."""
+        """Report to the study, once no other job of the trial is left."""
         trial = self._trial_of(job)
         trial.running.remove(job)
         self._settle(trial)
@@ -131,7 +131,7 @@ class SearchPlan:
         return next(trial for trial in self._open.values() if job in trial.running)
 
     def _open_one(self) -> bool:
-        """Take over a trial whose process has died, or begin one; False if there is none."""
+        """Continue a trial whose process has died, or begin one; False if there is none."""
         with self.study.alone():
             known = self._orphan()
             if known is None:
@@ -182,7 +182,7 @@ class SearchPlan:
         return FileLock(self._own / f"{number}.lock")
 
     def _refuse(self, trial: _Open, error: Exception) -> None:
-        """Take these values for a failure, unless it is the user's command that is wrong."""
+        """Count these values as a failure, unless it is the user's command that is wrong."""
         number, reason = trial.trial.number, explain(error)
         if reason is None or any((self.folder / str(number)).rglob("job.json")):
             raise error
@@ -209,7 +209,7 @@ class SearchPlan:
             yield epoch, mean
 
     def _settle(self, trial: _Open) -> None:
-        """Tell a trial of which nothing is left to do; do no more for one that has failed already."""
+        """Report a trial of which nothing is left to do; do no more for one that has failed already."""
         ends = [state_now(job.folder) for job in trial.jobs]
         values = [
             read_metric(job.folder, self.metric) if end == "done" else None
@@ -254,7 +254,7 @@ def _give_up(trial: _Open, reason: str) -> None:
 
 
 def _name_of(file: Path) -> str:
-    """Give the name of a sweep folder, which stays the same when it is moved and on another machine's disk."""
+    """Return the name of a sweep folder, which stays the same when it is moved and on another machine's disk."""
     if not file.exists():
         write_whole(file, f"{uuid.uuid4().hex}\n")
     return file.read_text().strip()

@@ -12,7 +12,7 @@ Config = dict[str, Any]
 
 
 def check_sweep(config: DictConfig) -> Config:
-    """Give what concerns the sweep as a whole, resolved and checked."""
+    """Return what concerns the sweep as a whole, resolved and checked."""
     plain: Config = {key: OmegaConf.to_container(config[key], resolve=True) for key in OF_THE_SWEEP}
     task = OmegaConf.to_container(config.task) if "task" in config else {}
     plain["sweeper"] = fill_sweeper(plain["sweeper"], task)  # type: ignore[arg-type]

@@ -178,7 +178,7 @@ class Slurm:
         return int(answer.split(";")[0])  # "NUMBER" or "NUMBER;CLUSTER"
 
     def wait(self, seconds: float) -> list[Job]:
-        """Give those that have ended since the last call; wait up to `seconds` for the first."""
+        """Return those that have ended since the last call; wait up to `seconds` for the first."""
         deadline = time.monotonic() + seconds
         while True:
             now = time.monotonic()
@@ -249,7 +249,7 @@ class Slurm:
             time.sleep(min(self.seconds_between_looks, 1.0))
 
     def _cancel(self, *numbers: int) -> bool:
-        """Give whether SLURM has taken note of it."""
+        """Return whether SLURM has taken note of it."""
         try:
             _call("scancel", "--quiet", *map(str, numbers))
         except UserError as error:
@@ -314,7 +314,7 @@ def _squeue() -> dict[int, Seen]:
 
 
 def _call(*command: str, script: str | None = None, environment: Mapping[str, str] | None = None) -> str:
-    """Give what a command of SLURM prints.
+    """Return what a command of SLURM prints.
 
     Raises:
         UserError: it fails, or does not answer.

@@ -77,12 +77,12 @@ class Space:
         return [word for word in self.words if isinstance(word, Parameter)]
 
     def overrides(self, drawn: Mapping[str, Any]) -> list[str]:
-        """Give the words with the values of one trial, by name, in place of their distributions."""
+        """Return the words with the values of one trial, by name, in place of their distributions."""
         return [word if isinstance(word, str) else word.override(drawn[word.name]) for word in self.words]
 
 
 def read_space(words: Sequence[str], config_loader: ConfigLoader | None = None) -> Space:
-    """Tell what is to be searched: `KEY=interval(…)`, `range(…)`, `choice(…)` or `A,B,…` in Hydra's grammar.
+    """Return what is to be searched: `KEY=interval(…)`, `range(…)`, `choice(…)` or `A,B,…` in Hydra's grammar.
 
     An interval holds floats, `int(interval(…))` whole numbers, `tag(log,interval(…))` the logarithm of what it says; a
     range leaves its end out, as in Hydra's grids.

@@ -95,12 +95,12 @@ class SharedStudy:
                 yield
 
     def running(self, sweep: str) -> list[FrozenTrial]:
-        """Give trials that `sweep` has begun and no one has told yet."""
+        """Return trials that `sweep` has begun and no one has told yet."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial for trial in trials if trial.user_attrs.get("sweep") == sweep]
 
     def is_full(self) -> bool:
-        """Tell whether all trials have been begun."""
+        """Return whether all trials have been begun."""
         trials = self.study.get_trials(deepcopy=False)
         return sum(trial.state != TrialState.WAITING for trial in trials) >= self.trials
 
@@ -199,7 +199,7 @@ def _storage_errors(url: str) -> Iterator[None]:
 
 
 def _database(url: str) -> Path | None:
-    """Give the file of an SQLite database."""
+    """Return the file of an SQLite database."""
     parts = sqlalchemy.make_url(url)
     return Path(parts.database) if parts.get_backend_name() == "sqlite" and parts.database else None
 

@@ -125,7 +125,7 @@ _SWEEP_KEYS = tuple(f"{key}{mark}" for key in (*OF_THE_SWEEP, "hydra") for mark 
 
 
 def _settings(config: Config) -> str:
-    """Give a fingerprint of all that makes a difference to a job, wherever its folder is."""
+    """Return a fingerprint of all that makes a difference to a job, wherever its folder is."""
     kept = replace(config, config["folder"], "")
     for group, keys in NO_DIFFERENCE.items():
         part = kept.get(group, {}) if group else kept

@@ -110,13 +110,13 @@ def _left_out(rows: int, what: str) -> Iterable[Text]:
 
 
 def numbers(jobs: Sequence[JobResult]) -> str:
-    """Give the numbers of the first jobs that are done; those that are not have a table of their own."""
+    """Return the numbers of the first jobs that are done; those that are not have a table of their own."""
     done = [str(job.number) for job in jobs if job.state == "done"]
     return " ".join(done if len(done) <= MOST_JOBS else [*done[: MOST_JOBS - 1], "…"])
 
 
 def count(sweep: SweepResults) -> str:
-    """Say how many jobs there are, and what became of them."""
+    """Describe how many jobs there are, and what became of them."""
     states = Counter(job.state for job in sweep.jobs)
     jobs = counted(len(sweep.jobs), "job")
     return f"{jobs}: " + ", ".join(f"{number:,} {state}" for state, number in states.most_common())

@@ -103,7 +103,7 @@ def build_task(config: Config, facts: Mapping[str, Any]) -> LightningModule:
 
 
 def _cluster() -> ClusterEnvironment:
-    """Say how this process was started; Lightning, left to find out, starts MPI where mpi4py is installed."""
+    """Return how this process was started; Lightning, left to find out, starts MPI where mpi4py is installed."""
     if launched_by_slurm():
         # SLURM itself requeues a job, which goes on from last.ckpt; Lightning would cut in, in the middle of an epoch
         return SLURMEnvironment(auto_requeue=False)

@@ -53,5 +53,5 @@ class Compiled:
 
 
 def compile_forward(network: nn.Module, mode: str) -> None:
-    """Have the network compute through a `Compiled` in training steps."""
+    """Make the network compute through a `Compiled` in training steps."""
     network.forward = Compiled(network, mode)

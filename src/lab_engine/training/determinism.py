@@ -10,7 +10,7 @@ from lab_engine.training.speed import on_cpu
 
 
 def is_deterministic(config: Mapping[str, Any]) -> bool:
-    """Tell whether PyTorch is to use deterministic algorithms only; the Trainer, which gets the answer, tells it so.
+    """Return whether PyTorch is to use deterministic algorithms only; the Trainer, which gets the answer, tells it so.
 
     On a GPU that also sets the workspace of cuBLAS and keeps cuDNN from choosing algorithms by their times.
 
@@ -23,7 +23,7 @@ def is_deterministic(config: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def counting() -> Iterator[None]:
-    """Let whole numbers be added up in any order: the sum is the same.
+    """Allow whole numbers to be added up in any order: the sum is the same.
 
     TorchMetrics would count in another way where only deterministic algorithms may be used, which takes gigabytes.
     """

@@ -43,7 +43,7 @@ FOLDER = ("data", "root")
 
 
 def checkpoint_path(config: dict[str, Any]) -> Path:
-    """Give `config["checkpoint"]`, which nobody has checked yet, as a path.
+    """Return `config["checkpoint"]`, which nobody has checked yet, as a path.
 
     Raises:
         UserError: it is none.

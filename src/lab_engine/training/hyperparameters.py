@@ -23,7 +23,7 @@ OF_THE_PROGRAM = {"takes", "gives", "monitor", "mode", "directions", "percent"}
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
-    """Give the settings that a person compares runs by.
+    """Return the settings that a person compares runs by.
 
     Args:
         config: of a training run, checked; where it is settled (see `speed.settle`), none is `auto`.

@@ -50,7 +50,7 @@ class Exportable:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Take a single name for a list of one."""
+        """Read a single name as a list of one."""
         given: Any = self.outputs
         object.__setattr__(self, "outputs", (given,) if isinstance(given, str) else tuple(given))
 

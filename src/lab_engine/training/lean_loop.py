@@ -44,18 +44,18 @@ REPLACED = (
 
 
 def use_lean_loop(trainer: Trainer) -> None:
-    """Have `trainer.fit` go through the batches with a `LeanLoop`."""
+    """Make `trainer.fit` go through the batches with a `LeanLoop`."""
     own = trainer.fit_loop.epoch_loop
     trainer.fit_loop.epoch_loop = LeanLoop(trainer, own.min_steps, own.max_steps)
 
 
 def fills(owner: Any, base: type, name: str) -> bool:
-    """Tell whether `owner` has its own method in place of the one it has from `base`."""
+    """Return whether `owner` has its own method in place of the one it has from `base`."""
     return name in vars(owner) or getattr(type(owner), name) is not getattr(base, name)
 
 
 def is_idle(callback: Callback, name: str) -> bool:
-    """Tell whether this step hook of `callback` does nothing."""
+    """Return whether this step hook of `callback` does nothing."""
     if isinstance(callback, ModelCheckpoint) and name == "on_train_batch_end":
         saves_between_epochs = callback._every_n_train_steps or callback._train_time_interval is not None
         return not saves_between_epochs and not fills(callback, ModelCheckpoint, name)
@@ -105,7 +105,7 @@ class LeanLoop(_TrainingEpochLoop):
         )
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """Do a step."""
+        """Run a step."""
         self._due = True
         if not self._plain or self.restarting:
             super().advance(data_fetcher)
@@ -148,7 +148,7 @@ class LeanLoop(_TrainingEpochLoop):
             self._batches_that_stepped += 1
 
     def _optimize(self, batch: Any, index: int) -> dict[str, Any]:
-        """Do as `_AutomaticOptimization.run`."""
+        """Run as `_AutomaticOptimization.run` does."""
         optimizer, step = self.trainer.optimizers[0], self.automatic_optimization.optim_progress.optimizer.step
         step.increment_ready()
         optimizer.step(partial(self._closure, batch, index, optimizer))

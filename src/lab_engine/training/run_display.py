@@ -49,7 +49,7 @@ def show_run(
 
 
 def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) -> str:
-    """Say how many samples make a step, or of an evaluation a batch; nothing where the data do not say it."""
+    """Describe how many samples make a step, or of an evaluation a batch; empty where the data do not say it."""
     on = counted(devices, "device")
     if title.endswith(" evaluate"):
         size = data.get("eval_batch_size")

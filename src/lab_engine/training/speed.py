@@ -28,7 +28,7 @@ MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.
 
 
 def settle(config: Config, begun: str | None = None) -> Config:
-    """Give a configuration in which nothing that concerns speed is `auto` any more.
+    """Return a configuration in which nothing that concerns speed is `auto` any more.
 
     Args:
         config: of a training run, checked.
@@ -55,12 +55,12 @@ def settle(config: Config, begun: str | None = None) -> Config:
 
 
 def on_cpu(trainer: Mapping[str, Any]) -> bool:
-    """Tell whether a Trainer with these settings computes on the CPU."""
+    """Return whether a Trainer with these settings computes on the CPU."""
     return trainer["accelerator"] == "cpu" or (trainer["accelerator"] == "auto" and not has_gpu())
 
 
 def has_gpu() -> bool:
-    """Tell whether PyTorch finds one that Lightning takes for `accelerator: auto`."""
+    """Return whether PyTorch finds one that Lightning takes for `accelerator: auto`."""
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
@@ -74,7 +74,7 @@ def processor_flags() -> set[str]:
 
 
 def describe(speed: Mapping[str, Any]) -> str:
-    """Say in a line what of `speed`, settled, is not as usual; empty where all is."""
+    """Describe in a line what of `speed`, settled, is not as usual; empty where all is."""
     return ", ".join(
         [
             *([f"{speed['memory_format']}"] if speed["memory_format"] != "contiguous" else []),

@@ -53,7 +53,7 @@ def open_log(file: Path, package: str) -> None:
     logging.captureWarnings(True)
     # Lightning 2.6 with torch 2.14: nothing that a user of this program could mend.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-    # The default interval suits CIFAR-10 at batch 4; on a small set `build_trainer` shortens it.
+    # The default interval suits 50,000 samples at batch 4; on a small set `build_trainer` shortens it.
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     # A run that continues finds its own checkpoints.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
@@ -177,7 +177,7 @@ def show_dashboard(folder: Path) -> None:
 
 
 def short(path: Path) -> str:
-    """Give a path below the current folder without it."""
+    """Return a path below the current folder without it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

@@ -43,7 +43,7 @@ class Dashboard(Callback):
         self._last = SECONDS_TO_DRAW
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """See whether TensorBoard is among the loggers; the first process writes to it, and all must help."""
+        """Check whether TensorBoard is among the loggers; the first process writes to it, and all must help."""
         found = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if stage == "fit" and not self._can_draw(trainer, pl_module):
             if found:

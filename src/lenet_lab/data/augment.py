@@ -19,7 +19,7 @@ class RandomFlip(nn.Module):
     """Mirrors each image left to right with probability one half."""
 
     def forward(self, images: Images) -> Images:
-        """Give the images with some of them mirrored."""
+        """Return the images with some of them mirrored."""
         count = len(images)
         mirrored = torch.rand(count, device=images.device) < 0.5
         both = torch.cat([images, images.flip(-1)])  # whole images are copied from here: faster than to choose pixels
@@ -38,7 +38,7 @@ class RandomShift(nn.Module):
         self.pixels = pixels
 
     def forward(self, images: Images) -> Images:
-        """Give the images moved.
+        """Return the images moved.
 
         Raises:
             ValueError: H or W is not larger than `pixels`.
@@ -70,7 +70,7 @@ class RandomCutout(nn.Module):
         self.register_buffer("fill", torch.tensor(fill, dtype=torch.float32).reshape(-1, 1), persistent=False)
 
     def forward(self, images: Images) -> Images:
-        """Give the images with a part hidden.
+        """Return the images with a part hidden.
 
         Raises:
             ValueError: `fill` has neither one number nor C, or the square is larger than the images.
@@ -112,7 +112,7 @@ class RandomColour(nn.Module):
         self.saturation = saturation
 
     def forward(self, images: Images) -> Images:
-        """Give the images in other colours.
+        """Return the images in other colours.
 
         Raises:
             ValueError: the images are neither RGB nor grey.
@@ -159,7 +159,7 @@ def change_colour(
 
 
 def _reflected(places: Int64[Tensor, "B S"], size: int) -> Int64[Tensor, "B S"]:
-    """Bring places up to size - 1 outside an edge back inside, mirrored at the middle of the edge's pixel."""
+    """Reflect places up to size - 1 outside an edge back inside, mirrored at the middle of the edge's pixel."""
     return size - 1 - (size - 1 - places.abs()).abs()
 
 

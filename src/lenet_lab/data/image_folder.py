@@ -129,7 +129,7 @@ class ImageFolder(ImageDataModule):
         return open_store(self.cache, f"folder-{key}", make)
 
     def _refuse_changed(self, files: _Files) -> None:
-        """See to it that no store is named after files that were others when they were decoded: it would stay."""
+        """Refuse a store of files that were others when they were decoded: it would stay."""
         for path, stamp in zip(files.paths, files.stamps, strict=True):
             try:
                 now = _stamp(os.stat(path))  # noqa: PTH116 - of all files, and Path objects would double its time

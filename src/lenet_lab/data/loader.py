@@ -73,7 +73,7 @@ class BatchLoader:
         return -(-largest_share // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give uint8 (B, C, H, W), or what `prepare` makes of it, and int64 (B,), on the CPU or where `resident` is."""
+        """Yield uint8 (B, C, H, W), or what `prepare` makes of it, and int64 (B,); on the CPU or beside `resident`."""
         order, self._epoch, self._given = self.rows, self.epoch(), 0
         if self.shuffle_seed is not None:
             order = np.random.default_rng((self.shuffle_seed, self._epoch)).permutation(order)
@@ -106,7 +106,7 @@ class BatchLoader:
                     yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Tell where the pass is; with several devices each must call it, and gets the random numbers of all."""
+        """Return where the pass is; with several devices each must call it, and gets the random numbers of all."""
         before = self._before or random_state(self.device)
         random: list[Any] = [{"before": before, "now": random_state(self.device)}]
         if self.world_size > 1:
@@ -115,11 +115,11 @@ class BatchLoader:
         return {"epoch": self._epoch, "batches": self._given, "random": random}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Have the next pass go on from there, if it is of the same epoch."""
+        """Make the next pass go on from there, if it is of the same epoch."""
         self._resumed = state_dict
 
     def _random_of(self, resumed: dict[str, Any]) -> RandomState:
-        """Give what this device had drawn up to."""
+        """Return what this device had drawn up to."""
         if (devices := len(resumed["random"])) != self.world_size:
             raise UserError(
                 f"The checkpoint was written in the middle of an epoch on {devices} devices, and here are "
@@ -129,7 +129,7 @@ class BatchLoader:
         return random
 
     def _taker(self, share: Rows) -> tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]:
-        """Give what takes the images and labels of a slice of `share`, and how many it should take at once."""
+        """Return what takes the images and labels of a slice of `share`, and how many it should take at once."""
         if (resident := self.resident) is None:
             stored, labels = self.images.images, self.images.labels[share]
             return lambda start, end: (

@@ -29,7 +29,7 @@ class Normalize(nn.Module):
         return images.float().mul_(self.scale).add_(self.shift)
 
     def undo(self, images: Float[Tensor, "B C H W"]) -> UInt8[Tensor, "B C H W"]:
-        """Give the bytes that normalized images were."""
+        """Return the bytes that normalized images were."""
         return (
             images.float()
             .sub(self.shift.to(images.device))

@@ -31,7 +31,7 @@ class ResidentImages:
         self.labels = torch.tensor(images.labels, device=device)
 
     def take(self, rows: Int64[Tensor, "B"]) -> tuple[UInt8[Tensor, "B C H W"], Int64[Tensor, "B"]]:
-        """Give the images and labels of these rows, all on the device."""
+        """Return the images and labels of these rows, all on the device."""
         return self.images.index_select(0, rows), self.labels.index_select(0, rows)
 
 

@@ -52,7 +52,7 @@ class LeNet(nn.Module):
         self.fc3 = nn.Linear(narrow, num_classes)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
-        """Give the logits of normalized images; the shapes noted are those of 3x32x32 images."""
+        """Return the logits of normalized images; the shapes noted are those of 3x32x32 images."""
         # ReLU after pooling gives the same values and gradients, bit for bit, and has a quarter of the work.
         x = F.relu(F.max_pool2d(self.conv1(x), POOL))  # (B, 6, 14, 14)
         x = F.relu(F.max_pool2d(self.conv2(x), POOL))  # (B, 16, 5, 5)

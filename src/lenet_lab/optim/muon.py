@@ -102,7 +102,7 @@ class Muon(Optimizer):
 
 
 def orthogonalize(matrix: Float[Tensor, "R C"]) -> Float[Tensor, "R C"]:
-    """Bring the singular values of a matrix near one (0.7 to 1.2), and leave its singular vectors."""
+    """Move the singular values of a matrix near one (0.7 to 1.2), and leave its singular vectors."""
     a, b, c = QUINTIC
     wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T  # the products below are of the shorter side
     wide = wide / (wide.norm() + 1e-7)

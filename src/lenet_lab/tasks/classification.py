@@ -78,7 +78,7 @@ class Classifier(LightningModule):
             super().__setattr__(name, value)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
-        """Give the logits of normalized images."""
+        """Return the logits of normalized images."""
         logits: Tensor = self.network(images)
         return logits
 

@@ -30,7 +30,7 @@ class Prediction:
 
 
 def choose_device(name: str) -> torch.device:
-    """Give the device for "auto", "cpu" or "gpu".
+    """Return the device for "auto", "cpu" or "gpu".
 
     Raises:
         UserError: a GPU is asked for where PyTorch finds none.

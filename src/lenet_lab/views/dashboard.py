@@ -66,7 +66,7 @@ class Seen:
         labels: Int64[Tensor, "B"],
         logits: Float[Tensor, "B classes"],
     ) -> None:
-        """Take in a batch of normalized images."""
+        """Add a batch of normalized images."""
         if not len(labels):
             return
         probabilities = logits.float().softmax(1)
@@ -86,14 +86,14 @@ class Seen:
         self._mistakes = new
 
     def mistakes(self) -> list[tuple[float, int, int, Tensor]]:
-        """Give confidence, predicted class, true class and image (C, H, W) of each, the most confident first."""
+        """Return confidence, predicted class, true class and image (C, H, W) of each, the most confident first."""
         if self._mistakes is None:
             return []
         confidence, predicted, labels, images = self._mistakes
         return list(zip(confidence.tolist(), predicted.tolist(), labels.tolist(), images, strict=True))
 
     def counts(self) -> Tensor | None:
-        """Give int64 (thresholds, classes, label is it, prediction is it), over all devices; all must call it."""
+        """Return int64 (thresholds, classes, label is it, prediction is it), over all devices; all must call it."""
         if self.curves is None:
             return None
         with self.curves.sync_context():
@@ -224,7 +224,7 @@ def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Have a network in evaluation mode, where nothing in it changes, and then each of its parts as it was."""
+    """Keep a network in evaluation mode, where nothing in it changes, and then each of its parts as it was."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
@@ -235,7 +235,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def to_bytes(maps: Float[Tensor, "N C H W"]) -> UInt8[np.ndarray, "N C H W"]:
-    """Give each map its own scale, from its smallest value, 0, to its largest, 255."""
+    """Scale each map on its own, from its smallest value, 0, to its largest, 255."""
     flat = maps.float().nan_to_num().flatten(1)
     low, high = flat.amin(1)[:, None], flat.amax(1)[:, None]
     scaled = (flat - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny) * 255

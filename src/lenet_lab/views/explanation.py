@@ -41,7 +41,7 @@ class Explainer:
         self.description = f"Grad-CAM of {found[0]}" if found else "saliency"
 
     def __call__(self, images: UInt8[np.ndarray, "B C H W"], classes: list[int]) -> Float32[np.ndarray, "B H W"]:
-        """Give the heat maps of images for a class each, 0 to 1; each image's largest is 1, or all are 0."""
+        """Return the heat maps of images for a class each, 0 to 1; each image's largest is 1, or all are 0."""
         from captum.attr import LayerAttribution, LayerGradCam, Saliency  # an optional package
 
         inputs = self._trained.normalize(torch.tensor(images, device=self._device)).requires_grad_()
@@ -60,7 +60,7 @@ class Explainer:
 
 
 def _last_convolution(network: nn.Module, inputs: Tensor) -> tuple[str, nn.Module] | None:
-    """Find the convolution that is called last and leaves a map, not a single value a channel; its name and itself."""
+    """Return the convolution that is called last and leaves a map, not one value a channel: its name and itself."""
     called: list[tuple[str, nn.Module]] = []
 
     def note(name: str, module: nn.Module, output: Tensor) -> None:

@@ -35,7 +35,7 @@ class PredictionLog:
         self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def update(self, logits: Float[Tensor, "B classes"], labels: Int64[Tensor, "B"]) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         confidence, predicted = logits.float().softmax(1).max(1)
         self._parts.append((labels, predicted, confidence))
 

@@ -51,7 +51,7 @@ class TrainedNetwork:
 
 
 def trained_network(network: nn.Module, facts: Mapping[str, Any], test_time: TestTime = once) -> TrainedNetwork:
-    """Put a network together with what its images must be.
+    """Join a network with what its images must be.
 
     Args:
         network: as in `TrainedNetwork`; it is put into evaluation mode.

@@ -19,7 +19,7 @@ class OwnConvolutions(Callback):
         _switch(False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put it as it was."""
+        """Restore the setting."""
         if self._before is not None:
             _switch(self._before)
 
@@ -29,11 +29,11 @@ class OwnConvolutions(Callback):
             _switch(False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put it as it was."""
+        """Restore the setting."""
         self._end()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Put it as it was."""
+        """Restore the setting."""
         self._end()
 
     def _end(self) -> None:

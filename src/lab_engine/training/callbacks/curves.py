@@ -24,7 +24,7 @@ class Curves(Callback):
         self.progress = progress
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take up where the checkpoint was written."""
+        """Continue where the checkpoint was written."""
         if trainer.is_global_zero:
             begin_curves(self.file, trainer.global_step)
 

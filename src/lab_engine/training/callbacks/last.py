@@ -108,7 +108,7 @@ class Last(Checkpoint):
             raise Interrupted(self._asked)
 
     def _look(self, trainer: Trainer, at_once: bool = False) -> None:
-        """See whether to save or to end; several devices agree on it, about once a second or `at_once`."""
+        """Decide whether to save or to end; several devices agree on it, about once a second or `at_once`."""
         if trainer.world_size == 1:
             self._asked, self._due = self._interruption.asked, time.monotonic() - self._saved >= self.seconds
             return
@@ -141,7 +141,7 @@ def _follow_plateaus(trainer: Trainer) -> None:
 
 
 def _can_be_cut(trainer: Trainer, batch_idx: int) -> bool:
-    """Tell whether nothing is under way that a checkpoint does not hold."""
+    """Return whether nothing is under way that a checkpoint does not hold."""
     batches, every = batch_idx + 1, trainer.log_every_n_steps  # type: ignore[attr-defined]
     return (
         not trainer.is_last_batch  # the end of the epoch is near, and what belongs to it would be done twice
@@ -154,7 +154,7 @@ def _can_be_cut(trainer: Trainer, batch_idx: int) -> bool:
 
 
 def _rebase(state: dict[str, Any], folder: str | Path) -> None:
-    """Take only the names of files from what a ModelCheckpoint kept of itself; they lie in `folder`, its own."""
+    """Keep only the names of files from what a ModelCheckpoint kept of itself; they lie in `folder`, its own."""
 
     def rebased(path: Any) -> str:
         name = Path(str(path)).name

@@ -64,7 +64,7 @@ class Progress(Callback):
         self._reported, self.loss = state_dict["reported"], state_dict["loss"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take up an epoch that had begun: Lightning does not begin it again."""
+        """Continue an epoch that had begun: Lightning does not begin it again."""
         if self._batches:
             self._begin(trainer)
 
@@ -147,7 +147,7 @@ class Progress(Callback):
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the bar away and sum the epoch up in a line."""
+        """Remove the bar and sum the epoch up in a line."""
         self._epoch_seconds = self._clock()
         self.seconds += self._epoch_seconds
         steps, self.steps = trainer.global_step - self.steps, trainer.global_step
@@ -162,7 +162,7 @@ class Progress(Callback):
         self._batches, self._epoch_seconds, self._started = 0, 0.0, None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say which limit has ended training, where there were two."""
+        """Print which limit has ended training, where there were two."""
         if trainer.max_steps != -1 and trainer.max_epochs is not None:
             by_steps = trainer.global_step >= trainer.max_steps
             limit = f"trainer.max_steps={trainer.max_steps}" if by_steps else f"trainer.max_epochs={trainer.max_epochs}"

@@ -28,7 +28,7 @@ class _ContinuedWriter(ExperimentWriter):
     _goes_on = False
 
     def _check_log_dir_exists(self) -> None:
-        """Take note of an earlier file where Lightning would delete it."""
+        """Read an earlier file where Lightning would delete it."""
         self._goes_on = Path(self.metrics_file_path).exists()
 
     def log_metrics(self, metrics_dict: dict[str, Any], step: int | None = None) -> None:

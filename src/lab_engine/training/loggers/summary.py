@@ -27,7 +27,7 @@ def log_hyperparameters(loggers: Sequence[Logger], config: Mapping[str, Any]) ->
 
 
 def begin_at(loggers: Sequence[Logger], step: int) -> None:
-    """Tell loggers, before they begin, after how many optimizer steps: what they have of later ones comes again.
+    """Inform loggers, before they begin, after how many optimizer steps: what they have of later ones comes again.
 
     Of a run that begins anew, too: it may have been cut off before there was a checkpoint.
     """

@@ -44,7 +44,7 @@ class TensorBoard(TensorBoardLogger):
         self._add(start)
 
     def begin_at(self, step: int) -> None:
-        """Have readers pass over what an interrupted run has written of this step and later ones: it comes again."""
+        """Make readers skip what an interrupted run has written of this step and later ones: it comes again."""
         self._kwargs["purge_step"] = step
 
     @rank_zero_only
