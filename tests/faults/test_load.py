@@ -47,8 +47,9 @@ def _fork(ready: int, go: int, root: Path, cache: Path, told: Path) -> int:
         os.close(go)
         os.read(ready, 1)  # until nobody can write any more
         handler = logging.FileHandler(told)
-        logging.getLogger("lenet_lab").handlers = [handler]
-        logging.getLogger("lenet_lab").setLevel(logging.INFO)
+        for package in ("lenet_lab", "lab_engine"):
+            logging.getLogger(package).handlers = [handler]
+            logging.getLogger(package).setLevel(logging.INFO)
         train, test = folder(root, cache).load()
         logging.getLogger("lenet_lab").info("%d %d", int(train.images.sum()), int(test.images.sum()))
         os._exit(0)

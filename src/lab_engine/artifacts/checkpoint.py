@@ -61,12 +61,17 @@ def describe(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, A
         config: of the run, checked.
         facts: of its data.
     """
-    groups = dict.fromkeys(["task", "data", *config["task"].get("takes", ()), *config["data"].get("takes", ())])
+    of_task = config["task"].get("takes", ())
+    groups = dict.fromkeys(["task", "data", *of_task, *config["data"].get("takes", ())])
     return Metadata(
         format=FORMAT,
         choices=config["choices"],
         words=config.get("words", []),
-        values={group: _plain(config[group]) for group in groups if config.get(group) is not None},
+        values={
+            group: _plain(config[group])
+            for group in groups
+            if isinstance(config.get(group), dict) or (group in of_task and config.get(group) is not None)
+        },
         facts=_plain(facts),
         precision=config["trainer"]["precision"],
     ).model_dump()

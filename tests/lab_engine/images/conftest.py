@@ -1,5 +1,5 @@
 """A web server that misbehaves, for the tests here."""
 
-from tests.mirror import mirror
+from tests.mirror import serve
 
-__all__ = ["mirror"]
+__all__ = ["serve"]
