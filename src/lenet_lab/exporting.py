@@ -112,14 +112,15 @@ def _compare(format_: str, file: Path, exportable: Exportable) -> Parity:
 
 def _show(config: dict[str, Any], exportable: Exportable, facts: dict[str, Any]) -> None:
     parameters = sum(parameter.numel() for parameter in exportable.module.parameters())
+    inputs = exportable.example(2)
     with torch.inference_mode():
-        outputs = exportable(exportable.example(2))
+        outputs = exportable(inputs)
     terminal.show_facts(
         "lenet_lab export",
         {
             "model": f"{model_name(exportable)}, {parameters:,} parameters, {facts['checkpoint']}",
             "format": f"ONNX, opset {config['opset']}" if config["format"] == "onnx" else "torch.export",
-            "input": "; ".join(f"{name}: {_meaning(exportable, name)}" for name in exportable.example(1)),
+            "input": "; ".join(f"{name}: {_meaning(exportable, name, each)}" for name, each in inputs.items()),
             "outputs": "; ".join(f"{', '.join(names)}: {kind}" for kind, names in _by_kind(outputs).items()),
             "metadata": ", ".join(facts),
         },
@@ -142,8 +143,8 @@ def _type(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _meaning(exportable: Exportable, name: str) -> str:
-    return ", ".join(filter(None, (_kind(exportable.example(1)[name]), exportable.meanings.get(name))))
+def _meaning(exportable: Exportable, name: str, tensor: Tensor) -> str:
+    return ", ".join(filter(None, (_kind(tensor), exportable.meanings.get(name))))
 
 
 def _example(format_: str, file: str, exportable: Exportable) -> str:
@@ -151,7 +152,8 @@ def _example(format_: str, file: str, exportable: Exportable) -> str:
     inputs, outputs = exportable.example(1), exportable.outputs
     library, dtype = ("numpy", "numpy.") if format_ == "onnx" else ("torch", "dtype=torch.")
     made = [
-        f"{name} = {library}.zeros({tuple(each.shape)}, {dtype}{_type(each)})  # yours: {_meaning(exportable, name)}"
+        f"{name} = {library}.zeros({tuple(each.shape)}, {dtype}{_type(each)})  # yours: "
+        + _meaning(exportable, name, each)
         for name, each in inputs.items()
     ]
     if format_ == "onnx":

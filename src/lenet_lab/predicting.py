@@ -87,14 +87,14 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
     return {"images": counts.total(), "counts": {classes[number]: count for number, count in counts.items()}}
 
 
-def _explainer(config: dict[str, Any], trained: "TrainedNetwork") -> "Explainer | None":
+def _explainer(config: dict[str, Any], trained: TrainedNetwork) -> "Explainer | None":
     if not config["explain"]:
         return None
     return Explainer(trained, config["method"])
 
 
 def _predict(
-    config: dict[str, Any], trained: "TrainedNetwork", files: Sequence[str | bytes]
+    config: dict[str, Any], trained: TrainedNetwork, files: Sequence[str | bytes]
 ) -> "tuple[list[Prediction], list[Prediction], Counter[int]]":
     """Write `predictions.csv`; give the first predictions, what could not be read, and how many each class has."""
     first: list[Prediction] = []

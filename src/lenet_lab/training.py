@@ -91,16 +91,16 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
 
 def _conclude(
     config: dict[str, Any],
-    data: "LightningDataModule",
-    task: "LightningModule",
-    trainer: "Trainer",
+    data: LightningDataModule,
+    task: LightningModule,
+    trainer: Trainer,
     best: str,
-    progress: "Progress",
+    progress: Progress,
 ) -> dict[str, Any]:
     """Measure the chosen checkpoint `best`, or where there is none the weights as they are; write and show that.
 
     Returns:
-        As `run`.
+        As `train`.
     """
     folder = Path(config["folder"])
     if best:

@@ -32,8 +32,7 @@ def main(command: Command) -> None:
     for library in ("matplotlib.font_manager", "torch"):  # they tell of their caches, at the first start and at the end
         logging.getLogger(library).setLevel(logging.WARNING)
     words = sys.argv[1:]
-    several = not {*MULTIRUN}.isdisjoint(words)
-    with user_errors(command.conf), nullcontext() if several else ended_by_signals():
+    with user_errors(command.conf), nullcontext() if {*MULTIRUN} & {*words} else ended_by_signals():
         patch_hydra_parser()
         way = HELP
         if {"--help", "-h"}.isdisjoint(words):
@@ -50,7 +49,8 @@ def _way(command: Command, words: Sequence[str]) -> str:
     Raises:
         UserError: the command cannot do so.
     """
-    if not {*MULTIRUN}.isdisjoint(words):
+    several = {*MULTIRUN} & {*words}
+    if several:
         if not command.leaves_files:
             raise UserError(
                 f"-m is refused: {command.name} shows one thing at a time and leaves no files. Call it for each."
@@ -63,4 +63,4 @@ def _way(command: Command, words: Sequence[str]) -> str:
         return AGAIN
     if any(word.partition("=")[0] in SHOWS for word in words):
         return SHOW
-    return RUN if {*MULTIRUN}.isdisjoint(words) else SWEEP
+    return SWEEP if several else RUN

@@ -5,20 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.utils import get_args_parser
 from hydra.core.utils import run_job
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lab_engine.artifacts.run_folder import RunFolder
-from lab_engine.base.imports import import_quickly
 from lab_engine.config.command import Command, to_plain, words_of
 from lab_engine.config.command_line import given_twice
 from lab_engine.config.composition import composed
 from lab_engine.config.explain import user_errors
-
-IN_FOLDER = "lab_engine.runs.running:run_in_folder"
+from lab_engine.runs.running import run_in_folder
 
 
 def run_once(command: Command, words: Sequence[str]) -> None:
@@ -35,23 +31,21 @@ def run_once(command: Command, words: Sequence[str]) -> None:
     def work(_: DictConfig) -> Any:
         """Run what was checked."""
         with user_errors():  # else Hydra would tell of it as well
-            return import_quickly(IN_FOLDER)(command, checked) if command.leaves_files else command.run(checked)
+            return run_in_folder(command, checked) if command.leaves_files else command.run(checked)
 
-    options = get_args_parser().parse_args(words)
-    with composed(command, options, RunMode.RUN) as composition:
-        config = composition.config
+    with composed(command, words, RunMode.RUN) as composition:
+        config, callbacks = composition.config, composition.context.callbacks
         checked = command.checked(to_plain(config, config.hydra, config.hydra.run.dir))
         for line in given_twice(words_of(config.hydra)):
             print(line, file=sys.stderr)  # noqa: T201
         with RunFolder(Path(config.hydra.run.dir), "hydra.run.dir"):
-            callbacks = Callbacks(config)
             callbacks.on_run_start(config=config, config_name=composition.name)
             done = run_job(
                 task_function=work,
                 config=config,
                 job_dir_key="hydra.run.dir",
                 job_subdir_key=None,
-                hydra_context=HydraContext(config_loader=composition.hydra.config_loader, callbacks=callbacks),
+                hydra_context=composition.context,
             )
             callbacks.on_run_end(config=config, config_name=composition.name, job_return=done)
             done.return_value  # noqa: B018 - raises what the run has raised

@@ -15,7 +15,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.imports import import_quickly
 from lab_engine.base.wording import printable, shown
 from lab_engine.config.command import Command
-from lab_engine.config.command_line import MULTIRUN, OF_RECORDED
+from lab_engine.config.command_line import CONFIG_DIR, MULTIRUN, OF_RECORDED
 from lab_engine.runs.recorded import read_recorded, refuse_links, show, tell_if_done
 
 BESIDE = {"resume": "a run goes on as it began", "from": "a run is repeated as it was"}
@@ -81,9 +81,7 @@ def parse(words: Sequence[str]) -> Request:
     shown_part, others = _take_option(others, "--cfg", "-c")
     if shown_part not in (None, "job"):
         raise UserError(f"--cfg {shown_part} is refused here: give --cfg job, the configuration of the run.")
-    config_dir, others = _take_option(others, "--config-dir", "-cd")
-    if config_dir is not None and not Path(config_dir).is_dir():
-        raise UserError(f"--config-dir={shown(config_dir)} is refused: there is no such folder")
+    config_dir, others = _take_option(others, *CONFIG_DIR)
     place = tuple(word for word in others if key == "from" and word.startswith("hydra.run.dir="))
     for word in others:
         if word in MULTIRUN:

@@ -12,8 +12,7 @@ from omegaconf import OmegaConf, open_dict
 
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import is_recorded
-from lab_engine.config.composition import given_folder
-from lab_engine.config.config_dir import search_word
+from lab_engine.config.config_dir import refuse_missing, search_word
 
 
 def show_usage(command: Command, words: Sequence[str]) -> None:
@@ -23,7 +22,8 @@ def show_usage(command: Command, words: Sequence[str]) -> None:
     overrides = [word for word in overrides if not (command.resumes and is_recorded(word))]
     folders = [command.conf]
     if options.config_dir is not None:
-        folders.append(given_folder(options.config_dir))
+        refuse_missing(options.config_dir)
+        folders.append(Path(options.config_dir))
         overrides.append(search_word(options.config_dir))
     print(usage(command.name, folders, overrides, command.leaves_files))  # noqa: T201
 

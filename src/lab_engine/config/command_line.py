@@ -15,6 +15,7 @@ from hydra._internal import utils
 from lab_engine.base import changes
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import meant, shown
+from lab_engine.config.config_dir import refuse_missing
 
 TOLD = "LAB_ENGINE_COMMAND"
 """Variable that tells the processes of a run with several devices what the user typed."""
@@ -22,6 +23,7 @@ MULTIRUN = ("-m", "--multirun")
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
 SHOWS = (*ONLY_SHOW, "--hydra-help", "--version", "--shell-completion", "-sc")
 """Options with which nothing runs."""
+CONFIG_DIR = ("--config-dir", "-cd")
 REFUSED = "--experimental-rerun"
 """Hydra's way to read a pickle, which is code."""
 SET_BY_THE_PROGRAM = ("folder", "choices", "words", "config_dir")
@@ -85,6 +87,8 @@ def in_order(words: Sequence[str]) -> list[str]:
         elif action.nargs == "?" and not equals and left and left[0] in (action.choices or ()):
             options.append(left.pop(0))
         value = options[-1].partition("=")[2] if equals else options[-1]
+        if name in CONFIG_DIR:
+            refuse_missing(value)
         if action.nargs is None and action.choices and value not in action.choices:
             raise UserError(f"{name}={shown(value)} is refused: give {', '.join(action.choices)}")
     given = {option.partition("=")[0] for option in options}

@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lab_engine.base.errors import UserError
+from lab_engine.base.quoting import quoted
+from lab_engine.base.wording import shown
+
 KEY = "config_dir"
 """Of the configuration, where the folder is recorded."""
 
@@ -18,8 +22,17 @@ def given_folder(hydra_config: Any) -> str | None:
 
 def search_word(folder: str | Path) -> str:
     """Return the word that has Hydra find the options in a folder, where its command line is not read."""
-    quoted = str(Path(folder).absolute()).replace("'", "\\'").replace("${", "\\${")
-    return f"hydra.searchpath=['file://{quoted}']"
+    return f"hydra.searchpath=[{quoted(f'file://{Path(folder).absolute()}')}]"
+
+
+def refuse_missing(folder: str) -> None:
+    """Refuse what `--config-dir` was given if it is no folder.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"--config-dir={shown(str(Path(folder).absolute()))} is refused: there is no such folder")
 
 
 def import_from(config: Mapping[str, Any]) -> None:

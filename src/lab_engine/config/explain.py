@@ -32,7 +32,6 @@ MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, 
 NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
 NO_GROUP = re.compile(r"Could not override '([\w/]+)'")
 SEVERAL = re.compile(r"Ambiguous value for argument '(.*)'")
-NO_SUCH_FOLDER = re.compile(r"Additional config directory '(.*)' not found")
 COMPOSES = ("hydra._internal.defaults_list", "hydra._internal.config_", "hydra.core.override_parser")
 """Modules of Hydra that see nothing but the user's words and files; what they stumble over is not always caught."""
 NO_MEMORY = (
@@ -77,8 +76,6 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
             f"{shown(error.override)} is refused: write KEY=VALUE, and quote a value with special characters: "
             "'KEY=\"a, b\"'"
         )
-    if isinstance(error, HydraException) and (found := NO_SUCH_FOLDER.match(str(error))):
-        return f"--config-dir={shown(found[1])} is refused: there is no such folder"
     if isinstance(error, yaml.YAMLError):
         return _no_yaml(error)
     scarce = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)

@@ -10,14 +10,16 @@ from omegaconf import OmegaConf
 from lab_engine.artifacts.run_folder import DATA_LOCK, LOCK, hold, names
 from lab_engine.base.devices import device_count, refuse_several_nodes
 from lab_engine.base.errors import IncompleteError, UserError
+from lab_engine.base.imports import import_quickly
 from lab_engine.base.interruption import Interrupted
 from lab_engine.base.whole_file import write_whole
 from lab_engine.config.command import Command, Config
 from lab_engine.config.explain import naming
-from lab_engine.runs.processes import refuse_too_many, run_on_devices
 
 ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 """In place of `trainer`, for commands that have none."""
+PROCESSES = "lab_engine.runs.processes"
+"""It imports torch, which a refusal need not wait for."""
 
 
 def run_in_folder(command: Command, config: Config) -> dict[str, Any]:
@@ -42,9 +44,13 @@ def compute(command: Command, config: Config) -> dict[str, Any]:
     trainer = config.get("trainer", ONE_DEVICE)
     refuse_several_nodes(trainer)
     count = device_count(trainer)
-    refuse_too_many(trainer, count)
+    processes = import_quickly(PROCESSES)
+    processes.refuse_too_many(trainer, count)
     with naming(Path(config["folder"])):
-        return command.run(config) if count == 1 else run_on_devices(command.module, config, count)
+        results: dict[str, Any] = (
+            command.run(config) if count == 1 else processes.run_on_devices(command.module, config, count)
+        )
+    return results
 
 
 def _claim(config: Config, resumes: str | None) -> None:

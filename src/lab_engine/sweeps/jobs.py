@@ -7,11 +7,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lab_engine.base.imports import import_quickly
 from lab_engine.config.command import Command, to_plain
 from lab_engine.config.explain import user_errors
-
-IN_FOLDER = "lab_engine.runs.running:run_in_folder"
+from lab_engine.runs.running import run_in_folder
 
 
 @dataclass
@@ -31,4 +29,4 @@ class Jobs:
         hydra = HydraConfig.get()
         with user_errors():  # else Hydra would tell of it as well
             config = self.command.checked(to_plain(composed, hydra, hydra.runtime.output_dir))
-            return import_quickly(IN_FOLDER)(self.command, config).get(config.get("task", {}).get("monitor"))
+            return run_in_folder(self.command, config).get(config.get("task", {}).get("monitor"))

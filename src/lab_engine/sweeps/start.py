@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 
 from lab_engine.artifacts.run_folder import RunFolder
 from lab_engine.base.errors import UserError
@@ -24,8 +22,7 @@ def sweep(command: Command, words: Sequence[str]) -> None:
         UserError: the words are refused; jobs are checked before the first of them starts.
         SystemExit: with status 1: a job did not end well.
     """
-    options = get_args_parser().parse_args(words)
-    with composed(command, options, RunMode.MULTIRUN) as composition:
+    with composed(command, words, RunMode.MULTIRUN) as composition:
         config, jobs = composition.config, Jobs(command)
         check_sweep(config)
         folder = Path(config.hydra.sweep.dir)
@@ -35,10 +32,9 @@ def sweep(command: Command, words: Sequence[str]) -> None:
                 "Choose another folder with hydra.sweep.dir=DIR, or leave it out to get a new one."
             )
         with RunFolder(folder, "hydra.sweep.dir"):
-            callbacks = Callbacks(config)
-            callbacks.on_multirun_start(config=config, config_name=composition.name)
-            context = HydraContext(config_loader=composition.hydra.config_loader, callbacks=callbacks)
+            context = composition.context
+            context.callbacks.on_multirun_start(config=config, config_name=composition.name)
             sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=jobs)
             sweeper.sweep(arguments=words_of(config.hydra))
-            callbacks.on_multirun_end(config=config, config_name=composition.name)
+            context.callbacks.on_multirun_end(config=config, config_name=composition.name)
             finish(config, jobs.begun)

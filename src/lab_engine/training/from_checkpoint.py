@@ -141,16 +141,14 @@ def _fill(config: dict[str, Any], group: str, composed: DictConfig, metadata: Me
             "Name the folder of its files with --config-dir=DIR."
         )
     own: dict[str, Any] = OmegaConf.to_container(composed[group], resolve=True)  # type: ignore[assignment]
-    kept = {key: value for key, value in metadata.values.get(group, {}).items() if key not in NOT_KEPT}
-    if own.get("root", "???") != "???":  # where this machine keeps its downloads is not for the file to say
-        kept.pop("root", None)
-    if group == "task":
-        kept = {key: value for key, value in kept.items() if key not in OF_TASK}
     chosen = {key: value for key, value in given.items() if value is not None or key not in LEFT_OPEN}
-    kept = {key: value for key, value in kept.items() if key in own or key not in chosen}
+    not_taken = {*NOT_KEPT, *chosen, *(OF_TASK if group == "task" else ())}
+    if own.get("root", "???") != "???":  # where this machine keeps its downloads is not for the file to say
+        not_taken.add("root")
+    kept = {key: value for key, value in metadata.values.get(group, {}).items() if key not in not_taken}
     try:
         values = _with_values(own, kept, group)
-        refuse_texts({key: value for key, value in kept.items() if key not in chosen}, own, group, path)
+        refuse_texts(kept, own, group, path)
     except KeyError as error:
         option = metadata.choices.get(group, "…")
         raise UserError(
@@ -173,7 +171,7 @@ def _with_values(own: dict[str, Any], values: Mapping[str, Any], name: str) -> d
     merged = dict(own)
     for key, value in values.items():
         if key not in own:
-            if any(True for _ in _values_that_are_texts(value)):
+            if any(place[-1:] != (None,) for place, _ in _texts(value)):  # a name, as of parameters, is no value
                 raise KeyError(f"{name}.{key}")
             merged[key] = value
         elif isinstance(own[key], dict) and isinstance(value, dict):
@@ -181,14 +179,6 @@ def _with_values(own: dict[str, Any], values: Mapping[str, Any], name: str) -> d
         elif not isinstance(own[key], dict) and not _holds_parts(own[key]):
             merged[key] = value
     return merged
-
-
-def _values_that_are_texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _values_that_are_texts(part)
 
 
 def _holds_parts(value: Any) -> bool:
