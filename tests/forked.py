@@ -39,6 +39,7 @@ IMPORTED = (
     *("jinja2", "rich.progress", "matplotlib.backends.backend_agg", "matplotlib.figure", "mlflow.tracking", "wandb"),
     *(
         "lab_engine.sweeps.warm",
+        "lenet_lab.training",
         "lab_engine.config.explain",
         "lab_engine.runs.processes",
         "lab_engine.training.loggers.tensorboard",

@@ -144,8 +144,23 @@ class Controller:
 
     def _executor(self) -> Executor:
         executor: Executor = build(self.launcher, "launcher")
-        executor.prepare([self.sweep.command.work.partition(":")[0]])
+        command = self.sweep.command
+        parts = OmegaConf.to_container(self.config, resolve=False)
+        executor.prepare([command.work.partition(":")[0], *modules_of(parts, command.package)])
         return executor
+
+
+def modules_of(node: Any, package: str) -> list[str]:
+    """Return the modules of a package that a configuration names, each once; those of others may start threads."""
+    found: list[str] = []
+    if isinstance(node, dict):
+        target = node.get("_target_")
+        if isinstance(target, str) and target.startswith(f"{package}."):
+            found.append(target.rpartition(".")[0])
+    if isinstance(node, dict | list):
+        for part in node.values() if isinstance(node, dict) else node:
+            found += modules_of(part, package)
+    return list(dict.fromkeys(found))
 
 
 def _import_what_the_report_needs(jobs: int) -> None:

@@ -1,7 +1,8 @@
 """What every job needs, imported once in the process that jobs are forked from.
 
-It only imports: a thread or a GPU in use here would not survive the fork. The module of the command itself stays out;
-Python imports that one anew in each job, as its main module.
+It only imports: a thread or a GPU in use here would not survive the fork. What the command's work imports follows, see
+`Executor.prepare`. The module of the command itself stays out; Python imports that one anew in each job, as its main
+module.
 """
 
 import gc
@@ -14,16 +15,7 @@ MODULES = (
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "torch.utils.tensorboard",
-    "lab_engine.training.build",
-    "lab_engine.training.callbacks.curves",
-    "lab_engine.training.callbacks.epoch_seed",
-    "lab_engine.training.callbacks.progress",
-    "lab_engine.artifacts.checkpoint",
-    "lab_engine.artifacts.environment",
-    "lab_engine.reports.page",
-    "lab_engine.reports.write",
     "lab_engine.sweeps.work",
-    "lab_engine.training.terminal",
 )
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep to answer, which then ends its jobs
