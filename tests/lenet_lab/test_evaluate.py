@@ -1,6 +1,5 @@
 """`python -m lenet_lab.evaluate`: the same numbers from the file alone, and nothing run that a file names."""
 
-import os
 import pickle
 import shutil
 import sys
@@ -35,7 +34,7 @@ def folder_run(image_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
         tmp_path_factory.mktemp("folder"),
         "train",
         "data=image_folder",
-        f"data.root={os.path.relpath(image_tree, tmp_path_factory.getbasetemp() / 'folder0')}",
+        f"data.root={image_tree}",
         "data.image_size=[24,20]",
         "model.hidden=[30,20]",
         "optimizer.lr=0.002",
@@ -47,12 +46,21 @@ def folder_run(image_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Re
 
 @pytest.mark.slow
 def test_knows_network_and_data_of_the_run(folder_run: Result, command: Command, tmp_path: Path) -> None:
-    result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt")
+    command_told = next(line for line in folder_run.out.splitlines() if line.startswith("evaluate  ")).split()
+    checkpoint, root = command_told[-2:]
+    result = command("evaluate", checkpoint.replace("run/", f"{folder_run.folder}/"), root)
     assert result.status == 0, result.err
     assert measured(result) == measured(folder_run)
     assert measured(result)["test/count"] == 50
     assert "${" not in (result.folder / "config.yaml").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "run"]  # no store anywhere else
+
+
+def test_asks_for_the_folder_of_images(folder_run: Result, command: Command, image_tree: Path) -> None:
+    """A checkpoint is data: it names no folder that is read."""
+    result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt")
+    assert (result.status, len(result.err.splitlines())) == (2, 2)
+    assert f"If you want it, add data.root={image_tree}." in result.err
 
 
 @pytest.mark.slow
@@ -65,9 +73,10 @@ def test_images_may_have_moved(folder_run: Result, command: Command, image_tree:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 3])
-def test_several_devices_measure_the_same(folder_run: Result, command: Command, devices: int) -> None:
+def test_several_devices_measure_the_same(folder_run: Result, command: Command, image_tree: Path, devices: int) -> None:
     """50 test images: 25 each, or 17, 17 and 16."""
-    result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt", f"trainer.devices={devices}")
+    words = (f"checkpoint={folder_run.folder}/checkpoints/best.ckpt", f"data.root={image_tree}")
+    result = command("evaluate", *words, f"trainer.devices={devices}")
     assert result.status == 0, result.err
     alone, shared = measured(folder_run), measured(result)
     assert shared.pop("test/loss") == pytest.approx(alone.pop("test/loss"), rel=ROUNDING)

@@ -38,8 +38,6 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "test_time": Views,
 }
 A_METRIC = r"(train|val|test)(/\w[\w .-]*)+"
-FOLDER = ("data", "root")
-"""Group and key of the folder that images are read from."""
 
 
 def checkpoint_path(config: dict[str, Any]) -> Path:
@@ -189,7 +187,7 @@ def refuse_texts(recorded: Mapping[str, Any], own: Mapping[str, Any], group: str
     """Refuse texts of a checkpoint that the option here has not: one may be an address, a file, or the name of code.
 
     Numbers, booleans and null are taken from a file, and so is a text where the schema lists what it may be or says
-    that it names a metric, and the folder of images where the option leaves it open.
+    that it names a metric.
 
     Args:
         recorded: values of the option's keys in the checkpoint.
@@ -203,11 +201,12 @@ def refuse_texts(recorded: Mapping[str, Any], own: Mapping[str, Any], group: str
     for key, value in recorded.items():
         if key not in own:  # which was looked at before
             continue
-        if {*_texts(value)} <= {*_texts(own[key])} or _is_choice(group, key, value) or (group, key) == FOLDER:
+        if {*_texts(value)} <= {*_texts(own[key])} or _is_choice(group, key, value):
             continue
-        cure = f"If you want it, add {shown(typed(f'+{group}.{key}', value))}"
+        name = f"{'' if key in LEFT_OPEN else '+'}{group}.{key}"  # which the configuration of the command has, or not
+        cure = f"If you want it, add {shown(typed(name, value))}"
         if own[key] != "???":
-            cure += f"; if not, {shown(typed(f'+{group}.{key}', own[key]))} as it is here"
+            cure += f"; if not, {shown(typed(name, own[key]))} as it is here"
         raise UserError(
             f"checkpoint={path} was trained with {group}.{key}={shown(value)}, and no text is taken from a file.\n"
             f"{cure}."

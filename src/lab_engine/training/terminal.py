@@ -158,7 +158,8 @@ def show_next_steps(module: str, folder: Path, checkpoint: str, config: Mapping[
     if checkpoint:
         path = shlex.quote(short(Path(checkpoint)))
         own = f" --config-dir={shlex.quote(short(Path(config_dir)))}" if config_dir else ""
-        show(Text(f"evaluate   {_script('python')} -m {module}{own} checkpoint={path}"))
+        folders = "".join(f" {shlex.quote(word)}" for word in sys.orig_argv if word.startswith("data.root="))
+        show(Text(f"evaluate   {_script('python')} -m {module}{own} checkpoint={path}{folders}"))
     if loggers.get("tensorboard"):
         show_dashboard(folder)
     if (mlflow := loggers.get("mlflow")) and str(mlflow.get("tracking_uri")).startswith("sqlite:///"):

@@ -38,7 +38,7 @@ OWN: dict[str, Any] = {
         *(("model", "weights", 1), ("model", "kind", "small"), ("model", "kind", None), ("model", "names", ["a"])),
         *(("model", "parts", {"name": "x", "rate": 1}), ("model", "parts", {}), ("model", "names", [])),
         *(("scheduler", "monitor", "val/accuracy/a b"), ("scheduler", "monitor", "train/loss")),
-        *(("data", "resize", "crop"), ("data", "on_bad_file", "skip"), ("data", "root", "/images")),
+        *(("data", "resize", "crop"), ("data", "on_bad_file", "skip")),
     ],
 )
 def test_plain_values_and_choices_of_the_schema_are_taken(group: str, key: str, value: Any) -> None:
@@ -71,7 +71,7 @@ def test_plain_values_and_choices_of_the_schema_are_taken(group: str, key: str, 
         ("model", "parts", {"name": "x", "rate": "rate"}, None),
         ("model", "parts", {"name": "x", "trust_remote_code": True}, None),
         ("model", "resize", "crop", None),
-        ("model", "root", "/images", None),
+        ("data", "root", "/images", "If you want it, add data.root=/images."),
         ("test_time", "kind", "\x1b[2J\n\n" + "x" * 10_000, None),
     ],
 )
