@@ -22,6 +22,7 @@ from lab_engine.training.callbacks.end import End
 from lab_engine.training.callbacks.epoch_seed import EpochSeed
 from lab_engine.training.callbacks.first_batch import FirstBatch
 from lab_engine.training.callbacks.last import Last
+from lab_engine.training.callbacks.learning_rates import LearningRates
 from lab_engine.training.callbacks.monitors import Monitors
 from lab_engine.training.callbacks.progress import Progress
 from lab_engine.training.callbacks.whole_steps import WholeSteps, accumulates
@@ -56,7 +57,14 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
     refuse_missing_steps(task, data)
     refuse_unfit(own, task)
     refuse_guesses(named, config["callbacks"], config["task"])
-    callbacks = [EpochSeed(config["seed"]), FirstBatch(), Monitors(folder, config["task"]), *own, progress]
+    callbacks = [
+        EpochSeed(config["seed"]),
+        FirstBatch(),
+        Monitors(folder, config["task"]),
+        LearningRates(),
+        *own,
+        progress,
+    ]
     if config["trainer"]["max_steps"] != -1 or config["trainer"]["check_val_every_n_epoch"] > 1:
         callbacks.insert(0, End())
     if config["trainer"]["accumulate_grad_batches"] > 1 or any(map(accumulates, own)):

@@ -57,7 +57,10 @@ def test_what_is_better_is_known_from_torchmetrics(run: tuple[str, Result]) -> N
 
 def test_tensorboard_has_its_curves(run: tuple[str, Result]) -> None:
     task, result = run
-    assert {f"val/{name}" for name in TASKS[task][1]} <= set(events(result).Tags()["scalars"])
+    curves = set(events(result).Tags()["scalars"])
+    assert {f"val/{name}" for name in TASKS[task][1]} <= curves
+    rates = {name for name in curves if name.startswith("train/learning_rate")}
+    assert rates == {f"train/learning_rate{which}" for which in ([""] if task == "regression" else ["/0", "/1"])}
 
 
 def test_the_evaluate_line_can_be_pasted(run: tuple[str, Result], tmp_path: Path) -> None:

@@ -114,10 +114,6 @@ class Classifier(LightningModule):
             self._add_up()
             self.log("train/loss", self._loss_sum / self._steps)
             self.log("train/accuracy", self._correct / self._images)
-            groups = trainer.optimizers[0].param_groups
-            for number, group in enumerate(groups):
-                name = f"/{group.get('name', number)}" if len(groups) > 1 else ""
-                self.log(f"train/learning_rate{name}", float(group["lr"]))
             self._loss_sum.zero_()
             self._correct.zero_()
             self._steps = self._images = 0

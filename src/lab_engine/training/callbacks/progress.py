@@ -122,7 +122,7 @@ class Progress(Callback):
     def _training(self, trainer: Trainer) -> str:
         """Write the running loss; where there is none, what else the task logs in training."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
-        names = [name for name in logged if name not in OF_OURS][:MAX_SHOWN]
+        names = [name for name in logged if not name.startswith(OF_OURS)][:MAX_SHOWN]
         if not math.isnan(self.loss) or "train/loss" in logged:
             logged["train/loss"], names = self.loss, ["train/loss"]
         return self._written(names, logged)
