@@ -57,14 +57,8 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
     refuse_missing_steps(task, data)
     refuse_unfit(own, task)
     refuse_guesses(named, config["callbacks"], config["task"])
-    callbacks = [
-        EpochSeed(config["seed"]),
-        FirstBatch(),
-        Monitors(folder, config["task"]),
-        LearningRates(),
-        *own,
-        progress,
-    ]
+    watching = [FirstBatch(), Monitors(folder, config["task"]), LearningRates()]
+    callbacks = [EpochSeed(config["seed"]), *watching, *own, progress]
     if config["trainer"]["max_steps"] != -1 or config["trainer"]["check_val_every_n_epoch"] > 1:
         callbacks.insert(0, End())
     if config["trainer"]["accumulate_grad_batches"] > 1 or any(map(accumulates, own)):

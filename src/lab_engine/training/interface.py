@@ -5,14 +5,17 @@ A task is any `LightningModule`, data are any `LightningDataModule`. What one do
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from markupsafe import Markup
 from rich.console import RenderableType
-from torch import Tensor, nn
+from torch import Tensor, device, nn
 
 from lab_engine.base.errors import UserError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 @dataclass(frozen=True)
@@ -178,4 +181,35 @@ class Reports(Protocol):
 
     def report_sections(self, data: LightningDataModule) -> Sequence[Section]:
         """Return them, after `Trainer.test`, in the first process of the run."""
+        ...
+
+
+class Pictures:
+    """What TensorBoard shows of a run beside its curves; a subclass draws, and each device has an object of its own."""
+
+    def begin(self, writer: "SummaryWriter", device: device) -> None:
+        """Draw what stays the same, before training; in the first process alone."""
+
+    def start(self, device: device) -> None:
+        """Forget what has been seen: a pass over the validation or test data begins, on this device."""
+
+    def update(self, batch: Any, outputs: Any) -> None:
+        """Look at a batch, and at what `validation_step` or `test_step` has returned for it."""
+
+    def draw(self, writer: "SummaryWriter | None", stage: str, step: int) -> None:
+        """Draw what has been seen; all processes call it.
+
+        Args:
+            writer: of the first process; elsewhere None.
+            stage: "val" or "test".
+            step: of the run, as curves number them.
+        """
+
+
+@runtime_checkable
+class HasPictures(Protocol):
+    """A task with pictures for TensorBoard."""
+
+    def pictures(self, data: LightningDataModule) -> Pictures | None:
+        """Return what draws them; None: there are none of such data."""
         ...

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from rich.console import RenderableType
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,6 +22,7 @@ from lenet_lab.data.loader import BatchLoader
 from lenet_lab.metrics import EvaluationMetrics
 from lenet_lab.tta import TestTime, once
 from lenet_lab.views.accuracy_table import accuracy_table
+from lenet_lab.views.class_pictures import ClassPictures
 from lenet_lab.views.classes import class_section
 from lenet_lab.views.exported_classifier import PixelKind, exportable_classifier
 from lenet_lab.views.predictions import PredictionLog, Predictions
@@ -255,6 +257,13 @@ class Classifier(LightningModule):
         if self.predictions is None or not isinstance(data, ImageDataModule):
             return []
         return [class_section(data.test, self.predictions)]
+
+    def pictures(self, data: LightningDataModule) -> ClassPictures | None:
+        """Return what TensorBoard shows of images and classes, where the data are images."""
+        if not isinstance(data, ImageDataModule):
+            return None
+        whole = isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # each device has the network
+        return ClassPictures(self.network if whole else None, self.metrics.confusion, data)
 
     def predictor(self, facts: Mapping[str, Any]) -> TrainedNetwork:
         """Return what `predict` shows images to, judging each as validation and test do."""

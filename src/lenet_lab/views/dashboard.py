@@ -101,7 +101,7 @@ class Seen:
             return counts.cpu()
 
 
-class Pictures:
+class Writer:
     """Writes the pictures of one run to TensorBoard.
 
     Args:

@@ -15,8 +15,8 @@ from lenet_lab.models.lenet import LeNet
 from lenet_lab.views.dashboard import (
     CURVES,
     MISTAKES,
-    Pictures,
     Seen,
+    Writer,
     confusion_figure,
     to_bytes,
 )
@@ -80,7 +80,7 @@ def test_nothing_seen_and_many_classes_are_no_trouble(tmp_path: Path) -> None:
     assert nothing.mistakes() == []
     with SummaryWriter(str(tmp_path)) as writer:
         for what, count in ((nothing, 4), (many, CURVES + 1)):
-            pictures = Pictures(writer, [f"class {n}" for n in range(count)], Normalize(0.5, 0.5))
+            pictures = Writer(writer, [f"class {n}" for n in range(count)], Normalize(0.5, 0.5))
             confusion = torch.zeros((count, count), dtype=torch.int64)
             pictures.draw("val", what, confusion, what.counts(), LeNet(3, (32, 32), count), step=1)
 
@@ -90,7 +90,7 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     network = LeNet(3, (32, 32), 4).train()
     random = torch.get_rng_state()
     with SummaryWriter(str(tmp_path)) as writer:
-        pictures = Pictures(writer, CLASSES, Normalize(0.5, 0.5))
+        pictures = Writer(writer, CLASSES, Normalize(0.5, 0.5))
         pictures.begin(network, torch.zeros(1, 3, 32, 32))
         confusion = torch.zeros((4, 4), dtype=torch.int64).index_put_(
             (labels, logits.argmax(1)), torch.tensor(1), accumulate=True
@@ -124,7 +124,7 @@ def test_a_network_in_which_nothing_may_change_is_left_as_it_was(tmp_path: Path)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     result, *_ = seen(20, 20)
     with SummaryWriter(str(tmp_path)) as writer:
-        pictures = Pictures(writer, CLASSES, Normalize(0.5, 0.5))
+        pictures = Writer(writer, CLASSES, Normalize(0.5, 0.5))
         pictures.begin(network, torch.rand(1, 3, 32, 32))
         pictures.draw("val", result, torch.zeros((4, 4), dtype=torch.int64), result.counts(), network, step=1)
     assert [module.training for module in network] == [True, False, True, True, True]
@@ -142,7 +142,7 @@ def test_a_network_without_a_graph_is_told_and_does_not_stop_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
-        Pictures(writer, CLASSES, Normalize(0.5, 0.5)).begin(Untraceable(), torch.zeros(1, 3, 8, 8))
+        Writer(writer, CLASSES, Normalize(0.5, 0.5)).begin(Untraceable(), torch.zeros(1, 3, 8, 8))
     assert "only for humans" in caplog.text
     assert capsys.readouterr().out == ""
 
@@ -151,7 +151,7 @@ def test_a_network_without_convolutions_has_no_filters(tmp_path: Path) -> None:
     result, *_ = seen(20, 20)
     with SummaryWriter(str(tmp_path)) as writer:
         network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
-        Pictures(writer, CLASSES, Normalize(0.5, 0.5)).draw("val", result, torch.eye(4).long(), None, network, step=1)
+        Writer(writer, CLASSES, Normalize(0.5, 0.5)).draw("val", result, torch.eye(4).long(), None, network, step=1)
     assert not [
         tag for tag in EventAccumulator(str(tmp_path)).Reload().Tags()["images"] if "filters" in tag or "outputs" in tag
     ]
@@ -174,7 +174,7 @@ def test_any_name_can_be_drawn(name: str, tmp_path: Path) -> None:
     network = LeNet(3, (32, 32), 4)
     with SummaryWriter(str(tmp_path)) as writer:
         confusion = torch.eye(4, dtype=torch.int64)
-        Pictures(writer, [name, *"bcd"], Normalize(0.5, 0.5)).draw("val", result, confusion, None, network, step=1)
+        Writer(writer, [name, *"bcd"], Normalize(0.5, 0.5)).draw("val", result, confusion, None, network, step=1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -183,7 +183,7 @@ def test_the_graph_is_drawn_at_any_precision(
 ) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
         network = LeNet(3, (32, 32), 4).to(dtype)
-        Pictures(writer, CLASSES, Normalize(0.5, 0.5)).begin(network, torch.zeros(1, 3, 32, 32))
+        Writer(writer, CLASSES, Normalize(0.5, 0.5)).begin(network, torch.zeros(1, 3, 32, 32))
     assert not caplog.text
 
 
@@ -192,7 +192,7 @@ def test_the_graph_takes_one_look_at_the_network(tmp_path: Path) -> None:
     network = LeNet(3, (32, 32), 4)
     network.register_forward_hook(lambda *rest: looks.append(1))
     with SummaryWriter(str(tmp_path)) as writer:
-        Pictures(writer, CLASSES, Normalize(0.5, 0.5)).begin(network, torch.zeros(1, 3, 32, 32))
+        Writer(writer, CLASSES, Normalize(0.5, 0.5)).begin(network, torch.zeros(1, 3, 32, 32))
     assert EventAccumulator(str(tmp_path)).Reload().Tags()["graph"]
     assert len(looks) == 1  # training waits meanwhile
 
@@ -216,7 +216,7 @@ def test_filters_of_any_number_of_channels_are_drawn(tmp_path: Path) -> None:
     result, *_ = seen(20, 20)
     with SummaryWriter(str(tmp_path)) as writer:
         network = Widened(nn.Conv2d(5, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        pictures = Pictures(writer, CLASSES, Normalize(0.5, 0.5))
+        pictures = Writer(writer, CLASSES, Normalize(0.5, 0.5))
         pictures.begin(None, torch.zeros(1, 3, 32, 32))  # of a network that cannot be looked into
         pictures.draw("val", result, torch.eye(4).long(), None, network, step=1)
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()

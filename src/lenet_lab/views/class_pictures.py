@@ -1,0 +1,52 @@
+"""The pictures that TensorBoard is given of a classification of images."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lab_engine.training.interface import Pictures
+from lenet_lab.data.datamodule import ImageDataModule
+from lenet_lab.views.dashboard import Seen, Writer
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class ClassPictures(Pictures):
+    """Watches what a network says of images, and draws that.
+
+    Args:
+        network: None: it cannot be run by one process alone, and is not drawn itself.
+        confusion: of the pass that is watched, int64 (true class, predicted class) when it is computed.
+        data: the images.
+    """
+
+    def __init__(self, network: nn.Module | None, confusion: Metric, data: ImageDataModule) -> None:
+        self.network = network
+        self.confusion = confusion
+        self.data = data
+        self._seen: Seen
+
+    def begin(self, writer: "SummaryWriter", device: torch.device) -> None:
+        """Lay out the charts, and draw the network's graph."""
+        image = torch.from_numpy(self.data.train.images[self.data.validation_rows[:1]]).to(device)
+        self._writer(writer).begin(self.network, self.data.prepare(image, training=False))
+
+    def start(self, device: torch.device) -> None:
+        """Begin a pass."""
+        self._seen = Seen(len(self.data.train.classes), device)
+
+    def update(self, batch: tuple[Tensor, Tensor], outputs: Any) -> None:
+        """Look at images, labels and logits."""
+        self._seen.update(*batch, outputs)
+
+    def draw(self, writer: "SummaryWriter | None", stage: str, step: int) -> None:
+        """Draw the pictures of the pass; what all devices have seen is added up first."""
+        confusion, counts = self.confusion.compute(), self._seen.counts()
+        if writer is not None:
+            self._writer(writer).draw(stage, self._seen, confusion, counts, self.network, step)
+
+    def _writer(self, writer: "SummaryWriter") -> Writer:
+        return Writer(writer, self.data.train.classes, self.data.normalize)
