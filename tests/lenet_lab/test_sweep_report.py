@@ -30,11 +30,13 @@ def test_a_sweep_of_hydras_own_launcher(command: Command, tmp_path: Path) -> Non
         *SMALL,
         "trainer.limit_train_batches=4",
         "optimizer.lr=0.01,0.05",
+        "seed=7",
         "seed=1,2",
         f"hydra.sweep.dir={tmp_path}/sweep",
         "hydra.launcher._target_=hydra._internal.core_plugins.basic_launcher.BasicLauncher",
     )
     assert done.status == 0, done.err
+    assert "warning: seed=7 is not used: the same key comes again after it\n" in done.err
     result = command("sweep_report", "sweep")
     assert (result.status, result.err) == (0, "")
     with (tmp_path / "sweep" / "results.csv").open(newline="") as stream:

@@ -23,6 +23,8 @@ MULTIRUN = ("-m", "--multirun")
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
 SHOWS = (*ONLY_SHOW, "--hydra-help", "--version", "--shell-completion", "-sc")
 """Options with which nothing runs."""
+ONE_WAY = (*SHOWS, *MULTIRUN, "--run", "-r")
+"""Options of which Hydra takes one."""
 CONFIG_DIR = ("--config-dir", "-cd")
 REFUSED = "--experimental-rerun"
 """Hydra's way to read a pickle, which is code."""
@@ -91,13 +93,13 @@ def in_order(words: Sequence[str]) -> list[str]:
             refuse_missing(value)
         if action.nargs is None and action.choices and value not in action.choices:
             raise UserError(f"{name}={shown(value)} is refused: give {', '.join(action.choices)}")
-    given = {option.partition("=")[0] for option in options}
+    given = dict.fromkeys(option.partition("=")[0] for option in options)
     for option in ("--resolve", "--package", "-p"):
-        if option in given and given.isdisjoint(ONLY_SHOW):
+        if option in given and given.keys().isdisjoint(ONLY_SHOW):
             raise UserError(f"{option} is refused without --cfg: it says how the configuration is shown")
-    if not given.isdisjoint(MULTIRUN) and not given.isdisjoint(("--run", "-r")):
-        raise UserError("-m and --run are refused together: run the command once, or several times")
-    several = not given.isdisjoint((*MULTIRUN, *ONLY_SHOW))
+    if len(ways := [option for option in given if option in ONE_WAY]) > 1:
+        raise UserError(f"{' and '.join(ways)} are refused together: give one of them")
+    several = not given.keys().isdisjoint((*MULTIRUN, *ONLY_SHOW))
     for word in overrides:
         _refuse(word, several)
     return [*options, *overrides]

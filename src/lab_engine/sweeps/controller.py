@@ -16,8 +16,6 @@ from rich.text import Text
 from lab_engine.base.devices import device_count
 from lab_engine.base.errors import UserError
 from lab_engine.base.interruption import Interrupted
-from lab_engine.config.command import words_of
-from lab_engine.config.command_line import given_twice
 from lab_engine.config.instantiate import build
 from lab_engine.sweeps.grid import Grid, has_ended
 from lab_engine.sweeps.importance import FEWEST
@@ -112,8 +110,6 @@ class Controller:
         terminal.open_log(self.sweep.folder / "sweep.log", self.sweep.command.package)
         terminal.show(Text(f"{self.sweep.command.package} sweep: {what}", style="bold"))
         terminal.show(Text.assemble(("  sweep folder", "cyan"), f"  {terminal.short(self.sweep.folder)}"))
-        for line in given_twice(words_of(self.config.hydra)):
-            terminal.show(Text(f"  {line}"))
 
     def _run(self, plan: Plan, executor: Executor, jobs: int) -> None:
         self._jobs = jobs

@@ -1,5 +1,6 @@
 """`-m`: a command many times."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hydra.types import RunMode
 from lab_engine.artifacts.run_folder import RunFolder
 from lab_engine.base.errors import UserError
 from lab_engine.config.command import Command, words_of
+from lab_engine.config.command_line import given_twice
 from lab_engine.config.composition import composed
 from lab_engine.sweeps.controller import finish
 from lab_engine.sweeps.jobs import Jobs
@@ -25,6 +27,8 @@ def sweep(command: Command, words: Sequence[str]) -> None:
     with composed(command, words, RunMode.MULTIRUN) as composition:
         config, jobs = composition.config, Jobs(command)
         check_sweep(config)
+        for line in given_twice(words_of(config.hydra)):
+            print(line, file=sys.stderr)  # noqa: T201
         folder = Path(config.hydra.sweep.dir)
         if (folder / "config.yaml").exists():
             raise UserError(
