@@ -1,4 +1,4 @@
-"""Where Hydra looks for plugins: what starts the jobs of a sweep, and what chooses them.
+"""Where Hydra looks for plugins: the engine's own options, what starts the jobs of a sweep, and what chooses them.
 
 Hydra imports this file at every start, so it imports nothing that is not needed to be found.
 """
@@ -7,11 +7,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+import lab_engine
+
+
+class EngineOptions(SearchPathPlugin):
+    """Adds the options of the engine behind those of the project, which can have others of the same name."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add them."""
+        search_path.append(provider="lab_engine", path=f"file://{lab_engine.CONF}")
 
 
 class JobLauncher(Launcher):

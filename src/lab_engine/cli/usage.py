@@ -10,6 +10,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.utils import env_override
 from omegaconf import OmegaConf, open_dict
 
+from lab_engine import CONF
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import is_recorded
 from lab_engine.config.config_dir import refuse_missing, search_word
@@ -20,7 +21,7 @@ def show_usage(command: Command, words: Sequence[str]) -> None:
     options, _ = get_args_parser().parse_known_args(words)
     overrides = [word for word in options.overrides if "=" in word]
     overrides = [word for word in overrides if not (command.resumes and is_recorded(word))]
-    folders = [command.conf]
+    folders = [command.conf, CONF]
     if options.config_dir is not None:
         refuse_missing(options.config_dir)
         folders.append(Path(options.config_dir))

@@ -22,6 +22,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from lab_engine import CONF
 from lab_engine.base.errors import UserError
 from lab_engine.base.interruption import Interrupted
 from lab_engine.base.wording import meant, printable, shortened, shown
@@ -154,7 +155,7 @@ def _no_such_option(error: MissingConfigException, conf: Path | None) -> str:
 
 
 def _options(group: str, conf: Path | None) -> list[str]:
-    return sorted(file.stem for file in (conf / group).glob("*.yaml")) if conf else []
+    return sorted({file.stem for folder in (conf, CONF) if folder for file in (folder / group).glob("*.yaml")})
 
 
 def _no_option(error: Exception, conf: Path | None) -> str:

@@ -58,7 +58,7 @@ class Seen(NamedTuple):
 
 
 class Slurm:
-    """Submits each job; see `conf/launcher/slurm.yaml` for the arguments.
+    """Submits each job; see `conf/launcher/slurm.yaml` of this package for the arguments.
 
     Args:
         partition: to submit to; None: the cluster's default, as for the other arguments.

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from hydra.utils import get_object
 
+from lab_engine import CONF
 from lab_engine.config.command import config_folder
 from lenet_lab.compose import compose
 from lenet_lab.data.datamodule import ImageDataModule
 
-CONF = config_folder("lenet_lab")
-FILES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.rglob("*.yaml"))
+FOLDERS = (config_folder("lenet_lab"), CONF)
+FILES = {
+    path.relative_to(folder).with_suffix(""): path for folder in FOLDERS for path in sorted(folder.rglob("*.yaml"))
+}
 OPTIONS = [file for file in FILES if len(file.parts) == 2 and file.parts[0] != "hydra"]
 
 
@@ -40,7 +43,7 @@ def test_every_option_composes_and_is_allowed(option: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_every_file_says_what_it_is_for(file: Path) -> None:
-    lines = (CONF / file).with_suffix(".yaml").read_text().splitlines()
+    lines = FILES[file].read_text().splitlines()
     comments = [line for line in lines[:3] if line.startswith("# ") and "@package" not in line]
     assert comments
 
