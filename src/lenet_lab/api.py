@@ -10,6 +10,7 @@ from lab_engine.config.config_dir import KEY, import_from
 from lab_engine.runs.running import run_in_folder
 from lab_engine.training.from_checkpoint import build_trained, fill_in
 from lenet_lab.compose import compose, options
+from lenet_lab.schema import EvaluateConfig
 from lenet_lab.train import COMMAND
 
 __all__ = ["compose", "fit", "load"]
@@ -48,6 +49,6 @@ def load(run: str | Path, config_dir: str | Path | None = None) -> LightningModu
         path = path / "checkpoints" / "best.ckpt"
     config: Config = {"choices": {}}
     with options(config_dir) as words:
-        fill_in(config, path, ("task",), words)
+        fill_in(config, path, EvaluateConfig, ("task",), words)
     import_from({KEY: None if config_dir is None else str(Path(config_dir).absolute())})
     return build_trained(config, read_metadata(path).facts, path).eval()

@@ -4,9 +4,11 @@ from typing import Any
 
 from lab_engine.base.extras import need, need_all
 from lab_engine.base.imports import import_quickly
+from lab_engine.config.check import check, check_with_taken
 from lab_engine.config.directions import fill_modes
-from lab_engine.config.schema import AnatomyConfig, SweepReportConfig, TrainConfig, check, check_with_taken
 from lab_engine.images.files import refuse_missing
+from lab_engine.sweeps.schema import SweepReportConfig
+from lenet_lab.schema import AnatomyConfig, TrainConfig
 
 IMAGE_FOLDER = "lenet_lab.data.image_folder.ImageFolder"
 

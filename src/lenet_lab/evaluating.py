@@ -5,18 +5,19 @@ from typing import Any
 
 from lab_engine.artifacts.checkpoint import read_metadata
 from lab_engine.artifacts.results import measured, write_metrics
-from lab_engine.config.schema import EvaluateConfig, check_with_taken
+from lab_engine.config.check import check_with_taken
 from lab_engine.training import terminal
 from lab_engine.training.build import build_data, build_trainer, facts_of
 from lab_engine.training.callbacks.first_batch import FirstBatch
 from lab_engine.training.from_checkpoint import build_trained, check_facts, checkpoint_path, fill_in
 from lab_engine.training.run_display import show_metrics, show_run
+from lenet_lab.schema import EvaluateConfig
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its task and data, and check the configuration."""
     path = checkpoint_path(config)
-    fill_in(config, path)
+    fill_in(config, path, EvaluateConfig)
     trainer = config.get("trainer")
     if isinstance(trainer, dict) and trainer.get("precision") in (None, "auto"):
         trainer["precision"] = read_metadata(path).precision

@@ -11,8 +11,8 @@ from torch import Tensor
 from lab_engine.base.errors import UserError
 from lab_engine.base.extras import need
 from lab_engine.base.whole_file import new_file
+from lab_engine.config.check import check_with_taken
 from lab_engine.config.explain import one_line
-from lab_engine.config.schema import SUFFIX, ExportConfig, check_with_taken
 from lab_engine.export import files
 from lab_engine.export.files import run_onnx, run_torch
 from lab_engine.export.network import cannot, model_name, trace
@@ -21,6 +21,7 @@ from lab_engine.training import terminal
 from lab_engine.training.from_checkpoint import checkpoint_path, fill_in, load_offered
 from lab_engine.training.interface import Exportable
 from lenet_lab import __version__
+from lenet_lab.schema import SUFFIX, ExportConfig
 
 NEWEST_OPSET = 23  # that PyTorch's exporter writes by itself; for a newer one it would convert what it has written
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
@@ -29,7 +30,7 @@ NAMES = {"onnx": "torch.onnx", "torch": "torch.export"}
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model, and check the configuration and what it needs."""
-    fill_in(config, checkpoint_path(config), ("task",))
+    fill_in(config, checkpoint_path(config), ExportConfig, ("task",))
     config = check_with_taken(config, ExportConfig)
     for package in NEEDED if config["format"] == "onnx" else ():
         need(package, "export", "format=onnx")

@@ -15,10 +15,11 @@ from lab_engine.base.devices import threads_for
 from lab_engine.base.errors import IncompleteError, UserError
 from lab_engine.base.whole_file import whole
 from lab_engine.base.wording import counted
-from lab_engine.config.schema import PredictConfig, check_with_taken
+from lab_engine.config.check import check_with_taken
 from lab_engine.prediction.find import find_images, shown
 from lab_engine.training import terminal
 from lab_engine.training.from_checkpoint import checkpoint_path, fill_in, load_offered
+from lenet_lab.schema import PredictConfig
 from lenet_lab.views.classify import Prediction, choose_device, classify
 from lenet_lab.views.explanation import Explainer
 from lenet_lab.views.prediction_report import PredictionsFile, Ranks, count_table, picture, unread_table
@@ -27,7 +28,7 @@ from lenet_lab.views.trained_network import TrainedNetwork
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model, and check the configuration."""
-    fill_in(config, checkpoint_path(config), ("task",))
+    fill_in(config, checkpoint_path(config), PredictConfig, ("task",))
     return check_with_taken(config, PredictConfig)
 
 

@@ -1,31 +1,15 @@
-"""Every key of the configuration: its type, its unit, what is allowed.
+"""The keys of a configuration that the engine knows: their types, their units, what is allowed.
 
-The text of each `Field` is what a user reads when a value is refused, so it says what would be accepted. Groups that
-users extend (model, optimizer, scheduler, augment, callbacks, logger, and data sources of their own) may hold keys
-that are not listed here; Hydra has already refused those that no file of the group names.
+The text of each `Field` is what a user reads when a value is refused, so it says what would be accepted. A project's
+own schema has subclasses of these with the keys of its groups. A class that is `Open` may hold keys that are not listed
+here; Hydra has already refused those that no file of the group names.
 """
 
-import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError
-
-from lab_engine.base.errors import UserError
-from lab_engine.base.wording import meant, shown
-from lab_engine.config.command_line import SET_BY_THE_PROGRAM
-from lab_engine.config.facts import find_from_data
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 
 def _absolute(path: str) -> str:
@@ -38,41 +22,19 @@ def _absolute_database(uri: str) -> str:
     return f"{found}{_absolute(path)}" if found and not kind else uri
 
 
-def _absolute_images(given: object) -> str:
-    if not isinstance(given, str) or not given:
-        raise ValueError
-    if given == "-":
-        return given
-    return str(Path(os.path.expanduser(given)).absolute())  # noqa: PTH111 - Path's own refuses a name such as ~x
-
-
-def _not_of_test(metric: str) -> str:
-    if metric.startswith("test/"):
-        raise ValueError
-    return metric
-
-
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
-Images = Annotated[str, PlainValidator(_absolute_images)]  # pydantic's own takes no names that are not UTF-8
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 LARGEST = 2**32 - 1
 """Of whole numbers: the largest seed that NumPy takes, and more than there is of anything else."""
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Natural = Annotated[int, Field(ge=0, le=LARGEST)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
-Level = Annotated[float, Field(ge=0, le=1)]
-Spread = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)] | Positive
 ABSENT: Any = None
 """Default of a key that need not be there; null is no value of it unless its type says so."""
 CONTRADICTION = "contradiction"
 METRIC = "metric"
 """Marks a text that is the name of one."""
-SINGLE_GROUPS = ("task", "data", "model", "optimizer", "scheduler", "loss", "test_time")
-"""Groups of one option, which is a target."""
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that use them on a GPU
-SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
-SPREAD = "a number x, 0 or more (factors from 1 - x to 1 + x, none below 0, change the"
 LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
 
 
@@ -108,52 +70,21 @@ class Task(Target):
     directions: dict[str, Literal["min", "max"]] = Field(
         {}, description="metrics without their stage and min or max, such as {loss: min}"
     )
-    percent: list[str] = Field([], description="a list of metrics without their stage, such as [accuracy]")
+    percent: list[str] = Field([], description="a list of metrics without their stage, such as [error_rate]")
 
 
-class Loading(BaseModel):
-    """The keys of an ImageDataModule; other data modules may have them, too."""
-
-    batch_size: Positive = Field(
-        ABSENT, description="a whole number, at least 1 (images in a training batch on each device)"
-    )
-    shuffle: bool = Field(ABSENT, description="true or false (train images in a new order each epoch)")
-    eval_batch_size: Positive = Field(
-        ABSENT, description="a whole number, at least 1 (images in a validation or test batch on each device)"
-    )
-    validation: Fraction = Field(
-        ABSENT, description="a fraction above 0 and below 1 (of each class's train images, to validate on)"
-    )
-    split_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the validation images)")
-    mean: float | list[float] = Field(ABSENT, description="a number, or one a channel, on the scale 0 to 1")
-    std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = Field(
-        ABSENT, description="a number above 0, or one a channel, on the scale 0 to 1"
-    )
-    on_device: bool | Literal["auto"] = Field(
-        ABSENT, description="true, false or auto (all images stay in the memory of the device that computes)"
-    )
-
-
-class Data(Target, Loading):
+class Data(Target):
     """What is learned from: a LightningDataModule."""
 
     takes: Names = Field([], description="a list of keys of the configuration, such as [augment,seed]")
-    gives: Names = Field([], description="a list of what from_data may stand for, such as [num_classes]")
+    gives: Names = Field([], description="a list of what from_data may stand for, such as [inputs]")
     root: AbsolutePath = Field(ABSENT, description="a folder")
-    cache: AbsolutePath = Field(ABSENT, description="a folder for the decoded images")
-    mirrors: Annotated[list[str], Field(min_length=1)] = Field(
-        ABSENT, description="a list of addresses of the archive, [https://…,…], tried in order"
+    batch_size: Positive = Field(
+        ABSENT, description="a whole number, at least 1 (samples in a training batch on each device)"
     )
-    channels: Literal[1, 3] = Field(ABSENT, description="1 (grey) or 3 (RGB)")
-    image_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
-        ABSENT, description="[height,width] in pixels, whole numbers, at least 1"
+    on_device: bool | Literal["auto"] = Field(
+        ABSENT, description="true, false or auto (all data stay in the memory of the device that computes)"
     )
-    resize: Literal["stretch", "crop", "pad"] = Field(ABSENT, description="stretch, crop or pad")
-    on_bad_file: Literal["error", "skip"] = Field(ABSENT, description="error or skip")
-    test_fraction: Fraction = Field(
-        ABSENT, description="a fraction above 0 and below 1 (of each class, for the test set)"
-    )
-    test_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the test images)")
 
 
 class Optimizer(Target):
@@ -165,23 +96,12 @@ class Optimizer(Target):
     groups: dict[str, dict[str, float | bool]] = Field(
         ABSENT, description="settings of groups of parameters by a pattern of their names, such as {'fc3.*': {lr: 0.1}}"
     )
-    vector_lr: Annotated[float, Field(gt=0)] = Field(
-        ABSENT, description="a number above 0 (learning rate of biases, as a fraction of lr)"
-    )
-
-
-class Loss(Target):
-    """Any loss of torch.nn or the user's own, of logits and labels."""
-
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="a number from 0 to below 1 (share of the probability that goes to all classes alike)"
-    )
 
 
 class Watcher(Target):
     """A callback, which may watch a metric: any of lightning.pytorch.callbacks or the user's own."""
 
-    monitor: str = Field(ABSENT, description="a metric to watch, such as val/accuracy")
+    monitor: str = Field(ABSENT, description="a metric to watch, such as val/loss")
     mode: Literal["min", "max"] = Field(
         ABSENT, description="min or max (whether little of the metric is good, or much)"
     )
@@ -198,19 +118,6 @@ class Scheduler(Target):
     mode: Literal["min", "max"] | None = Field(
         None, description="min or max (whether little of the metric is good, or much)"
     )
-
-
-class Augment(Target):
-    """A random change to training images: the lab's or the user's own."""
-
-    pixels: Natural = Field(ABSENT, description="a whole number, 0 or more (the largest move, in pixels)")
-    side: Positive = Field(ABSENT, description="a whole number, at least 1 (pixels of the hidden square's side)")
-    fill: Level | Annotated[list[Level], Field(min_length=1)] = Field(
-        ABSENT, description="a number from 0 to 1, or one a channel (what the hidden square is set to)"
-    )
-    brightness: Spread = Field(ABSENT, description=f"{SPREAD} brightness)")
-    contrast: Spread = Field(ABSENT, description=f"{SPREAD} contrast)")
-    saturation: Spread = Field(ABSENT, description=f"{SPREAD} saturation)")
 
 
 class Logger(Target):
@@ -235,7 +142,7 @@ class Trainer(Target):
     precision: Literal[
         "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "transformer-engine", "auto"
     ] = Field(description="32-true, bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true, transformer-engine or auto")
-    max_epochs: Positive = Field(description="a whole number, at least 1 (passes over the training images)")
+    max_epochs: Positive = Field(description="a whole number, at least 1 (passes over the training data)")
     max_steps: Positive | Literal[-1] = Field(
         description="a whole number, at least 1 (optimizer steps to stop after), or -1 for no limit"
     )
@@ -288,16 +195,6 @@ class Speed(Closed):
     )
 
 
-class Views(Target):
-    """What else a trained network is shown to judge an image; the user's own have other keys."""
-
-    flip: bool = Field(ABSENT, description="true or false (also show the mirror image)")
-    shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels the image is also moved by)")
-
-
-TestTime = Annotated[Views | None, BeforeValidator(lambda value: value or None)]
-
-
 class Config(Closed):
     """What every command shares: the two keys that the program sets itself."""
 
@@ -307,17 +204,25 @@ class Config(Closed):
     config_dir: str | None = None
 
 
-class RunConfig(Config):
-    """What runs a task over data."""
+class Parts(Config):
+    """A task and the parts of it that the engine knows how to make."""
 
     task: Task
-    data: Data
     model: Target = ABSENT
     optimizer: Optimizer = ABSENT
     scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)] = ABSENT
-    loss: Loss = ABSENT
-    test_time: TestTime = ABSENT
-    augment: dict[str, Augment | None] = Field(ABSENT, description="named transformations, each with a _target_")
+
+
+class OfCheckpoint(Parts):
+    """What a command that needs a trained task, and no data, learns from its checkpoint."""
+
+    checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
+
+
+class RunConfig(Parts):
+    """What runs a task over data."""
+
+    data: Data
     trainer: Trainer
     threads: Threads | None = Field(
         description="a whole number, 1 to 1024 (CPU threads of each process), or null (what a batch can keep busy)"
@@ -347,7 +252,7 @@ class RunConfig(Config):
 class TrainConfig(RunConfig):
     """`python -m my_lab.train`."""
 
-    seed: Natural = Field(description="a whole number, 0 or more (of weights and order of images)")
+    seed: Natural = Field(description="a whole number, 0 or more (of weights and order of samples)")
     lean_loop: bool = Field(True, description="true or false (false: Lightning's own loop over the batches)")
     report: bool = Field(True, description="true or false (leave report.html)")
     speed: Speed
@@ -380,326 +285,3 @@ class TrainConfig(RunConfig):
                 {"every": trainer.check_val_every_n_epoch, "epochs": trainer.max_epochs},
             )
         return self
-
-
-class EvaluateConfig(RunConfig):
-    """`python -m my_lab.evaluate`, once the checkpoint has told its task and data."""
-
-    checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
-
-
-class OfCheckpoint(Config):
-    """What a command that needs a trained task, and no data, learns from its checkpoint."""
-
-    checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
-    task: Task
-    model: Target = ABSENT
-    optimizer: Optimizer = ABSENT
-    scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)] = ABSENT
-    loss: Loss = ABSENT
-    test_time: TestTime = ABSENT
-
-
-class PredictConfig(OfCheckpoint):
-    """`python -m my_lab.predict`, once the checkpoint has told its task."""
-
-    images: Images | Annotated[list[Images], Field(min_length=1)] = Field(
-        description="a file, a folder, a pattern such as 'photos/*.png', a list [a.png,b.png], or - (standard input)"
-    )
-    top_k: Positive = Field(description="a whole number, at least 1 (classes shown of each image)")
-    batch_size: Positive = Field(description="a whole number, at least 1 (images that the network sees at once)")
-    device: Literal["auto", "cpu", "gpu"] = Field(description="auto, cpu or gpu")
-    threads: Threads | None = Field(
-        description="a whole number, 1 to 1024 (CPU threads), or null (as many as are worth it)"
-    )
-    pictures: Annotated[int, Field(ge=0, le=1000)] = Field(
-        description="a whole number, 0 to 1000 (images in the table and the picture, the first ones)"
-    )
-    explain: bool = Field(description="true or false (also draw what speaks for each class)")
-    method: Literal["auto", "grad_cam", "saliency"] = Field(description="auto, grad_cam or saliency")
-
-    @model_validator(mode="after")
-    def _refuse_contradictions(self) -> Self:
-        if self.explain and not self.pictures:
-            raise PydanticCustomError(
-                CONTRADICTION, "explain=true is refused with pictures=0: give how many images to explain"
-            )
-        return self
-
-
-class Launcher(Target):
-    """Where the jobs of a sweep run."""
-
-    slots: Positive | None = Field(
-        None, description="a whole number, at least 1 (jobs at once), or null (what the machine serves)"
-    )
-    memory_gb: Annotated[float, Field(gt=0)] | None = Field(None, description="a number above 0 (10^9 bytes for a job)")
-    timeout_minutes: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="a number above 0 (minutes until a job is stopped), or null (never)"
-    )
-    partition: str | None = Field(None, description="the name of a partition, or null for the cluster's default")
-    account: str | None = Field(None, description="the name of an account to charge, or null")
-    qos: str | None = Field(None, description="the name of a quality of service, or null")
-    cpus_per_task: Positive = Field(
-        1, description="a whole number, at least 1 (CPU cores of each process, one a device)"
-    )
-    options: dict[str, str | int | float | bool | None] = Field(
-        {}, description="sbatch's options by their long names, such as {exclusive: true, gres: 'gpu:a100:1'}"
-    )
-    seconds_between_looks: Annotated[float, Field(gt=0)] = Field(
-        5.0, description="a number above 0 (seconds between looks at SLURM's queue)"
-    )
-
-
-class Sweeper(Closed):
-    """Which jobs a sweep has."""
-
-    metric: Annotated[str, Field(pattern="^val/")] | None = Field(
-        description="a metric of validation, such as val/loss (the test set must choose nothing)"
-    )
-    direction: Literal["maximize", "minimize"] = Field(description="maximize or minimize")
-
-
-class SweepConfig(Closed):
-    """What concerns a sweep as a whole."""
-
-    launcher: Launcher
-    sweeper: Sweeper
-
-
-class Search(Sweeper):
-    """Which jobs a search has; it finds them one after the other."""
-
-    trials: Positive = Field(description="a whole number, at least 1 (trials of the whole study)")
-    seeds: Annotated[list[Natural], Field(min_length=1)] | None = Field(
-        description="a list of whole numbers such as [1,2,3], each once (a trial is a job for each), or null"
-    )
-    sampler: Target = Field(description="a sampler of Optuna with its _target_")
-    pruner: Annotated[Target | None, BeforeValidator(lambda value: value or None)] = Field(
-        description="a pruner of Optuna with its _target_, or null"
-    )
-    storage: Annotated[str, Field(pattern="://")] | None = Field(
-        description="the address of a database, such as postgresql+psycopg://USER@HOST/NAME, or null"
-    )
-    study: Annotated[str, Field(min_length=1)] | None = Field(description="a name, or null (the sweep folder's)")
-
-    @model_validator(mode="after")
-    def _refuse_contradictions(self) -> Self:
-        if self.seeds and len(set(self.seeds)) < len(self.seeds):
-            raise PydanticCustomError(
-                CONTRADICTION, "sweeper.seeds={seeds} is refused: give each once", {"seeds": str(self.seeds)}
-            )
-        return self
-
-
-class SearchConfig(SweepConfig):
-    """What concerns a search as a whole."""
-
-    sweeper: Search
-
-    @model_validator(mode="after")
-    def _refuse_to_ask_for_all_at_once(self) -> Self:
-        if self.launcher.slots is None and self.launcher.target.endswith(".Slurm"):
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "launcher=slurm with a search needs launcher.slots=NUMBER, jobs at once: else all trials would be "
-                "chosen before the first has ended",
-            )
-        return self
-
-
-class AnatomyConfig(Config):
-    """`python -m my_lab.anatomy`."""
-
-    model: Target
-    in_channels: Positive = Field(description="a whole number, at least 1 (channels of the images)")
-    image_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
-        description="[height,width] in pixels, whole numbers, at least 1"
-    )
-    num_classes: Annotated[int, Field(ge=2)] = Field(description="a whole number, at least 2")
-    gradients: bool = Field(description="true or false (run a step and show its gradients)")
-    format: Literal["table", "json"] = Field(description="table or json")
-    seed: Natural = Field(description="a whole number, 0 or more (of the weights and the random images)")
-
-
-class ExportConfig(OfCheckpoint):
-    """`python -m my_lab.export`, once the checkpoint has told its task."""
-
-    format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
-    input: Literal["uint8", "float"] | None = Field(
-        description="uint8 (pixels 0 to 255), float (pixels 0.0 to 1.0), or null (as the task has it)"
-    )
-    opset: Annotated[int, Field(ge=18, le=23)] | None = Field(
-        description="a whole number from 18 to 23 (of ONNX), or null (the newest of these)"
-    )
-    file: AbsolutePath | None = Field(description="a path to write to, or null (in the run folder)")
-
-    @model_validator(mode="after")
-    def _refuse_contradictions(self) -> Self:
-        if self.format != "onnx" and self.opset is not None:
-            raise PydanticCustomError(
-                CONTRADICTION, "opset={opset} is refused: it is of format=onnx only", {"opset": self.opset}
-            )
-        suffix = SUFFIX[self.format]
-        if self.file and not self.file.endswith(suffix):
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "file={file} is refused: give a path that ends in {suffix}, for format={format}",
-                {"file": self.file, "suffix": suffix, "format": self.format},
-            )
-        return self
-
-
-class SweepReportConfig(Config):
-    """`python -m my_lab.sweep_report`."""
-
-    sweep: AbsolutePath = Field(description="the folder of a sweep")
-    metric: Annotated[str, AfterValidator(_not_of_test)] | None = Field(
-        description="a metric of metrics.json such as val/loss (the test set must not choose), or null (what the task "
-        "monitors)"
-    )
-    mode: Literal["max", "min"] | None = Field(
-        description="max or min (whether more or less of the metric is better), or null (as the task says)"
-    )
-
-
-def check(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-    """Return `config` with paths made absolute, or refuse it.
-
-    Raises:
-        UserError: key, value, what is allowed; a line or two, of the first wrong value or the first two.
-    """
-    try:
-        return schema.model_validate(config).model_dump(by_alias=True, exclude_unset=True)
-    except ValidationError as error:
-        described = dict(_descriptions(schema))
-        lines = [line for problem in error.errors() for line in _explain(config, schema, described, problem)]
-        raise UserError("\n".join(list(dict.fromkeys(lines))[:2])) from error
-
-
-def check_with_taken(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-    """Check as `check` does, where task and data may take keys of the configuration that the schema does not know.
-
-    Raises:
-        UserError: see `check`; or a `from_data` that the data do not give, or a key that is taken and not there.
-    """
-    owners = {name: node for name in ("task", "data") if isinstance(node := config.get(name), dict)}
-    taken = {name: owner for owner, node in owners.items() for name in node.get("takes") or () if type(name) is str}
-    foreign = {key: config[key] for key in taken if key in config and key not in schema.model_fields}
-    checked = check({key: value for key, value in config.items() if key not in foreign}, schema) | foreign
-    if "speed" in checked:
-        _refuse_useless(checked, taken)
-    if "data" in owners:  # commands that need no data take from a checkpoint what it gave
-        _refuse_lacking(checked, taken)
-    return checked
-
-
-def _refuse_useless(config: dict[str, Any], taken: dict[str, str]) -> None:
-    """Refuse settings of `speed` that this task or these data do not read."""
-    speed, choices = config["speed"], config["choices"]
-    if speed["compile"] is not None and taken.get("model") != "task":
-        raise UserError(
-            f"speed.compile={speed['compile']} is refused: task={choices.get('task')} takes no model, which is what is "
-            "compiled\nCompile in the task, or leave speed.compile at null."
-        )
-    if speed["data_on_device"] is True and "on_device" not in config["data"]:
-        raise UserError(
-            f"speed.data_on_device=true is refused: data={choices.get('data')} has no key on_device to read it\n"
-            "Leave speed.data_on_device at false."
-        )
-
-
-def _refuse_lacking(config: dict[str, Any], taken: dict[str, str]) -> None:
-    for name, owner in taken.items():
-        if name not in config and name != "seed":
-            option = config["choices"].get(owner, "")
-            raise UserError(
-                f"{owner}={option} takes {name}, which is not chosen.\n"
-                f"Choose an option of the group with +{name}=OPTION, or take it out of {owner}.takes."
-            )
-    gives, option = config["data"].get("gives", []), config["choices"].get("data", "")
-    filled = {"task", *(name for name, owner in taken.items() if owner == "task")}
-    for group, part in config.items():
-        for path in () if group in SET_BY_THE_PROGRAM else find_from_data(part):
-            key = ".".join((group, *path))
-            if group not in filled or not path:
-                raise UserError(
-                    f"{key}=from_data is refused: only keys of the task and of what it takes can leave their value "
-                    "to the data.\nWrite the value in its place."
-                )
-            if path[-1] not in gives:
-                raise UserError(
-                    f"{key}=from_data is refused: data={option} does not give {path[-1]}.\n"
-                    f"It gives: {', '.join(gives) or 'nothing (data.gives is empty)'}. Write the value in its place."
-                )
-
-
-def _explain(
-    config: dict[str, Any], schema: type[BaseModel], described: dict[str, str], problem: ErrorDetails
-) -> list[str]:
-    """A line or two: KEY=VALUE and what is allowed there."""
-    key: list[str] = []
-    value: Any = config
-    for part in problem["loc"]:  # where a value may have several forms, the location names the form behind the key
-        if not isinstance(value, dict) or part not in value:
-            break
-        key.append(str(part))
-        value = value[part]
-    name, kind = ".".join(key), problem["type"]
-    if kind == CONTRADICTION:
-        return problem["msg"].splitlines()
-    if kind == "missing":
-        return [_missing(key, value, described, str(problem["loc"][-1]))]
-    given = f"{name}={shown(value)} is refused"
-    if kind == "extra_forbidden":
-        siblings = [each for each in _keys(schema, key[:-1]) if each not in SET_BY_THE_PROGRAM]
-        where = f"keys of {'.'.join(key[:-1])}" if key[1:] else "keys"
-        return [f"{given}: there is no such key{meant(key[-1], siblings)}", f"{where}: {', '.join(siblings)}"]
-    of_any = ".".join([*key[:-2], "*", *key[-1:]])  # of a part that the user has named
-    allowed = described.get(name) or described.get(of_any)
-    if allowed is None and kind in ("model_type", "dict_type"):
-        allowed = "an option of the group, or keys with their values"
-    if kind == "less_than_equal" and problem["ctx"]["le"] == LARGEST:
-        allowed = f"{allowed or 'a number'}, at most {LARGEST}"
-    return [f"{given}: give {allowed or problem['msg'].removeprefix('Input should be ')}"]
-
-
-def _missing(key: Sequence[str], value: Any, described: dict[str, str], lacks: str) -> str:
-    if key and key[0] in SINGLE_GROUPS and "_target_" not in value:
-        removed = " ".join(f"~{key[0]}.{own}" for own in value)
-        if value:  # an experiment has set keys of another option, or a file of the user's own is not complete
-            return (
-                f"{key[0]} has {', '.join(map(str, value))}, but no _target_: add it to the file of the option; "
-                f"or if these are of another option, remove them with {removed}"
-            )
-    name = ".".join([*key, lacks])
-    if allowed := described.get(name):
-        return f"{name} is missing: give {allowed}"
-    return f"{name} is missing: choose one with {name}=OPTION" if not key else f"{name} is missing: it must be given"
-
-
-def _keys(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Return the keys that are known below `path`."""
-    for part in path:
-        field = next((field for name, field in schema.model_fields.items() if part in (name, field.alias)), None)
-        forms = [] if field is None else [field.annotation, *get_args(field.annotation)]
-        schema = next((form for form in forms if isinstance(form, type) and issubclass(form, BaseModel)), BaseModel)
-    return [field.alias or name for name, field in schema.model_fields.items()]
-
-
-def _descriptions(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, field in schema.model_fields.items():
-        key = prefix + (field.alias or name)
-        if field.description:
-            yield key, field.description
-        yield from _of_parts(field.annotation, f"{key}.")
-
-
-def _of_parts(form: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    if isinstance(form, type) and issubclass(form, BaseModel):
-        yield from _descriptions(form, prefix)
-    elif get_origin(form) is dict:
-        yield from _of_parts(get_args(form)[1], f"{prefix}*.")
-    else:
-        for part in get_args(form):
-            yield from _of_parts(part, prefix)

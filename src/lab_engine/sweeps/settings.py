@@ -4,9 +4,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lab_engine.config.check import check
 from lab_engine.config.command_line import OF_THE_SWEEP
 from lab_engine.config.directions import fill_sweeper
-from lab_engine.config.schema import SearchConfig, SweepConfig, check
+from lab_engine.sweeps.schema import SearchConfig, SweepConfig
 
 Config = dict[str, Any]
 

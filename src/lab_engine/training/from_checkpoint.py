@@ -19,24 +19,16 @@ from lab_engine.artifacts.checkpoint import NOT_KEPT, Metadata, load_weights, re
 from lab_engine.base.errors import UserError
 from lab_engine.base.quoting import typed
 from lab_engine.base.wording import shown
+from lab_engine.config.check import form_of
 from lab_engine.config.explain import NO_GROUP
 from lab_engine.config.facts import find_from_data
-from lab_engine.config.schema import METRIC, Data, Loss, Optimizer, Scheduler, Target, Task, Views
+from lab_engine.config.schema import METRIC
 from lab_engine.config.taken import OF_THE_PROGRAM
 from lab_engine.training.build import OF_TASK, build_task
 
 OPTION = "evaluate/from_checkpoint"
 LEFT_OPEN = ("root", "cache", "eval_batch_size")
 """Keys that are null in `conf/data/evaluate/from_checkpoint.yaml`: as the checkpoint and its option say."""
-SCHEMAS: dict[str, type[BaseModel]] = {
-    "task": Task,
-    "data": Data,
-    "model": Target,
-    "optimizer": Optimizer,
-    "scheduler": Scheduler,
-    "loss": Loss,
-    "test_time": Views,
-}
 A_METRIC = r"(train|val|test)(/\w[\w .-]*)+"
 
 
@@ -53,7 +45,11 @@ def checkpoint_path(config: dict[str, Any]) -> Path:
 
 
 def fill_in(
-    config: dict[str, Any], path: Path, owners: Sequence[str] = ("task", "data"), words: Sequence[str] = ()
+    config: dict[str, Any],
+    path: Path,
+    schema: type[BaseModel],
+    owners: Sequence[str] = ("task", "data"),
+    words: Sequence[str] = (),
 ) -> None:
     """Fill in what a checkpoint says of the task, the data and what they take.
 
@@ -63,6 +59,7 @@ def fill_in(
     Args:
         config: of a command that reads checkpoints, resolved; it is changed.
         path: of the checkpoint.
+        schema: of the configuration; it says which texts are choices of the program's own.
         owners: of the parts that are needed: "task", "data".
         words: for Hydra, which says where options are.
 
@@ -72,13 +69,13 @@ def fill_in(
     metadata = read_metadata(path)
     composed = _recompose(metadata, config, path, words)
     for owner in owners:
-        _fill(config, owner, composed, metadata, path)
+        _fill(config, owner, composed, metadata, path, schema)
         for group in config[owner].get("takes", ()):
             if group in composed and not isinstance(composed[group], DictConfig):
                 if owner == "task" and group in metadata.values:  # a plain value, such as the seed
                     config.setdefault(group, metadata.values[group])
                 continue
-            _fill(config, group, composed, metadata, path)
+            _fill(config, group, composed, metadata, path, schema)
     for group in [group for group, option in config["choices"].items() if option == OPTION]:  # nobody takes it
         del config["choices"][group], config[group]
     _refuse_untaken(config, owners, path)
@@ -129,7 +126,14 @@ def _compose(words: list[str]) -> DictConfig:
     return _compose(added)
 
 
-def _fill(config: dict[str, Any], group: str, composed: DictConfig, metadata: Metadata, path: Path) -> None:
+def _fill(
+    config: dict[str, Any],
+    group: str,
+    composed: DictConfig,
+    metadata: Metadata,
+    path: Path,
+    schema: type[BaseModel],
+) -> None:
     given = config.get(group) or {}
     if config["choices"].get(group, OPTION) != OPTION:
         return
@@ -146,7 +150,7 @@ def _fill(config: dict[str, Any], group: str, composed: DictConfig, metadata: Me
     kept = {key: value for key, value in metadata.values.get(group, {}).items() if key not in not_taken}
     try:
         values = _with_values(own, kept, group)
-        refuse_texts(kept, own, group, path)
+        refuse_texts(kept, own, group, path, schema)
     except KeyError as error:
         option = metadata.choices.get(group, "…")
         raise UserError(
@@ -183,7 +187,9 @@ def _holds_parts(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(each, dict | list) for each in value)
 
 
-def refuse_texts(recorded: Mapping[str, Any], own: Mapping[str, Any], group: str, path: Path) -> None:
+def refuse_texts(
+    recorded: Mapping[str, Any], own: Mapping[str, Any], group: str, path: Path, schema: type[BaseModel]
+) -> None:
     """Refuse texts of a checkpoint that the option here has not: one may be an address, a file, or the name of code.
 
     Numbers, booleans and null are taken from a file, and so is a text where the schema lists what it may be or says
@@ -194,6 +200,7 @@ def refuse_texts(recorded: Mapping[str, Any], own: Mapping[str, Any], group: str
         own: all keys of the option on this machine, with their values.
         group: of the option.
         path: of the checkpoint, for the message.
+        schema: see `fill_in`.
 
     Raises:
         UserError: there is one; what to add to have it, or not to, is told.
@@ -201,7 +208,7 @@ def refuse_texts(recorded: Mapping[str, Any], own: Mapping[str, Any], group: str
     for key, value in recorded.items():
         if key not in own:  # which was looked at before
             continue
-        if {*_texts(value)} <= {*_texts(own[key])} or _is_choice(group, key, value):
+        if {*_texts(value)} <= {*_texts(own[key])} or _is_choice(schema, group, key, value):
             continue
         name = f"{'' if key in LEFT_OPEN else '+'}{group}.{key}"  # which the configuration of the command has, or not
         cure = f"If you want it, add {shown(typed(name, value))}"
@@ -226,8 +233,9 @@ def _texts(value: Any, place: tuple[str | int | None, ...] = ()) -> Iterator[tup
             yield from _texts(part, (*place, number))
 
 
-def _is_choice(group: str, key: str, value: Any) -> bool:
-    field = SCHEMAS[group].model_fields.get(key) if group in SCHEMAS else None
+def _is_choice(schema: type[BaseModel], group: str, key: str, value: Any) -> bool:
+    form = form_of(schema, group)
+    field = None if form is None else form.model_fields.get(key)
     if field is None:
         return False
     if METRIC in field.metadata:

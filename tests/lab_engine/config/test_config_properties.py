@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.quoting import quoted
+from lab_engine.config.check import check
 from lab_engine.config.command import read_config
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM
 from lab_engine.config.explain import explain
-from lab_engine.config.schema import TrainConfig, check
 from lenet_lab.compose import compose
+from lenet_lab.schema import TrainConfig
 from tests.properties import examples
 
 LONGEST = 1000  # characters of a line of a message; the values in it are cut, lists of keys are not

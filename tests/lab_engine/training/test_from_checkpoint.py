@@ -13,6 +13,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.quoting import typed
 from lab_engine.config.command import config_folder
 from lab_engine.training.from_checkpoint import LEFT_OPEN, OPTION, refuse_texts
+from lenet_lab.schema import EvaluateConfig
 from tests.conftest import Command, Result
 
 PATH = Path("/there/best.ckpt")
@@ -42,7 +43,7 @@ OWN: dict[str, Any] = {
     ],
 )
 def test_plain_values_and_choices_of_the_schema_are_taken(group: str, key: str, value: Any) -> None:
-    refuse_texts({key: value}, OWN, group, PATH)
+    refuse_texts({key: value}, OWN, group, PATH, EvaluateConfig)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_plain_values_and_choices_of_the_schema_are_taken(group: str, key: str, 
 )
 def test_other_texts_are_refused_with_the_word_to_add(group: str, key: str, value: Any, cure: str | None) -> None:
     with pytest.raises(UserError) as error:
-        refuse_texts({key: value}, OWN, group, PATH)
+        refuse_texts({key: value}, OWN, group, PATH, EvaluateConfig)
     text = str(error.value)
     assert text.startswith(f"checkpoint={PATH} was trained with {group}.{key}=")
     assert ", and no text is taken from a file.\nIf you want it, add " in text

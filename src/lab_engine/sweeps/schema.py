@@ -1,0 +1,108 @@
+"""The keys that concern a sweep as a whole: how its jobs run, which there are, and its report."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from lab_engine.config.schema import CONTRADICTION, AbsolutePath, Closed, Config, Natural, Positive, Target
+
+
+def _not_of_test(metric: str) -> str:
+    if metric.startswith("test/"):
+        raise ValueError
+    return metric
+
+
+class Launcher(Target):
+    """Where the jobs of a sweep run."""
+
+    slots: Positive | None = Field(
+        None, description="a whole number, at least 1 (jobs at once), or null (what the machine serves)"
+    )
+    memory_gb: Annotated[float, Field(gt=0)] | None = Field(None, description="a number above 0 (10^9 bytes for a job)")
+    timeout_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="a number above 0 (minutes until a job is stopped), or null (never)"
+    )
+    partition: str | None = Field(None, description="the name of a partition, or null for the cluster's default")
+    account: str | None = Field(None, description="the name of an account to charge, or null")
+    qos: str | None = Field(None, description="the name of a quality of service, or null")
+    cpus_per_task: Positive = Field(
+        1, description="a whole number, at least 1 (CPU cores of each process, one a device)"
+    )
+    options: dict[str, str | int | float | bool | None] = Field(
+        {}, description="sbatch's options by their long names, such as {exclusive: true, gres: 'gpu:a100:1'}"
+    )
+    seconds_between_looks: Annotated[float, Field(gt=0)] = Field(
+        5.0, description="a number above 0 (seconds between looks at SLURM's queue)"
+    )
+
+
+class Sweeper(Closed):
+    """Which jobs a sweep has."""
+
+    metric: Annotated[str, Field(pattern="^val/")] | None = Field(
+        description="a metric of validation, such as val/loss (the test set must choose nothing)"
+    )
+    direction: Literal["maximize", "minimize"] = Field(description="maximize or minimize")
+
+
+class SweepConfig(Closed):
+    """What concerns a sweep as a whole."""
+
+    launcher: Launcher
+    sweeper: Sweeper
+
+
+class Search(Sweeper):
+    """Which jobs a search has; it finds them one after the other."""
+
+    trials: Positive = Field(description="a whole number, at least 1 (trials of the whole study)")
+    seeds: Annotated[list[Natural], Field(min_length=1)] | None = Field(
+        description="a list of whole numbers such as [1,2,3], each once (a trial is a job for each), or null"
+    )
+    sampler: Target = Field(description="a sampler of Optuna with its _target_")
+    pruner: Annotated[Target | None, BeforeValidator(lambda value: value or None)] = Field(
+        description="a pruner of Optuna with its _target_, or null"
+    )
+    storage: Annotated[str, Field(pattern="://")] | None = Field(
+        description="the address of a database, such as postgresql+psycopg://USER@HOST/NAME, or null"
+    )
+    study: Annotated[str, Field(min_length=1)] | None = Field(description="a name, or null (the sweep folder's)")
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.seeds and len(set(self.seeds)) < len(self.seeds):
+            raise PydanticCustomError(
+                CONTRADICTION, "sweeper.seeds={seeds} is refused: give each once", {"seeds": str(self.seeds)}
+            )
+        return self
+
+
+class SearchConfig(SweepConfig):
+    """What concerns a search as a whole."""
+
+    sweeper: Search
+
+    @model_validator(mode="after")
+    def _refuse_to_ask_for_all_at_once(self) -> Self:
+        if self.launcher.slots is None and self.launcher.target.endswith(".Slurm"):
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "launcher=slurm with a search needs launcher.slots=NUMBER, jobs at once: else all trials would be "
+                "chosen before the first has ended",
+            )
+        return self
+
+
+class SweepReportConfig(Config):
+    """What the report on a sweep is asked for."""
+
+    sweep: AbsolutePath = Field(description="the folder of a sweep")
+    metric: Annotated[str, AfterValidator(_not_of_test)] | None = Field(
+        description="a metric of metrics.json such as val/loss (the test set must not choose), or null (what the task "
+        "monitors)"
+    )
+    mode: Literal["max", "min"] | None = Field(
+        description="max or min (whether more or less of the metric is better), or null (as the task says)"
+    )

@@ -1,0 +1,205 @@
+"""The keys of this project's own groups: their types, their units, what is allowed.
+
+The text of each `Field` is what a user reads when a value is refused, so it says what would be accepted.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from lab_engine.config import schema
+from lab_engine.config.schema import ABSENT, CONTRADICTION, AbsolutePath, Natural, Positive, Target, Threads
+
+
+def _absolute_images(given: object) -> str:
+    if not isinstance(given, str) or not given:
+        raise ValueError
+    if given == "-":
+        return given
+    return str(Path(os.path.expanduser(given)).absolute())  # noqa: PTH111 - Path's own refuses a name such as ~x
+
+
+Images = Annotated[str, PlainValidator(_absolute_images)]  # pydantic's own takes no names that are not UTF-8
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Level = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(ge=0)]
+PACKAGE = __name__.partition(".")[0]
+OWN, OTHER = "of this project", "of another"
+SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
+SPREAD = "a number x, 0 or more (factors from 1 - x to 1 + x, none below 0, change the"
+
+
+class ImageData(schema.Data):
+    """Images: an ImageDataModule of this project."""
+
+    shuffle: bool = Field(ABSENT, description="true or false (train images in a new order each epoch)")
+    eval_batch_size: Positive = Field(
+        ABSENT, description="a whole number, at least 1 (images in a validation or test batch on each device)"
+    )
+    validation: Fraction = Field(
+        ABSENT, description="a fraction above 0 and below 1 (of each class's train images, to validate on)"
+    )
+    split_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the validation images)")
+    mean: float | list[float] = Field(ABSENT, description="a number, or one a channel, on the scale 0 to 1")
+    std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = Field(
+        ABSENT, description="a number above 0, or one a channel, on the scale 0 to 1"
+    )
+    cache: AbsolutePath = Field(ABSENT, description="a folder for the decoded images")
+    mirrors: Annotated[list[str], Field(min_length=1)] = Field(
+        ABSENT, description="a list of addresses of the archive, [https://…,…], tried in order"
+    )
+    channels: Literal[1, 3] = Field(ABSENT, description="1 (grey) or 3 (RGB)")
+    image_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
+        ABSENT, description="[height,width] in pixels, whole numbers, at least 1"
+    )
+    resize: Literal["stretch", "crop", "pad"] = Field(ABSENT, description="stretch, crop or pad")
+    on_bad_file: Literal["error", "skip"] = Field(ABSENT, description="error or skip")
+    test_fraction: Fraction = Field(
+        ABSENT, description="a fraction above 0 and below 1 (of each class, for the test set)"
+    )
+    test_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the test images)")
+
+
+def _whose(data: object) -> str:
+    """Return the tag of the class that knows the keys of `data`; a key of a stranger's may have another meaning."""
+    target = data.get("_target_") if isinstance(data, dict) else getattr(data, "target", None)  # before, and after
+    return OWN if isinstance(target, str) and target.startswith(f"{PACKAGE}.") else OTHER
+
+
+AnyData = Annotated[Annotated[ImageData, Tag(OWN)] | Annotated[schema.Data, Tag(OTHER)], Discriminator(_whose)]
+
+
+class Optimizer(schema.Optimizer):
+    """An optimizer, of which Muon has one more key."""
+
+    vector_lr: Annotated[float, Field(gt=0)] = Field(
+        ABSENT, description="a number above 0 (learning rate of biases, as a fraction of lr)"
+    )
+
+
+class Augment(Target):
+    """A random change to training images: the lab's or the user's own."""
+
+    pixels: Natural = Field(ABSENT, description="a whole number, 0 or more (the largest move, in pixels)")
+    side: Positive = Field(ABSENT, description="a whole number, at least 1 (pixels of the hidden square's side)")
+    fill: Level | Annotated[list[Level], Field(min_length=1)] = Field(
+        ABSENT, description="a number from 0 to 1, or one a channel (what the hidden square is set to)"
+    )
+    brightness: Spread = Field(ABSENT, description=f"{SPREAD} brightness)")
+    contrast: Spread = Field(ABSENT, description=f"{SPREAD} contrast)")
+    saturation: Spread = Field(ABSENT, description=f"{SPREAD} saturation)")
+
+
+class Loss(Target):
+    """Any loss of torch.nn or the user's own, of logits and labels."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="a number from 0 to below 1 (share of the probability that goes to all classes alike)"
+    )
+
+
+class Views(Target):
+    """What else a trained network is shown to judge an image; the user's own have other keys."""
+
+    flip: bool = Field(ABSENT, description="true or false (also show the mirror image)")
+    shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels the image is also moved by)")
+
+
+TestTime = Annotated[Views | None, BeforeValidator(lambda value: value or None)]
+
+
+class Parts(schema.Parts):
+    """What a task of this project takes beside what the engine knows."""
+
+    optimizer: Optimizer = ABSENT
+    loss: Loss = ABSENT
+    test_time: TestTime = ABSENT
+
+
+class RunParts(Parts):
+    """The same, with what its data take."""
+
+    data: AnyData
+    augment: dict[str, Augment | None] = Field(ABSENT, description="named transformations, each with a _target_")
+
+
+class TrainConfig(RunParts, schema.TrainConfig):
+    """`python -m lenet_lab.train`."""
+
+
+class EvaluateConfig(RunParts, schema.RunConfig):
+    """`python -m lenet_lab.evaluate`, once the checkpoint has told its task and data."""
+
+    checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
+
+
+class PredictConfig(Parts, schema.OfCheckpoint):
+    """`python -m lenet_lab.predict`, once the checkpoint has told its task."""
+
+    images: Images | Annotated[list[Images], Field(min_length=1)] = Field(
+        description="a file, a folder, a pattern such as 'photos/*.png', a list [a.png,b.png], or - (standard input)"
+    )
+    top_k: Positive = Field(description="a whole number, at least 1 (classes shown of each image)")
+    batch_size: Positive = Field(description="a whole number, at least 1 (images that the network sees at once)")
+    device: Literal["auto", "cpu", "gpu"] = Field(description="auto, cpu or gpu")
+    threads: Threads | None = Field(
+        description="a whole number, 1 to 1024 (CPU threads), or null (as many as are worth it)"
+    )
+    pictures: Annotated[int, Field(ge=0, le=1000)] = Field(
+        description="a whole number, 0 to 1000 (images in the table and the picture, the first ones)"
+    )
+    explain: bool = Field(description="true or false (also draw what speaks for each class)")
+    method: Literal["auto", "grad_cam", "saliency"] = Field(description="auto, grad_cam or saliency")
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.explain and not self.pictures:
+            raise PydanticCustomError(
+                CONTRADICTION, "explain=true is refused with pictures=0: give how many images to explain"
+            )
+        return self
+
+
+class ExportConfig(Parts, schema.OfCheckpoint):
+    """`python -m lenet_lab.export`, once the checkpoint has told its task."""
+
+    format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
+    input: Literal["uint8", "float"] | None = Field(
+        description="uint8 (pixels 0 to 255), float (pixels 0.0 to 1.0), or null (as the task has it)"
+    )
+    opset: Annotated[int, Field(ge=18, le=23)] | None = Field(
+        description="a whole number from 18 to 23 (of ONNX), or null (the newest of these)"
+    )
+    file: AbsolutePath | None = Field(description="a path to write to, or null (in the run folder)")
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.format != "onnx" and self.opset is not None:
+            raise PydanticCustomError(
+                CONTRADICTION, "opset={opset} is refused: it is of format=onnx only", {"opset": self.opset}
+            )
+        suffix = SUFFIX[self.format]
+        if self.file and not self.file.endswith(suffix):
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "file={file} is refused: give a path that ends in {suffix}, for format={format}",
+                {"file": self.file, "suffix": suffix, "format": self.format},
+            )
+        return self
+
+
+class AnatomyConfig(schema.Config):
+    """`python -m lenet_lab.anatomy`."""
+
+    model: Target
+    in_channels: Positive = Field(description="a whole number, at least 1 (channels of the images)")
+    image_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
+        description="[height,width] in pixels, whole numbers, at least 1"
+    )
+    num_classes: Annotated[int, Field(ge=2)] = Field(description="a whole number, at least 2")
+    gradients: bool = Field(description="true or false (run a step and show its gradients)")
+    format: Literal["table", "json"] = Field(description="table or json")
+    seed: Natural = Field(description="a whole number, 0 or more (of the weights and the random images)")
