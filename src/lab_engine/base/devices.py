@@ -8,7 +8,7 @@ from typing import Any
 from lab_engine.base.errors import UserError
 
 MINUTES_TO_WAIT = 10.0  # for another device: what one alone does meanwhile, such as pictures, takes seconds
-VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain on LeNet (2-core AMD EPYC)
+VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain (docs/speed.md)
 TURNS_OF_A_WAIT = "10000"  # of a busy loop: about what lies between two operations of a network
 FOREIGN = (
     *(
@@ -68,7 +68,7 @@ def cores() -> int:
 def threads_for(values: int) -> int:
     """As many threads as a batch of so many values can keep busy.
 
-    With more, a step of LeNet at batch 4 is no faster, and slower as soon as another program wants the same cores: see
+    With more, a step of a small batch is no faster, and slower as soon as another program wants the same cores: see
     `let_threads_sleep`.
     """
     return max(1, min(cores(), values // VALUES_A_THREAD))
@@ -112,8 +112,7 @@ def let_threads_sleep() -> None:
     """Make OpenMP's threads wait for each other in a busy loop for a moment only, unless the user has said how long.
 
     Called before torch is imported. By default (GNU's OpenMP, as PyTorch brings it) they are busy for long, each
-    waiting for a core that another program holds. A step of LeNet at batch 512 with 2 threads, on a 2-core Intel Xeon,
-    takes 15 to 24 ms where nothing else runs; beside busy programs 67 to 244 ms, and 439 to 597 ms without this.
+    waiting for a core that another program holds, which makes a step many times slower (docs/speed.md).
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = TURNS_OF_A_WAIT

@@ -9,21 +9,15 @@ import torch
 Config = dict[str, Any]
 
 SHORT_FLOATS = {"amx_bf16"}
-"""Flags of processors that were seen to compute faster in bfloat16 than in float32.
-
-Step of LeNet at batch 512, channels_last, bf16-mixed to float32, one thread of an Intel Xeon whose instructions were
-limited (ONEDNN_MAX_CPU_ISA): 0.80 with AMX, 1.5 with avx512_bf16 alone, 3.2 with AVX-512, 10 with AVX2.
-"""
+"""Flags of processors that were seen to compute faster in bfloat16 than in float32; docs/speed.md has the figures."""
 BATCH_FOR_ONEDNN = 6
-"""Images; below, a CPU uses PyTorch's own convolutions, whose step takes 0.83 of oneDNN's time at batch 4, 0.95 at 8
-and 1.46 at 16 (measured once, LeNet on a 2-core Intel Xeon)."""
+"""Samples; below, PyTorch's own convolutions are faster on a CPU than oneDNN's (docs/speed.md)."""
 BATCH_FOR_CHANNELS_LAST = 8
-"""Images; from here a CPU uses channels_last, whose step takes 0.92 of the time at batch 4, 0.89 at 8, 0.85 at 16 and
-0.80 at 32 (likewise). At batch 4 PyTorch's own convolutions gain more."""
+"""Samples; from here channels_last is faster on a CPU (docs/speed.md); below, PyTorch's own convolutions gain more."""
 BATCH_FOR_SHORT_FLOATS = 64
-"""Images; from here a CPU uses bfloat16: below, conversions take what the products gain."""
+"""Samples; from here a CPU uses bfloat16: below, conversions take what the products gain."""
 FEW_KNOWN = BATCH_FOR_ONEDNN
-"""Images, for data that do not say how many a batch has: nothing is gained, and nothing lost."""
+"""Samples, for data that do not say how many a batch has: nothing is gained, and nothing lost."""
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
@@ -81,6 +75,6 @@ def describe(speed: Mapping[str, Any]) -> str:
             *([f"compiled ({speed['compile']})"] if speed["compile"] else []),
             *([f"float32 products {speed['matmul_precision']}"] if speed["matmul_precision"] != "highest" else []),
             *([] if speed["onednn"] else ["PyTorch's own convolutions"]),
-            *(["images on the device"] if speed["data_on_device"] else []),
+            *(["data on the device"] if speed["data_on_device"] else []),
         ]
     )

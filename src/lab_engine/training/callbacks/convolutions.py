@@ -7,8 +7,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class OwnConvolutions(Callback):
     """Has training steps use PyTorch's own convolutions in place of oneDNN's, and all else what it used before.
 
-    A step of 4 images takes 0.83 of the time with them, one of 8 takes 0.95 and one of 16 takes 1.46 (measured once,
-    LeNet on a 2-core Intel Xeon); validation has thousands. Sums are in another order, so the last digits differ.
+    They are faster for small batches alone (docs/speed.md), and those of validation are large. Sums are in another
+    order, so the last digits differ.
     """
 
     _before: bool | None = None  # whether oneDNN was on; None outside of training
