@@ -11,6 +11,7 @@ from hydra import initialize_config_dir
 from lab_engine.base.errors import UserError
 from lab_engine.config.command import to_plain
 from lab_engine.config.config_dir import KEY, import_from, search_word
+from lab_engine.config.explain import explain
 from lenet_lab.train import COMMAND
 
 
@@ -23,12 +24,16 @@ def compose(*overrides: str, config_dir: str | Path | None = None, folder: str =
         folder: the run folder; nothing is made there.
 
     Raises:
-        UserError: a value that is not allowed, or `config_dir` is no folder. A wrong key or option raises what Hydra
-            raises.
+        UserError: a key, an option or a value that is not allowed, or `config_dir` is no folder.
     """
     with options(config_dir) as words:
-        composed = hydra.compose("train", overrides=[*overrides, *words], return_hydra_config=True)
-        config = to_plain(composed, composed.hydra, folder)
+        try:
+            composed = hydra.compose("train", overrides=[*overrides, *words], return_hydra_config=True)
+            config = to_plain(composed, composed.hydra, folder)
+        except Exception as error:
+            if (text := explain(error, COMMAND.conf)) is None:
+                raise
+            raise UserError(text) from error
     if config_dir is not None:
         config[KEY] = str(Path(config_dir).absolute())
         import_from(config)

@@ -94,7 +94,9 @@ def export(config: dict[str, Any]) -> dict[str, Any]:
                 "           views of an image, and the file judges by one"
             )
         )
-    terminal.show(Text(f"\nRun it, in Python:\n\n{_example(config['format'], terminal.short(file), exportable)}"))
+    terminal.show(
+        Text(f"\nRun it, in Python:\n\n{_example(config['format'], terminal.short(file), exportable, facts)}")
+    )
     return {"file": str(file), "difference": found.difference}
 
 
@@ -148,7 +150,7 @@ def _meaning(exportable: Exportable, name: str, tensor: Tensor) -> str:
     return ", ".join(filter(None, (_kind(tensor), exportable.meanings.get(name))))
 
 
-def _example(format_: str, file: str, exportable: Exportable) -> str:
+def _example(format_: str, file: str, exportable: Exportable, facts: Mapping[str, Any]) -> str:
     """A few lines that run the file, to be copied."""
     inputs, outputs = exportable.example(1), exportable.outputs
     library, dtype = ("numpy", "numpy.") if format_ == "onnx" else ("torch", "dtype=torch.")
@@ -165,7 +167,7 @@ def _example(format_: str, file: str, exportable: Exportable) -> str:
     pick = f'["{outputs[-1]}"]' if isinstance(exportable.module(*inputs.values()), Mapping) else ""
     opened = [
         "import torch",
-        'about = {"classes.json": "", "about.json": ""}  # filled by the next line',
+        f"about = {dict.fromkeys(files.extra_files(facts), '')}  # filled by the next line".replace("'", '"'),
         f"network = torch.export.load({file!r}, extra_files=about).module()",
     ]
     return "\n".join([*opened, *made, f"{outputs[-1]} = network({', '.join(inputs)}){pick}"])

@@ -24,6 +24,7 @@ from lab_engine.training.callbacks.first_batch import FirstBatch
 from lab_engine.training.callbacks.last import Last
 from lab_engine.training.callbacks.learning_rates import LearningRates
 from lab_engine.training.callbacks.monitors import Monitors
+from lab_engine.training.callbacks.over_devices import OverDevices
 from lab_engine.training.callbacks.progress import Progress
 from lab_engine.training.callbacks.whole_steps import WholeSteps, accumulates
 from lab_engine.training.interface import HasFingerprint
@@ -57,7 +58,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
     refuse_missing_steps(task, data)
     refuse_unfit(own, task)
     refuse_guesses(named, config["callbacks"], config["task"])
-    watching = [FirstBatch(), Monitors(folder, config["task"]), LearningRates()]
+    watching = [OverDevices(), FirstBatch(), Monitors(folder, config["task"]), LearningRates()]
     callbacks = [EpochSeed(config["seed"]), *watching, *own, progress]
     if config["trainer"]["max_steps"] != -1 or config["trainer"]["check_val_every_n_epoch"] > 1:
         callbacks.insert(0, End())
@@ -123,7 +124,7 @@ def _conclude(
             write_report(config, data, task, metrics, best)
         write_metrics(folder, metrics)
         log_results(loggers, metrics, bool(best), trainer.global_step)
-        show_metrics(task, metrics, "test")
+        show_metrics(task, metrics, "test", config["task"].get("percent", ()))
         terminal.show_results(folder)
         terminal.show_next_steps("lenet_lab.evaluate", folder, best, config)
     return metrics

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from tests.conftest import Command
+from tests.conftest import ROUNDING, Command
 from tests.foreign.test_tasks import OWN, REGRESSION
 
 ODD = [OWN, "task=distilled", "data=odd", "model=tapered", "+teacher=small", "optimizer.lr=0.1", "trainer.max_epochs=2"]
@@ -54,6 +54,41 @@ def test_what_would_go_wrong_later_is_refused(command: Command, words: tuple[str
     assert result.status == 2
     assert result.err.startswith(f"error: {message}")
     assert len(result.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            [OWN, "task=regression", "data=blind", "model=mlp"],
+            "Blind has no validation data: val_dataloader() gives none.\nA run chooses its checkpoint on them: ",
+        ),
+        (
+            [*REGRESSION, "model._target_=foreign_regression.MLPP"],
+            "model (foreign_regression.MLPP): there is no MLPP in foreign_regression; did you mean MLP?\n",
+        ),
+        (
+            [*REGRESSION, "model._target_=elsewhere.MLP"],
+            "model (elsewhere.MLP): there is no module elsewhere on Python's path\nCall the command in the folder ",
+        ),
+        ([*ODD, "model.inputs=1", "+model.shap=from_data"], "model.shap=from_data is refused: data=odd does not give "),
+    ],
+)
+def test_what_is_not_there_is_told_in_a_line_or_two(command: Command, words: list[str], message: str) -> None:
+    result = command("train", *words)
+    assert (result.status, result.err[:7]) == (2, "error: ")
+    assert result.err[7:].startswith(message)
+    assert len(result.err.splitlines()) <= 2
+
+
+def test_a_number_is_the_mean_over_all_devices_by_their_samples(command: Command) -> None:
+    """40 points to validate and test on, in batches of 20: 2 devices have one each, and another mean."""
+    result = command("train", OWN, "task=plain", *REGRESSION[2:], "trainer.devices=2", "trainer.max_epochs=2")
+    assert result.status == 0, result.err
+    assert "sync_dist" not in result.out + result.err
+    alone = command("evaluate", OWN, f"checkpoint={result.folder}/checkpoints/best.ckpt", "hydra.run.dir=again")
+    assert alone.metrics["test/mae"] == pytest.approx(result.metrics["test/mae"], rel=ROUNDING)
+    assert "report     run/report.html" in result.out
 
 
 def test_help_lists_options_of_ones_own(command: Command) -> None:

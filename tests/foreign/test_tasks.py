@@ -187,6 +187,14 @@ def test_a_search_goes_by_what_the_task_monitors(tmp_path: Path) -> None:
             ),
         ),
         ([*REGRESSION, "task.mode=most"], "task.mode=most is refused: give min or max (whether less or more of "),
+        ([*REGRESSION, "~task.mode"], "task.mode is missing: give min or max (whether less or more of "),
+        (
+            [*REGRESSION, "~task.monitor"],
+            (
+                "callbacks.checkpoint.monitor refers to another value: Interpolation key 'task.monitor' not found\n"
+                "Set task.monitor, to which it refers, or give callbacks.checkpoint.monitor=VALUE"
+            ),
+        ),
         ([*REGRESSION, "task.monitor=test/mae"], "task.monitor=test/mae is refused: give a metric of validation, "),
     ],
 )

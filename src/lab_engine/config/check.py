@@ -79,7 +79,7 @@ def _refuse_lacking(config: dict[str, Any], taken: dict[str, str]) -> None:
                 )
             if path[-1] not in gives:
                 raise UserError(
-                    f"{key}=from_data is refused: data={option} does not give {path[-1]}.\n"
+                    f"{key}=from_data is refused: data={option} does not give {path[-1]}{meant(path[-1], gives)}.\n"
                     f"It gives: {', '.join(gives) or 'nothing (data.gives is empty)'}. Write the value in its place."
                 )
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.whole_file import write_whole
+from lab_engine.base.wording import shown
 
 Mode = Literal["max", "min"]
 
@@ -55,6 +56,9 @@ def fill_modes(config: Mapping[str, Any]) -> dict[str, Any]:
         UserError: it is not known, or the given one would take the worst for the best.
     """
     task = config.get("task") or {}
+    if "_target_" in task and task.get("mode") not in ("min", "max"):
+        given = " is missing" if task.get("mode") is None else f"={shown(task['mode'])} is refused"
+        raise UserError(f"task.mode{given}: give min or max (whether less or more of task.monitor is better)")
     filled = dict(config)
     if isinstance(config.get("callbacks"), Mapping):
         filled["callbacks"] = {

@@ -40,6 +40,7 @@ NO_MEMORY = (
     "Unable to allocate",
 )
 """What PyTorch, CUDA, NumPy and the system say where there is none left."""
+NOT_THERE = re.compile(r"Interpolation key '([\w.]+)' not found")
 SMALLER = "Make data.batch_size, the images or the network smaller."
 
 
@@ -62,7 +63,9 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give it as {error.full_key}=VALUE"
     if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
-        return f"{error.full_key} refers to another value: {_first_line(error)}\nGive it one: {error.full_key}=VALUE"
+        lacking = NOT_THERE.match(_first_line(error))
+        first = f"Set {lacking[1]}, to which it refers, or give" if lacking else "Give"
+        return f"{error.full_key} refers to another value: {_first_line(error)}\n{first} {error.full_key}=VALUE"
     if isinstance(error, ConfigCompositionException) and (found := NO_GROUP.match(str(error))):
         given = next((word for word in sys.argv[1:] if word.split("=")[0] == found[1]), found[1])
         return f"{shown(given)} is refused: this command has no group {found[1]}"

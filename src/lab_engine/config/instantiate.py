@@ -3,7 +3,10 @@
 import fnmatch
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -13,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import printable, shortened
+from lab_engine.base.wording import meant, printable, shortened
 from lab_engine.config.facts import split_facts
 from lab_engine.config.schedule import Schedule
 
@@ -48,12 +51,31 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
         if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException) or (
             type(cause).__name__ == "MisconfigurationException"  # Lightning's, which need not be imported here
         ):
-            raise UserError(f"{key} ({node['_target_']}): {_reason(cause)}") from error
+            raise UserError(f"{key} ({node['_target_']}): {_missing(node['_target_']) or _reason(cause)}") from error
         if isinstance(cause, OSError) and cause.filename is not None:  # such as weights that are to be read
             reason = f"{cause.strerror}: {printable(str(cause.filename))}"
             raise UserError(f"{key} ({node['_target_']}) cannot read a file. {reason}") from error
         raise cause from None  # a fault of what was called, as if it had been called directly
     return made
+
+
+def _missing(target: str) -> str:
+    """Explain that a target is not there, and where one is looked for; empty where it is."""
+    package, name = target.partition(".")[0], target
+    while "." in name:
+        name = name.rpartition(".")[0]
+        with suppress(ImportError, ValueError):
+            if find_spec(name) is not None:
+                lacks = target.removeprefix(f"{name}.").partition(".")[0]
+                module = sys.modules.get(name)
+                there = module is None or hasattr(module, lacks)
+                return "" if there else f"there is no {lacks} in {name}{meant(lacks, vars(module))}"
+    if package in sys.modules:
+        return ""
+    return (
+        f"there is no module {package} on Python's path\n"
+        f"Call the command in the folder that holds {package}, or put it into the folder that --config-dir names."
+    )
 
 
 def _reason(cause: BaseException) -> str:

@@ -76,10 +76,15 @@ def run_onnx(file: Path, threads: int | None = None) -> Run:
 
 
 def write_torch(program: ExportedProgram, about: Mapping[str, Any], file: Path) -> None:
-    """Write one file; `about` is in its extra file `about.json`, and `classes.json` has its classes, if it has any."""
+    """Write one file with the `extra_files` of it."""
+    torch.export.save(program, file, extra_files=extra_files(about))
+
+
+def extra_files(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the texts that a file of torch.export holds: `classes.json` for a classifier, the rest `about.json`."""
     rest = {key: value for key, value in about.items() if key != "classes"}
-    extra = {"classes.json": json.dumps(about.get("classes", [])), "about.json": json.dumps(rest)}
-    torch.export.save(program, file, extra_files=extra)
+    classes = {"classes.json": json.dumps(about["classes"])} if "classes" in about else {}
+    return {**classes, "about.json": json.dumps(rest)}
 
 
 def run_torch(file: Path, outputs: Sequence[str]) -> Run:

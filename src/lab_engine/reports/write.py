@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 
 from lab_engine.base.whole_file import write_whole
@@ -24,8 +25,10 @@ def write_report(
     best: str,
 ) -> None:
     """Write `report.html` into the run folder; see `lab_engine.reports.page.to_html`."""
+    task.eval()
     try:
-        page = to_html(config, data, task, metrics, best)
+        with torch.no_grad():
+            page = to_html(config, data, task, metrics, best)
         write_whole(Path(config["folder"]) / FILE, page, errors="replace")
     except Exception as error:  # the results of hours are still to be written
         _log.warning("%s was not written: %s", FILE, one_line(error))

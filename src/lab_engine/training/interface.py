@@ -180,7 +180,10 @@ class Reports(Protocol):
     """A task with parts of its own in the report of a run."""
 
     def report_sections(self, data: LightningDataModule) -> Sequence[Section]:
-        """Return them, after `Trainer.test`, in the first process of the run."""
+        """Return them, after `Trainer.test`, in the first process of the run.
+
+        The weights are those of the chosen checkpoint; the task is in evaluation mode, without gradients.
+        """
         ...
 
 
@@ -194,7 +197,7 @@ class Pictures:
         """Forget what has been seen: a pass over the validation or test data begins, on this device."""
 
     def update(self, batch: Any, outputs: Any) -> None:
-        """Look at a batch, and at what `validation_step` or `test_step` has returned for it."""
+        """Look at a batch, and at what `validation_step` or `test_step` has returned for it; without gradients."""
 
     def draw(self, writer: "SummaryWriter | None", stage: str, step: int) -> None:
         """Draw what has been seen; all processes call it.

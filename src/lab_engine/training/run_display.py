@@ -1,6 +1,6 @@
 """What a run is about to do, and what it has measured, on the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lab_engine.base.wording import counted
+from lab_engine.base.wording import counted, is_percent, metric
 from lab_engine.training.interface import Describes, Summarizes, described
 from lab_engine.training.speed import describe
 from lab_engine.training.terminal import show, show_facts
@@ -62,8 +62,15 @@ def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) 
     return f"{size:,} samples x {on}{group} = {size * devices * accumulated:,} samples per step{rest}"
 
 
-def show_metrics(task: LightningModule, metrics: Mapping[str, Any], stage: str) -> None:
-    """Print what a stage measured: as the task's `summarize(metrics, stage)` has it, or a line a metric."""
+def show_metrics(task: LightningModule, metrics: Mapping[str, Any], stage: str, percent: Sequence[str]) -> None:
+    """Print what a stage measured: as the task's `summarize(metrics, stage)` has it, or a line a metric.
+
+    Args:
+        task: that was measured.
+        metrics: as in `metrics.json`.
+        stage: "val" or "test".
+        percent: metrics, without their stage, that are fractions and shown in percent.
+    """
     if isinstance(task, Summarizes):
         show(task.summarize(metrics, stage))
         return
@@ -72,7 +79,11 @@ def show_metrics(task: LightningModule, metrics: Mapping[str, Any], stage: str) 
     table.add_column("value", justify="right")
     for name, value in metrics.items():
         if name.startswith(f"{stage}/"):
-            table.add_row(
-                Text(name.removeprefix(f"{stage}/")), f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
-            )
+            table.add_row(Text(name.removeprefix(f"{stage}/")), _written(name, value, percent))
     show(table)
+
+
+def _written(name: str, value: float, percent: Sequence[str]) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return metric(name, value, percent) if is_percent(name, percent) else f"{value:.6g}"

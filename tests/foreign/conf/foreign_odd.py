@@ -57,6 +57,28 @@ class NeverTested(LightningModule):
     def validation_step(self, batch: Any, batch_idx: int) -> None: ...
 
 
+class Plain(Regression):
+    """Logs numbers in place of objects, as most code does, and looks at itself for the report."""
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("val/mae", (self.model(batch[0]) - batch[1]).abs().mean())
+
+    def test_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("test/mae", (self.model(batch[0]) - batch[1]).abs().mean())
+
+    def report_sections(self, data: Any) -> list[Any]:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        return []
+
+
+class Blind(Waves):
+    """Has no validation data."""
+
+    def val_dataloader(self) -> Any:
+        return []
+
+
 class MeanOfEpoch(Regression):
     """Logs a metric of training that is there at the end of the epoch only."""
 

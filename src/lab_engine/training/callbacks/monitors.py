@@ -27,6 +27,14 @@ class Monitors(Callback):
         self._looked = False
         self._ended = False
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse data without a validation set, which would be noticed when training has ended."""
+        if not sum(trainer.num_val_batches):
+            raise UserError(
+                f"{type(trainer.datamodule).__name__} has no validation data: val_dataloader() gives none.\n"  # type: ignore[attr-defined]
+                "A run chooses its checkpoint on them: return a loader with at least one batch."
+            )
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look, before the callbacks that watch a metric do."""
         if self._looked or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
