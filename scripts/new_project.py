@@ -46,7 +46,7 @@ ENGINE = "lab_engine"
 NOTES = "docs/notes/"
 LOCK = "requirements-dev.lock"  # of all packages
 MARKER = re.compile(r"\s*(?:#|<!--) (begin|end): (template|notes)(?: -->)?\s*")  # a line of nothing else
-LONGEST_NAME = 30  # characters; lines of 120 and tables in a terminal have to hold it
+MAX_NAME = 30  # characters; lines of 120 and tables in a terminal have to hold it
 
 # Names that cannot be read off the template's files.
 IMPORTED = {  # packages that are imported under another name than PyPI has for them, or that no one asks PyPI for
@@ -95,9 +95,9 @@ def check_spelling(name: str) -> None:
             f"the name {name!r} is refused: a package is a-z, 0-9 and _ only, two or more of them, "
             f"from a letter to a letter or digit\n{cure}"
         )
-    if len(name) > LONGEST_NAME:
+    if len(name) > MAX_NAME:
         raise RefusedError(
-            f"the name {name!r} is refused: it has {len(name)} characters, and {LONGEST_NAME} is the most\n"
+            f"the name {name!r} is refused: it has {len(name)} characters, and {MAX_NAME} is the most\n"
             "give a shorter one with --name"
         )
     if keyword.iskeyword(name):

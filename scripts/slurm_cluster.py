@@ -26,7 +26,7 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 DAEMONS = ("munged", "slurmctld", "slurmscriptd", "slurmd", "slurmstepd")  # as `/proc` names what belongs to a cluster
 SECONDS_TO_START = 30
-LONGEST_FOLDER = 70  # characters: names of sockets below it have to stay under 108
+MAX_FOLDER = 70  # characters: names of sockets below it have to stay under 108
 
 # Times are short where one waits on a real cluster: until a requeued job may start again (as long as a credential
 # lives, at least 5 s), from SIGTERM to SIGKILL, and until a job that could run does.
@@ -82,8 +82,8 @@ def start(folder: Path, nodes: int, cpus: int) -> None:
         raise RefusedError(f"{', '.join(missing)}: not installed. On Debian: apt-get install slurm-wlm munge")
     if os.geteuid() != 0:
         raise RefusedError("The daemons of SLURM need root: call this as root.")
-    if len(str(folder)) > LONGEST_FOLDER:
-        raise RefusedError(f"{folder}: longer than {LONGEST_FOLDER} characters. Choose a shorter FOLDER, as in /tmp.")
+    if len(str(folder)) > MAX_FOLDER:
+        raise RefusedError(f"{folder}: longer than {MAX_FOLDER} characters. Choose a shorter FOLDER, as in /tmp.")
     if any(_daemons(folder)):
         raise RefusedError(f"{folder}: a cluster runs there already. End it with the word stop, or choose another.")
     if folder.exists() and any(folder.iterdir()) and not (folder / "slurm.conf").exists():

@@ -8,7 +8,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 from section import Chart
 
 INK = "#7d8590"  # of axes and text: enough contrast on both
-MOST_TICKS = 10  # on the axis of x, one for each value that was measured
+MAX_TICKS = 10  # on the axis of x, one for each value that was measured
 LINES = ("#2f81f7", "#e8710a", "#2da44e", "#bf5af2", "#d1242f", "#0f9d9d", "#9a6700", "#8c959f")
 
 
@@ -33,7 +33,7 @@ def draw(chart: Chart, title: str, file: Path) -> None:
             axes.yaxis.set_minor_locator(NullLocator())
         else:
             axes.set_ylim(bottom=0)
-        if len(set(ends)) <= MOST_TICKS:
+        if len(set(ends)) <= MAX_TICKS:
             axes.set_xticks(sorted(set(ends)))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))

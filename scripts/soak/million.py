@@ -7,7 +7,7 @@ import runs
 from part import Part
 
 EVERY = 25  # steps memory is noted
-MOST_GROWTH = 1e8  # bytes
+MAX_GROWTH = 1e8  # bytes
 
 
 def run(folder: Path, options: argparse.Namespace) -> Part:
@@ -34,6 +34,6 @@ def run(folder: Path, options: argparse.Namespace) -> Part:
         "last": round(own[-1] / 1e6),
         "growth from one half of the epoch to the other": round(grown / 1e6),
     }
-    if grown > MOST_GROWTH:
+    if grown > MAX_GROWTH:
         part.failures.append("it grew")
     return part

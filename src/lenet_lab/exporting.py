@@ -8,9 +8,9 @@ import torch
 from rich.text import Text
 from torch import Tensor
 
+from lab_engine.base.atomic_write import new_file
 from lab_engine.base.errors import UserError
 from lab_engine.base.extras import need
-from lab_engine.base.whole_file import new_file
 from lab_engine.config.check import check_with_taken
 from lab_engine.config.explain import one_line
 from lab_engine.export import files

@@ -11,9 +11,9 @@ import torch
 from rich.text import Text
 from tqdm import tqdm
 
+from lab_engine.base.atomic_write import open_atomic
 from lab_engine.base.devices import threads_for
 from lab_engine.base.errors import IncompleteError, UserError
-from lab_engine.base.whole_file import whole
 from lab_engine.base.wording import counted
 from lab_engine.config.check import check_with_taken
 from lab_engine.prediction.find import find_images, shown
@@ -101,7 +101,7 @@ def _predict(
     first: list[Prediction] = []
     unread: list[Prediction] = []
     counts: Counter[int] = Counter()
-    with whole(Path(config["folder"]) / "predictions.csv") as stream:
+    with open_atomic(Path(config["folder"]) / "predictions.csv") as stream:
         table = PredictionsFile(stream, trained.classes, config["top_k"])
         predictions = classify(trained, files, config["batch_size"], config["top_k"])
         quiet = not sys.stderr.isatty()

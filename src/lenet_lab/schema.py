@@ -101,14 +101,14 @@ class Loss(Target):
     )
 
 
-class Views(Target):
+class FlipShiftTTA(Target):
     """What else a trained network is shown to judge an image; the user's own have other keys."""
 
     flip: bool = Field(ABSENT, description="true or false (also show the mirror image)")
     shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels the image is also moved by)")
 
 
-TestTime = Annotated[Views | None, BeforeValidator(lambda value: value or None)]
+TTA = Annotated[FlipShiftTTA | None, BeforeValidator(lambda value: value or None)]
 
 
 class Parts(schema.Parts):
@@ -116,7 +116,7 @@ class Parts(schema.Parts):
 
     optimizer: Optimizer = ABSENT
     loss: Loss = ABSENT
-    test_time: TestTime = ABSENT
+    test_time: TTA = ABSENT
 
 
 class RunParts(Parts):

@@ -6,10 +6,17 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 
-from lab_engine.artifacts.checkpoint import describe, find_last, load_weights, read_metadata, steps_of, take_up_last
+from lab_engine.artifacts.checkpoint import (
+    describe,
+    latest_checkpoint,
+    load_weights,
+    read_metadata,
+    steps_of,
+    take_up_last,
+)
 from lab_engine.artifacts.results import measured, write_metrics
 from lab_engine.artifacts.this_environment import note_environment
-from lab_engine.base.interruption import Interrupted
+from lab_engine.base.signals import Interrupted
 from lab_engine.config.instantiate import build_each
 from lab_engine.reports.write import write_report
 from lab_engine.sweeps.job import command_of
@@ -21,17 +28,17 @@ from lab_engine.training.callbacks.curves import Curves
 from lab_engine.training.callbacks.end import End
 from lab_engine.training.callbacks.epoch_seed import EpochSeed
 from lab_engine.training.callbacks.first_batch import FirstBatch
-from lab_engine.training.callbacks.last import Last
 from lab_engine.training.callbacks.learning_rates import LearningRates
 from lab_engine.training.callbacks.monitors import Monitors
 from lab_engine.training.callbacks.over_devices import OverDevices
 from lab_engine.training.callbacks.progress import Progress
+from lab_engine.training.callbacks.resume_checkpoint import ResumeCheckpoint
 from lab_engine.training.callbacks.whole_steps import WholeSteps, accumulates
 from lab_engine.training.interface import HasFingerprint
 from lab_engine.training.loggers.build import build_loggers
 from lab_engine.training.loggers.summary import begin_at, ended_on_failure, log_hyperparameters, log_results
 from lab_engine.training.run_display import show_metrics, show_run
-from lab_engine.training.speed import settle
+from lab_engine.training.speed import resolve_auto
 
 
 def train(config: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +54,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
     terminal.open_log(folder / "train.log", "lenet_lab")
     seed_everything(config["seed"], verbose=False)
     last = take_up_last(folder)
-    config = settle(config, None if last is None else read_metadata(last).precision)
+    config = resolve_auto(config, None if last is None else read_metadata(last).precision)
 
     data = build_data(config)
     facts = facts_of(data, config)
@@ -65,7 +72,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
     if config["trainer"]["accumulate_grad_batches"] > 1 or any(map(accumulates, own)):
         callbacks.insert(0, WholeSteps())
     callbacks.append(Curves(folder, progress))
-    callbacks.sort(key=lambda each: isinstance(each, Last))  # the last one: it keeps what the others know
+    callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # the last one: it keeps what the others know
     if not config["speed"]["onednn"]:
         callbacks.append(OwnConvolutions())
     loggers = build_loggers(config)
@@ -87,7 +94,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
         best = chooses[0].best_model_path if chooses else ""
         return _conclude(config, data, task, trainer, best, progress)
     except Interrupted:
-        kept = find_last(folder)
+        kept = latest_checkpoint(folder)
         terminal.show_how_to_go_on("lenet_lab.train", folder, 0 if kept is None else steps_of(kept))
         raise
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lab_engine.base.errors import UserError
 
-TestTime = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+TTA = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """From a network and float images (B, C, H, W) to logits (B, classes)."""
 
 
@@ -19,7 +19,7 @@ def once(network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]) 
     return network(images)
 
 
-class Views:
+class FlipShiftTTA:
     """Averages the probabilities of several views of each image: as it is, mirrored, moved a little.
 
     Args:

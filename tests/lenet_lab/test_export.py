@@ -353,7 +353,7 @@ def test_what_a_task_gives_no_choice_of_cannot_be_chosen(digits_run: Result) -> 
     chosen = load_offered(config, best(digits_run), "exportable", Exportable, "export", pixels="float")
     assert chosen.meanings == {"images": "grey, 0 to 1"}
     with pytest.raises(
-        UserError, match=r"^exportable\(\) of Classifier has no argument colours: grey cannot be chosen"
+        UserError, match=r"^exportable\(\) of Classification has no argument colours: grey cannot be chosen"
     ):
         load_offered(config, best(digits_run), "exportable", Exportable, "export", colours="grey")
 

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lab_engine.base.errors import UserError
-from lenet_lab.tasks.classification import Classifier
-from lenet_lab.tta import Views
+from lenet_lab.tasks.classification import Classification
+from lenet_lab.tta import FlipShiftTTA
 from tests.conftest import ROUNDING, run_command
 
 
@@ -24,7 +24,7 @@ def test_flip_averages_the_probabilities_of_both_views() -> None:
         return batch.flatten(1) @ weights
 
     expected = (network(images).softmax(1) + network(images.flip(3)).softmax(1)) / 2
-    torch.testing.assert_close(Views(flip=True, shift=0)(network, images).exp(), expected)
+    torch.testing.assert_close(FlipShiftTTA(flip=True, shift=0)(network, images).exp(), expected)
 
 
 def test_shift_moves_images_and_reflects_their_edges() -> None:
@@ -35,7 +35,7 @@ def test_shift_moves_images_and_reflects_their_edges() -> None:
         return torch.zeros(len(batch), 2)
 
     image = torch.arange(9.0).view(1, 1, 3, 3)
-    Views(flip=False, shift=1)(network, image)
+    FlipShiftTTA(flip=False, shift=1)(network, image)
     expected = [
         [[0, 1, 2], [3, 4, 5], [6, 7, 8]],
         [[3, 4, 5], [0, 1, 2], [3, 4, 5]],
@@ -48,7 +48,7 @@ def test_shift_moves_images_and_reflects_their_edges() -> None:
 
 def test_a_shift_as_large_as_the_image_is_refused_before_training() -> None:
     with pytest.raises(UserError, match=r"test_time\.shift=8 needs images larger than 8x8"):
-        Classifier(nn.Flatten(), "ab", test_time=Views(flip=False, shift=8)).check_batch(
+        Classification(nn.Flatten(), "ab", test_time=FlipShiftTTA(flip=False, shift=8)).check_batch(
             (torch.zeros(1, 3, 8, 8), torch.zeros(1, dtype=torch.int64))
         )
 
@@ -61,7 +61,7 @@ def test_a_run_is_told_as_many_views_as_the_network_is_shown(flip: bool, shift: 
         shown.append(batch)
         return torch.zeros(len(batch), 2)
 
-    views = Views(flip, shift)
+    views = FlipShiftTTA(flip, shift)
     views(network, torch.zeros(1, 1, 4, 4))
     assert (len(shown), str(views)) == (count, f"{count} views of each image")
 

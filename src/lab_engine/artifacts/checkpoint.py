@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from lab_engine.artifacts.claims import MOST_VALUES, refuse_claims, refuse_packed
+from lab_engine.artifacts.claims import MAX_VALUES, refuse_claims, refuse_packed
 from lab_engine.base.errors import UserError
 from lab_engine.config.command_line import CHOOSES
 
@@ -32,7 +32,7 @@ DEEPEST = 20  # settings within settings
 OPTION = r"^[\w/-]+$"
 
 
-class Metadata(BaseModel):
+class CheckpointMetadata(BaseModel):
     """What a checkpoint says about its run.
 
     Attributes:
@@ -63,7 +63,7 @@ def describe(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, A
     """
     of_task = config["task"].get("takes", ())
     groups = dict.fromkeys(["task", "data", *of_task, *config["data"].get("takes", ())])
-    return Metadata(
+    return CheckpointMetadata(
         format=FORMAT,
         choices=config["choices"],
         words=config.get("words", []),
@@ -115,7 +115,7 @@ def _read(path: Path, *version: int) -> dict[str, Any]:
                 f"checkpoint={path} was written by another version of this program, which described it otherwise.\n"
                 "Train again, or evaluate it with that version."
             )
-        metadata = Metadata.model_validate(checkpoint[KEY])
+        metadata = CheckpointMetadata.model_validate(checkpoint[KEY])
         refuse_claims(checkpoint)
     except (OSError, UserError):
         raise
@@ -124,7 +124,7 @@ def _read(path: Path, *version: int) -> dict[str, Any]:
             f"checkpoint={path} is not a checkpoint of this program, or holds more than tensors and plain data.\n"
             "It was not used. Give a file that a training run of this version wrote."
         ) from error
-    left = iter(range(MOST_VALUES))
+    left = iter(range(MAX_VALUES))
     for part in metadata.values.values():
         _refuse_instructions(part, path, left)
     _refuse_instructions(metadata.facts, path, left, texts=True)
@@ -146,21 +146,21 @@ def previous(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
-def find_last(folder: Path) -> Path | None:
+def latest_checkpoint(folder: Path) -> Path | None:
     """Return the checkpoint that the run in `folder` goes on from: the newest that is whole. None: it has none.
 
     Raises:
         UserError: it has some, and none can be used.
     """
-    return _find_last(folder)[0]
+    return _latest_checkpoint(folder)[0]
 
 
 def take_up_last(folder: Path) -> Path | None:
-    """Return what `find_last` does where the run goes on now: warn if it is not the newest, move a damaged one aside.
+    """Return the latest checkpoint of a run that goes on now; warn if it is not the newest, move a damaged one aside.
 
     Under its own name the damaged one would become the one before, in place of this one.
     """
-    found, wrong = _find_last(folder)
+    found, wrong = _latest_checkpoint(folder)
     if found is not None and wrong:
         log.warning("%s The one before it is used.", wrong)
         newest = folder / LAST
@@ -169,7 +169,7 @@ def take_up_last(folder: Path) -> Path | None:
     return found
 
 
-def _find_last(folder: Path) -> tuple[Path | None, str]:
+def _latest_checkpoint(folder: Path) -> tuple[Path | None, str]:
     """Return the checkpoint, and what is wrong with the one that should have been it, in a sentence."""
     last = folder / LAST
     there = [path for path in (last, previous(last)) if path.exists()]
@@ -210,9 +210,9 @@ def _refuse_instructions(value: Any, path: Path, left: Iterator[int], depth: int
         raise UserError(f"checkpoint={path} holds an interpolation ({value}), and was not used.")
 
 
-def read_metadata(path: Path) -> Metadata:
+def read_metadata(path: Path) -> CheckpointMetadata:
     """Return what a checkpoint says about its run; raises as `read_checkpoint` does."""
-    return Metadata.model_validate(read_checkpoint(path)[KEY])
+    return CheckpointMetadata.model_validate(read_checkpoint(path)[KEY])
 
 
 def load_weights(task: nn.Module, path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from lab_engine.artifacts.checkpoint import KEY, previous
-from lab_engine.base.whole_file import create_beside, name_beside, remove_beside
+from lab_engine.base.atomic_write import create_beside, name_beside, remove_beside
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ KEEP_PREVIOUS = {"keep_previous": True}
 """Option of `Trainer.save_checkpoint`: see `write_checkpoint`."""
 
 
-class WholeCheckpointIO(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the old file and then takes its place, so that a run that is killed leaves one of the two.
 
     Lightning's own way writes to the system's temporary folder first, and a move from there to another disk can be

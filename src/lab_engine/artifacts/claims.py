@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-MOST_VALUES = 100_000  # beside weights; in a pickle a part can stand in many places, and is met in each
+MAX_VALUES = 100_000  # beside weights; in a pickle a part can stand in many places, and is met in each
 
 
 def refuse_packed(path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lab_engine.base.whole_file import write_whole
+from lab_engine.base.atomic_write import atomic_write
 
 FIRST = ("epoch", "step", "train/loss")
 """Columns before those of the metrics: epochs so far, the one that ends counted; optimizer steps so far; the last
@@ -68,7 +68,7 @@ def _write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     stream = io.StringIO()
     csv.writer(stream).writerow(columns)
     csv.writer(stream).writerows(_cells(row, columns) for row in rows)
-    write_whole(file, stream.getvalue())
+    atomic_write(file, stream.getvalue())
 
 
 def _cells(row: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightning.pytorch import Trainer
 
-from lab_engine.base.whole_file import write_whole
+from lab_engine.base.atomic_write import atomic_write
 
 STAGES = ("val/", "test/")
 COUNT = "count"
@@ -26,4 +26,4 @@ def measured(trainer: Trainer) -> dict[str, float]:
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
     """Write `metrics.json`, whole or not at all; null stands for what is not a finite number."""
     finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
-    write_whole(folder / "metrics.json", json.dumps(finite, indent=1, allow_nan=False) + "\n")
+    atomic_write(folder / "metrics.json", json.dumps(finite, indent=1, allow_nan=False) + "\n")

@@ -15,11 +15,9 @@ import psutil
 import torch
 
 from lab_engine.artifacts.environment import FILE, Environment, Git, read_environment
-from lab_engine.base import changes
-from lab_engine.base.changes import read_changes
-from lab_engine.base.git import git
+from lab_engine.base.atomic_write import atomic_write
+from lab_engine.base.git import PATCH, git, uncommitted_patch
 from lab_engine.base.imports import import_quickly
-from lab_engine.base.whole_file import write_whole
 from lab_engine.config.command_line import as_typed, without_passwords
 
 log = logging.getLogger(__name__)
@@ -50,7 +48,7 @@ def note_environment(
         folder: of the run.
         package: whose code runs, such as "my_lab".
         device: that this process computes on.
-        config: of a training run, settled (see `lab_engine.training.speed.settle`).
+        config: of a training run, settled (see `lab_engine.training.speed.resolve_auto`).
         fingerprint: of the data; empty where they have none.
         command: that would do this run alone; empty: what the user typed.
     """
@@ -62,12 +60,12 @@ def note_environment(
         if other := [key for key in now if now[key] != then[key]]:
             number = len(list(folder.glob("environment.*.json"))) + 2
             again = folder / f"environment.{number}.json"
-            write_whole(again, environment.model_dump_json(indent=1) + "\n", errors="replace")
+            atomic_write(again, environment.model_dump_json(indent=1) + "\n", errors="replace")
             log.warning("The run goes on with other %s than it began with: see %s.", ", ".join(other), again.name)
     elif not (folder / FILE).exists():
-        if environment.git.dirty and (patch := read_changes(_folder(package), SECONDS_FOR_GIT)):
-            write_whole(folder / changes.FILE, patch)
-        write_whole(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
+        if environment.git.dirty and (patch := uncommitted_patch(_folder(package), SECONDS_FOR_GIT)):
+            atomic_write(folder / PATCH, patch)
+        atomic_write(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
 
 
 def gather(package: str, device: torch.device, command: str = "") -> Environment:

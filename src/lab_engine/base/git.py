@@ -1,8 +1,19 @@
-"""Git, asked about the checkout that the code is in."""
+"""Git, asked about the checkout that the code is in: its commit, and as a patch what the code has beside it."""
 
 import os
+import re
+import shutil
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+PATCH = "changes.patch"
+MAX_BYTES = 1_000_000  # of the patch; whole files are left out beyond
+MAX_NEW_FILE = 100_000  # bytes; code is smaller, and data does not belong here
+CREDENTIALS = r"(://[^\s/:@]*):[^\s/@]+@"  # in an address
+IN_ITS_PLACE = r"\1:…@"
 
 
 def git(folder: Path, *words: str, seconds: float, **variables: str) -> "subprocess.CompletedProcess[bytes]":
@@ -28,3 +39,61 @@ def git(folder: Path, *words: str, seconds: float, **variables: str) -> "subproc
         capture_output=True,
         timeout=seconds,
     )
+
+
+def uncommitted_patch(folder: Path, seconds: float) -> bytes:
+    """Return what `git apply` would take, of changed and of new files that no .gitignore names.
+
+    Binary files are in it, too. Passwords in addresses are left out, and so are files that would make it too large; the
+    first lines name these.
+
+    Args:
+        folder: in a checkout with a commit.
+        seconds: that git may take.
+
+    Returns:
+        The patch; empty where there is nothing, or git cannot tell.
+    """
+    until = time.monotonic() + seconds
+    try:
+        top = Path(os.fsdecode(_git(folder, until, "rev-parse", "--show-toplevel").rstrip(b"\n")))
+        index = Path(os.fsdecode(_git(top, until, "rev-parse", "--git-path", "index").rstrip(b"\n")))
+        new = [
+            name for name in _git(top, until, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0") if name
+        ]
+        large = [name for name in new if not _is_small(top / os.fsdecode(name))]
+        with TemporaryDirectory() as place:  # new files are announced in a copy of git's index, not in git's own
+            own = {"GIT_INDEX_FILE": str(Path(place) / "index")}
+            shutil.copyfile(top / index, own["GIT_INDEX_FILE"])
+            if small := [name for name in new if name not in large]:
+                names = [os.fsdecode(name) for name in small]
+                for start in range(0, len(names), 500):
+                    _git(top, until, "add", "--intent-to-add", "--", *names[start : start + 500], **own)
+            patch = _git(top, until, "diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", **own)
+    except (OSError, subprocess.SubprocessError):
+        return b""
+    return re.sub(CREDENTIALS.encode(), IN_ITS_PLACE.encode(), _bounded(patch, large))
+
+
+def _git(folder: Path, until: float, *words: str, **variables: str) -> bytes:
+    done = git(folder, *words, seconds=max(until - time.monotonic(), 0.01), **variables)
+    done.check_returncode()
+    return done.stdout
+
+
+def _is_small(file: Path) -> bool:
+    with suppress(OSError):
+        return file.is_symlink() or (file.is_file() and file.stat().st_size <= MAX_NEW_FILE)
+    return False
+
+
+def _bounded(patch: bytes, left_out: list[bytes]) -> bytes:
+    """Keep the files that fit, in order, after lines that name those that do not: git passes over such lines."""
+    kept, size = [], 0
+    for part in re.split(rb"(?m)^(?=diff --git )", patch):
+        if size + len(part) > MAX_BYTES:
+            left_out = [*left_out, part.partition(b"\n")[0].removeprefix(b"diff --git ")]
+            continue
+        kept.append(part)
+        size += len(part)
+    return b"".join([*(b"# left out, too large: " + name + b"\n" for name in left_out), *kept])

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 LONGEST = 200  # characters of a value in a message
-LONGEST_LINE = 240  # characters of a line of somebody else's
+MAX_LINE = 240  # characters of a line of somebody else's
 
 
 def shown(value: Any) -> str:
@@ -54,7 +54,7 @@ def metric(name: str, value: float, percent: Iterable[str]) -> str:
     return f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
 
 
-def shortened(text: str, most: int = LONGEST_LINE) -> str:
+def shortened(text: str, most: int = MAX_LINE) -> str:
     """Write somebody else's words on one line, as `printable`; what is too long is cut at the end of a word."""
     return textwrap.shorten(printable(text), most, placeholder="…")
 

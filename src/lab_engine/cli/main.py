@@ -13,8 +13,8 @@ from contextlib import nullcontext
 from lab_engine.base.devices import let_threads_sleep, stand_alone
 from lab_engine.base.errors import UserError
 from lab_engine.base.imports import import_quickly
-from lab_engine.base.interruption import ended_by_signals
 from lab_engine.base.quoting import quote_paths
+from lab_engine.base.signals import ended_by_signals
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import MULTIRUN, SHOWS, in_order, is_recorded, patch_hydra_parser
 from lab_engine.config.explain import user_errors

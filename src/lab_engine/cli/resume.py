@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from lab_engine.artifacts.checkpoint import find_last
+from lab_engine.artifacts.checkpoint import latest_checkpoint
 from lab_engine.artifacts.run_folder import hold
 from lab_engine.base.errors import UserError
 from lab_engine.config.command import Command
 from lab_engine.runs.recorded import keep, read_recorded, tell_if_done
 from lab_engine.runs.running import compute
-from lab_engine.sweeps.work import work_held
+from lab_engine.sweeps.worker import work_held
 from lab_engine.training.terminal import short
 
 Config = dict[str, Any]
@@ -33,7 +33,7 @@ def resume(folder: Path, command: Command, config_dir: Path | None) -> None:
         config = read_recorded(folder, command, config_dir)
         _refuse_several_nodes(config, folder)
         keep(config)
-        if find_last(folder) is None:
+        if latest_checkpoint(folder) is None:
             print(f"{short(folder)} holds no checkpoint to go on from: it begins anew.", flush=True)  # noqa: T201
         if not (folder / "job.json").exists():
             compute(command, config)

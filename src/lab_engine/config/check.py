@@ -10,7 +10,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.wording import meant, shown
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM
 from lab_engine.config.facts import find_from_data
-from lab_engine.config.schema import CONTRADICTION, LARGEST, Target
+from lab_engine.config.schema import CONTRADICTION, MAX_NUMBER, Target
 
 
 def check(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
@@ -108,8 +108,8 @@ def _explain(
     allowed = described.get(name) or described.get(of_any)
     if allowed is None and kind in ("model_type", "dict_type"):
         allowed = "an option of the group, or keys with their values"
-    if kind == "less_than_equal" and problem["ctx"]["le"] == LARGEST:
-        allowed = f"{allowed or 'a number'}, at most {LARGEST}"
+    if kind == "less_than_equal" and problem["ctx"]["le"] == MAX_NUMBER:
+        allowed = f"{allowed or 'a number'}, at most {MAX_NUMBER}"
     return [f"{given}: give {allowed or problem['msg'].removeprefix('Input should be ')}"]
 
 

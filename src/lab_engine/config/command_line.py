@@ -12,8 +12,8 @@ from typing import Any
 
 from hydra._internal import utils
 
-from lab_engine.base import changes
 from lab_engine.base.errors import UserError
+from lab_engine.base.git import CREDENTIALS, IN_ITS_PLACE
 from lab_engine.base.wording import meant, shown
 from lab_engine.config.config_dir import refuse_missing
 
@@ -140,4 +140,4 @@ def as_typed() -> str:
 
 def without_passwords(text: str) -> str:
     """Return the text with … in their place: a report is made to be shown around."""
-    return re.sub(changes.CREDENTIALS, changes.IN_ITS_PLACE, text)
+    return re.sub(CREDENTIALS, IN_ITS_PLACE, text)

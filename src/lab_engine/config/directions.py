@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
-from lab_engine.base.whole_file import write_whole
 from lab_engine.base.wording import shown
 
 Mode = Literal["max", "min"]
@@ -36,7 +36,7 @@ def direction(task: Mapping[str, Any], metric: str) -> Mode | None:
 
 def write_directions(folder: Path, directions: Mapping[str, Mode]) -> None:
     """Write `task.json`; names are without their stage."""
-    write_whole(folder / FILE, json.dumps({"directions": directions}, indent=1) + "\n")
+    atomic_write(folder / FILE, json.dumps({"directions": directions}, indent=1) + "\n")
 
 
 def read_directions(folder: Path) -> dict[str, Mode]:

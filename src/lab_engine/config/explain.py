@@ -24,7 +24,7 @@ from omegaconf.errors import (
 
 from lab_engine import CONF
 from lab_engine.base.errors import UserError
-from lab_engine.base.interruption import Interrupted
+from lab_engine.base.signals import Interrupted
 from lab_engine.base.wording import meant, printable, shortened, shown
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM

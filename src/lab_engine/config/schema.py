@@ -23,10 +23,10 @@ def _absolute_database(uri: str) -> str:
 
 
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
-LARGEST = 2**32 - 1
+MAX_NUMBER = 2**32 - 1
 """Of whole numbers: the largest seed that NumPy takes, and more than there is of anything else."""
-Positive = Annotated[int, Field(ge=1, le=LARGEST)]
-Natural = Annotated[int, Field(ge=0, le=LARGEST)]
+Positive = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
+Natural = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Share = Annotated[float, Field(gt=0, le=1)] | Positive
 ABSENT: Any = None

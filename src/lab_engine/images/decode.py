@@ -30,7 +30,7 @@ from lab_engine.images.store import GUARD
 
 log = logging.getLogger(__name__)
 
-LONGEST_REASON = 120  # characters of why a file cannot be read
+MAX_REASON = 120  # characters of why a file cannot be read
 FILES_A_BLOCK = 512  # what one worker decodes before it reports back
 FILES_WORTH_A_POOL = 2048  # below this, starting worker processes takes longer than decoding
 FILES_TO_TIME = 16  # what tells how long decoding will take, where the files are not known to be small
@@ -120,7 +120,7 @@ def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | st
             return f"not an image of a format that is read here: {', '.join(FORMATS)}"
         except Exception as error:
             why = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
-            return shortened(why.replace("\n", " "), LONGEST_REASON)
+            return shortened(why.replace("\n", " "), MAX_REASON)
 
 
 def decode_batches(

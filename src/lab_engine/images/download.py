@@ -15,8 +15,8 @@ from urllib.request import Request, urlopen
 from filelock import FileLock
 from tqdm import tqdm
 
+from lab_engine.base.atomic_write import continue_beside
 from lab_engine.base.errors import UserError
-from lab_engine.base.whole_file import continue_beside
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def download(
 ) -> None:
     """Make sure that `file` exists with this MD5; touch no network if it does.
 
-    What arrives is kept beside it (see `lab_engine.base.whole_file.continue_beside`) until it is complete. The next
+    What arrives is kept beside it (see `lab_engine.base.atomic_write.continue_beside`) until it is complete. The next
     address, or a later call, continues there, because all addresses serve the same bytes. Processes that want the same
     file wait for the first.
 

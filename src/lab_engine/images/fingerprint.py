@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lab_engine.base.whole_file import write_whole
+from lab_engine.base.atomic_write import atomic_write
 from lab_engine.images.image_set import ImageSet
 
 FILE = "fingerprint.json"  # in the folder of a store, so that later runs need not read all images
@@ -29,7 +29,7 @@ def _of_part(images: ImageSet) -> str:
             return str(known["sha256"])
     digest = _digest(images)
     with suppress(OSError):  # the store may be somebody else's
-        write_whole(file, json.dumps({"sha256": digest, "files": files}) + "\n")
+        atomic_write(file, json.dumps({"sha256": digest, "files": files}) + "\n")
     return digest
 
 

@@ -13,10 +13,10 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 380, 230  # units of the drawing; on a phone about as many pixels
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 24, 34  # around the plot
-FEW_POINTS = 15  # each is marked
-MOST_POINTS = 400  # of a line; of more, the lowest and the highest of each stretch are drawn
+MIN_POINTS = 15  # each is marked
+MAX_POINTS = 400  # of a line; of more, the lowest and the highest of each stretch are drawn
 TICKS = 5  # at most, of each axis
-LARGEST = 1e300  # farther out, the difference of two numbers may be none
+MAX_NUMBER = 1e300  # farther out, the difference of two numbers may be none
 
 Point = tuple[float, float]
 
@@ -87,7 +87,7 @@ def line_chart(name: str, lines: Sequence[Line], percent: bool = False, chosen: 
 
 
 def _is_finite(number: float) -> bool:
-    return math.isfinite(number) and abs(number) < LARGEST
+    return math.isfinite(number) and abs(number) < MAX_NUMBER
 
 
 def _said(line: Line, percent: bool) -> str:
@@ -151,7 +151,7 @@ def _line(line: Line, number: int, x: Axis, y: Axis, percent: bool) -> Iterator[
     for run in runs:
         places = " ".join(f"{x.place(at):.1f} {y.place(value):.1f}" for at, value in _fewer(run))
         yield f'<path d="M{places}"/>'
-    few = len(line.points) <= FEW_POINTS
+    few = len(line.points) <= MIN_POINTS
     for run in runs:
         for at, value in run if few or len(run) == 1 else ():  # a point between gaps is no line
             place = f'cx="{x.place(at):.1f}" cy="{y.place(value):.1f}"'
@@ -161,9 +161,9 @@ def _line(line: Line, number: int, x: Axis, y: Axis, percent: bool) -> Iterator[
 
 
 def _fewer(points: Sequence[Point]) -> list[Point]:
-    if len(points) <= MOST_POINTS:
+    if len(points) <= MAX_POINTS:
         return list(points)
-    size = math.ceil(len(points) / (MOST_POINTS / 2))
+    size = math.ceil(len(points) / (MAX_POINTS / 2))
     found: list[Point] = []
     for first in range(0, len(points), size):
         stretch = points[first : first + size]

@@ -10,15 +10,15 @@ from rich.text import Text
 
 from lab_engine.artifacts.checkpoint import read_checkpoint
 from lab_engine.artifacts.environment import read_environment
-from lab_engine.base import changes
+from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
-from lab_engine.base.whole_file import write_whole
+from lab_engine.base.git import PATCH
 from lab_engine.training.terminal import short
 
 FILE = "comparison.json"
 NO_RESULTS = {"train/seconds"}  # of metrics: they are never the same twice
 NO_CAUSES = {"started", "command"}  # of an environment: they change no result
-MOST_LINES = 8  # of metrics or of causes, on the terminal; the file has all
+MAX_LINES = 8  # of metrics or of causes, on the terminal; the file has all
 
 
 class Comparison(BaseModel):
@@ -124,9 +124,9 @@ def _causes(original: Path, repeated: Path) -> Iterator[tuple[str, tuple[str, st
         values = first.get(name, "not recorded"), second.get(name, "not recorded")
         if values[0] != values[1]:
             yield name, values
-    patches = [_content(folder / changes.FILE) for folder in (original, repeated)]
+    patches = [_content(folder / PATCH) for folder in (original, repeated)]
     if patches[0] != patches[1]:
-        yield "uncommitted changes", tuple(changes.FILE if patch else "none" for patch in patches)  # type: ignore[misc]
+        yield "uncommitted changes", tuple(PATCH if patch else "none" for patch in patches)  # type: ignore[misc]
 
 
 def _environment(folder: Path) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _content(file: Path) -> bytes:
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
     """Write `comparison.json`."""
-    write_whole(folder / FILE, comparison.model_dump_json(indent=1) + "\n", errors="replace")
+    atomic_write(folder / FILE, comparison.model_dump_json(indent=1) + "\n", errors="replace")
 
 
 def describe(comparison: Comparison, folder: Path) -> list[Text]:
@@ -177,5 +177,5 @@ def _number(value: float | None) -> str:
 
 
 def _some(lines: list[str]) -> list[Text]:
-    rest = len(lines) - MOST_LINES
-    return [Text(line) for line in [*lines[:MOST_LINES], *([f"  and {rest} more"] if rest > 0 else [])]]
+    rest = len(lines) - MAX_LINES
+    return [Text(line) for line in [*lines[:MAX_LINES], *([f"  and {rest} more"] if rest > 0 else [])]]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 
-from lab_engine.base.whole_file import write_whole
+from lab_engine.base.atomic_write import atomic_write
 from lab_engine.config.explain import one_line
 from lab_engine.reports.page import to_html
 
@@ -29,6 +29,6 @@ def write_report(
     try:
         with torch.no_grad():
             page = to_html(config, data, task, metrics, best)
-        write_whole(Path(config["folder"]) / FILE, page, errors="replace")
+        atomic_write(Path(config["folder"]) / FILE, page, errors="replace")
     except Exception as error:  # the results of hours are still to be written
         _log.warning("%s was not written: %s", FILE, one_line(error))

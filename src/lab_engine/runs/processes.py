@@ -21,7 +21,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from lab_engine.base.devices import cores, environment, rank, without_ranks
 from lab_engine.base.errors import UserError
-from lab_engine.base.interruption import SIGNALS, Interrupted, ended_by_signals
+from lab_engine.base.signals import SIGNALS, Interrupted, ended_by_signals
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
 from lab_engine.config.command_line import TOLD, as_typed
 from lab_engine.config.explain import explain, naming, one_line

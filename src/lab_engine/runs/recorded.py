@@ -15,15 +15,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lab_engine.artifacts.environment import read_environment
 from lab_engine.artifacts.run_folder import in_folder
+from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
-from lab_engine.base.whole_file import write_whole
 from lab_engine.config.command import Command, read_config
 from lab_engine.config.config_dir import KEY
 from lab_engine.training.terminal import short
 
 Config = dict[str, Any]
 
-MOST_BYTES = 200_000  # of a config.yaml; those of runs have a few thousand
+MAX_BYTES = 200_000  # of a config.yaml; those of runs have a few thousand
 DEEPEST = 50  # parts within parts
 EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other takes a time that is the square of the depth
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError)
@@ -87,9 +87,9 @@ def _read(file: Path) -> str:
     with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), encoding="utf-8") as stream:  # noqa: PTH123
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise ValueError("it is no regular file")
-        text = stream.read(MOST_BYTES + 1)
-    if len(text) > MOST_BYTES:
-        raise ValueError(f"it is larger than {MOST_BYTES:,} bytes")
+        text = stream.read(MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
     return text
 
 
@@ -124,7 +124,7 @@ def keep(config: Config) -> None:
     """Write what was checked to the run folder, where its processes read it, unless it is what lies there."""
     folder = Path(config["folder"])
     if read_config(folder) != config:
-        write_whole(folder / "config.yaml", OmegaConf.to_yaml(config))
+        atomic_write(folder / "config.yaml", OmegaConf.to_yaml(config))
 
 
 def show(config: Config) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from lab_engine.artifacts.run_folder import DATA_LOCK, LOCK, hold, names
+from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.devices import device_count, refuse_several_nodes
 from lab_engine.base.errors import IncompleteError, UserError
 from lab_engine.base.imports import import_quickly
-from lab_engine.base.interruption import Interrupted
-from lab_engine.base.whole_file import write_whole
+from lab_engine.base.signals import Interrupted
 from lab_engine.config.command import Command, Config
 from lab_engine.config.explain import naming
 
@@ -57,7 +57,7 @@ def _claim(config: Config, resumes: str | None) -> None:
     """Write `config.yaml`, which no other run ever overwrites; there is none of it, or all."""
     file = Path(config["folder"]) / "config.yaml"
     try:
-        write_whole(file, OmegaConf.to_yaml(config), new=True)
+        atomic_write(file, OmegaConf.to_yaml(config), new=True)
     except FileExistsError:  # another process was quicker
         _refuse_taken(file.parent, resumes)
         raise

@@ -15,16 +15,18 @@ from rich.text import Text
 
 from lab_engine.base.devices import device_count
 from lab_engine.base.errors import UserError
-from lab_engine.base.interruption import Interrupted
+from lab_engine.base.signals import Interrupted
+from lab_engine.config.command import words_of
+from lab_engine.config.command_line import given_twice
 from lab_engine.config.instantiate import build
+from lab_engine.sweeps.executor import Executor, Plan, run
 from lab_engine.sweeps.grid import Grid, has_ended
 from lab_engine.sweeps.importance import FEWEST
 from lab_engine.sweeps.job import ENDED, Job, State, read_metric, read_record, state_now, state_of
+from lab_engine.sweeps.job_factory import JobFactory
 from lab_engine.sweeps.jobs import Jobs
 from lab_engine.sweeps.report import report
-from lab_engine.sweeps.schedule import Executor, Plan, run
 from lab_engine.sweeps.settings import check_sweep
-from lab_engine.sweeps.sweep import Sweep
 from lab_engine.training import terminal
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Controller:
 
     def __init__(self, context: HydraContext, config: DictConfig, jobs: Jobs) -> None:
         self.config = config
-        self.sweep = Sweep(context, config, jobs.command)
+        self.sweep = JobFactory(context, config, jobs.command)
         self.begun = jobs.begun
         self.sweep.folder.mkdir(parents=True, exist_ok=True)
         self.metric: str | None = check_sweep(config)["sweeper"]["metric"]
@@ -110,6 +112,8 @@ class Controller:
         terminal.open_log(self.sweep.folder / "sweep.log", self.sweep.command.package)
         terminal.show(Text(f"{self.sweep.command.package} sweep: {what}", style="bold"))
         terminal.show(Text.assemble(("  sweep folder", "cyan"), f"  {terminal.short(self.sweep.folder)}"))
+        for line in given_twice(words_of(self.config.hydra)):
+            terminal.show(Text(f"  {line}"))
 
     def _run(self, plan: Plan, executor: Executor, jobs: int) -> None:
         self._jobs = jobs

@@ -13,8 +13,8 @@ from filelock import Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from lab_engine.artifacts.run_folder import LOCK, lock
+from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
-from lab_engine.base.whole_file import write_whole
 from lab_engine.base.wording import printable, shown
 
 State = Literal[
@@ -143,7 +143,7 @@ _record = TypeAdapter(Record)
 
 def write_record(folder: Path, record: Record) -> None:
     """Write `job.json`, whole or not at all."""
-    write_whole(folder / "job.json", json.dumps(asdict(record), indent=1) + "\n")
+    atomic_write(folder / "job.json", json.dumps(asdict(record), indent=1) + "\n")
 
 
 def read_record(folder: Path) -> Record | None:

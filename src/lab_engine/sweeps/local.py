@@ -20,8 +20,8 @@ from filelock import Timeout
 
 from lab_engine.artifacts.run_folder import lock
 from lab_engine.base.devices import cores, device_count, environment, refuse_several_nodes, without_ranks
+from lab_engine.sweeps.executor import STOPPED
 from lab_engine.sweeps.job import Job, State, is_locked, read_record, write_record
-from lab_engine.sweeps.schedule import STOPPED
 
 WARM = ("lab_engine.sweeps.warm",)
 SHARED_GPU = "CUDA_VISIBLE_DEVICES"
@@ -258,7 +258,7 @@ def _be_job(module: str, folder: Path, log: Path, variables: dict[str, str]) -> 
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    from lab_engine.sweeps.work import work
+    from lab_engine.sweeps.worker import work
 
     status = work(module, folder)
     sys.stdout.flush()

@@ -16,7 +16,7 @@ from lab_engine.sweeps.table import brief, count, duration, failed_first, name_o
 Cell = tuple[str, Any]
 """Text, and what to sort by: a number, a text or None."""
 
-MOST_TICKS = 8  # values that get one tick each; more of them make an axis of numbers
+MAX_TICKS = 8  # values that get one tick each; more of them make an axis of numbers
 NO_VALUE = "–"
 
 
@@ -178,7 +178,7 @@ def _axes(sweep: SweepResults, ranking: Ranking) -> list[dict[str, Any]]:
 
 def _axis(key: str, values: Sequence[Any]) -> dict[str, Any]:
     distinct = {canonical(each): each for each in values}
-    if len(distinct) > MOST_TICKS and all(map(is_number, values)):
+    if len(distinct) > MAX_TICKS and all(map(is_number, values)):
         if not spans_decades(values):
             return {"label": key, "values": list(values)}
         powers = range(math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1)

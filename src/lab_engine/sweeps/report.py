@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lab_engine.base.spreadsheet import cell
-from lab_engine.base.whole_file import write_whole
+from lab_engine.base.atomic_write import atomic_write
+from lab_engine.base.spreadsheet import escape_formula
 from lab_engine.sweeps.page import contents
 from lab_engine.sweeps.parameters import text
 from lab_engine.sweeps.ranking import Mode, Ranking, rank
@@ -40,8 +40,8 @@ def report(folder: Path, metric: str, mode: Mode) -> Tables:
 def report_on(sweep: SweepResults, metric: str, mode: Mode) -> Tables:
     """Report as `report` does, for a sweep that has been read."""
     ranking = rank(sweep, metric, mode)
-    write_whole(sweep.folder / "results.csv", to_csv(sweep), errors="replace")
-    write_whole(sweep.folder / "report.html", to_html(sweep, ranking), errors="replace")
+    atomic_write(sweep.folder / "results.csv", to_csv(sweep), errors="replace")
+    atomic_write(sweep.folder / "report.html", to_html(sweep, ranking), errors="replace")
     return Tables(sweep, ranking)
 
 
@@ -64,7 +64,7 @@ def to_csv(sweep: SweepResults) -> str:
 def _cell(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    return "" if value is None else cell(text(value))
+    return "" if value is None else escape_formula(text(value))
 
 
 def to_html(sweep: SweepResults, ranking: Ranking) -> str:

@@ -27,8 +27,8 @@ from lab_engine.sweeps.parameters import Config, Parameters, chosen, compared
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # many times as fast where PyYAML was built with libyaml
 SIGNS_OF_A_JOB = ("config.yaml", "job.json", "metrics.json")
 DAMAGED = (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError, csv.Error)
-MOST_SAID = 120  # characters about a damaged file
-MOST_VALUES = 10_000  # in a config.yaml; an alias in YAML can stand for any number
+MAX_SAID = 120  # characters about a damaged file
+MAX_VALUES = 10_000  # in a config.yaml; an alias in YAML can stand for any number
 
 _record = TypeAdapter(Record)
 
@@ -177,7 +177,7 @@ def _read_job(sweep: Path, place: Path) -> tuple[JobResult, Config | None]:
             return None
         except DAMAGED as error:
             said = f"{name} cannot be read: {str(error) or type(error).__name__}"
-            problems.append(textwrap.shorten(said, MOST_SAID, placeholder="…"))
+            problems.append(textwrap.shorten(said, MAX_SAID, placeholder="…"))
             return None
 
     record: Record | None = read("job.json", _parse_record)
@@ -214,11 +214,11 @@ def _state(place: Path, record: Record) -> State:
 
 
 def _parse_record(text: str) -> Record:
-    return _record.validate_python(_plain(json.loads(text), iter(range(MOST_VALUES))))
+    return _record.validate_python(_plain(json.loads(text), iter(range(MAX_VALUES))))
 
 
 def _parse_config(text: str) -> Config:
-    config = _plain(yaml.load(text, Loader), iter(range(MOST_VALUES)))  # noqa: S506 - a safe loader
+    config = _plain(yaml.load(text, Loader), iter(range(MAX_VALUES)))  # noqa: S506 - a safe loader
     if not isinstance(config, dict):
         raise ValueError("it holds no keys")
     return config
@@ -227,7 +227,7 @@ def _parse_config(text: str) -> Config:
 def _plain(node: Any, left: Iterator[int]) -> Any:
     """Return what JSON and UTF-8 can hold, or refuse more values than a configuration has."""
     if next(left, None) is None:
-        raise ValueError(f"it holds more than {MOST_VALUES:,} values")
+        raise ValueError(f"it holds more than {MAX_VALUES:,} values")
     if isinstance(node, dict):
         return {_encodable(str(key)): _plain(value, left) for key, value in node.items()}
     if isinstance(node, list):
@@ -243,7 +243,7 @@ def _encodable(text: str) -> str:
 
 
 def _parse_metrics(text: str) -> dict[str, float]:
-    read = _plain(json.loads(text), iter(range(MOST_VALUES)))
+    read = _plain(json.loads(text), iter(range(MAX_VALUES)))
     if not isinstance(read, dict):
         raise ValueError("it holds no metrics")
     numbers = {name: math.nan if value is None else value for name, value in read.items()}

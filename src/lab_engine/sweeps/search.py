@@ -15,8 +15,8 @@ from optuna import Trial
 from optuna.trial import TrialState
 
 from lab_engine.artifacts.curves import read_curves
+from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
-from lab_engine.base.whole_file import write_whole
 from lab_engine.config.explain import explain
 from lab_engine.sweeps.job import ENDED, Job, State, note_end, read_metric, read_record, state_now, write_record
 from lab_engine.sweeps.space import read_space
@@ -256,5 +256,5 @@ def _give_up(trial: _Open, reason: str) -> None:
 def _name_of(file: Path) -> str:
     """Return the name of a sweep folder, which stays the same when it is moved and on another machine's disk."""
     if not file.exists():
-        write_whole(file, f"{uuid.uuid4().hex}\n")
+        atomic_write(file, f"{uuid.uuid4().hex}\n")
     return file.read_text().strip()

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from lab_engine.base.devices import without_ranks
 from lab_engine.base.errors import UserError
+from lab_engine.sweeps.executor import STOPPED
 from lab_engine.sweeps.job import Job, Record, State, note_end, read_record, state_of, write_record
-from lab_engine.sweeps.schedule import STOPPED
 
 SECONDS_TO_ANSWER = 120  # of a command of SLURM; its controller may be busy
 SECONDS_TO_CANCEL = 90  # SLURM sends SIGTERM and, 30 s later by default, SIGKILL
@@ -167,7 +167,7 @@ class Slurm:
             for name, value in {**_request(job), **self.options}.items()
             if value is not None and value is not False
         ]
-        command = [sys.executable, "-m", "lab_engine.sweeps.work", job.module, str(job.folder)]
+        command = [sys.executable, "-m", "lab_engine.sweeps.worker", job.module, str(job.folder)]
         script = SCRIPT.format(
             cpus=self.options["cpus-per-task"] or 1, log=shlex.quote(str(job.log)), command=shlex.join(command)
         )

@@ -1,6 +1,5 @@
 """`-m`: a command many times."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from hydra.types import RunMode
 from lab_engine.artifacts.run_folder import RunFolder
 from lab_engine.base.errors import UserError
 from lab_engine.config.command import Command, words_of
-from lab_engine.config.command_line import given_twice
 from lab_engine.config.composition import composed
 from lab_engine.sweeps.controller import finish
 from lab_engine.sweeps.jobs import Jobs
@@ -25,10 +23,9 @@ def sweep(command: Command, words: Sequence[str]) -> None:
         SystemExit: with status 1: a job did not end well.
     """
     with composed(command, words, RunMode.MULTIRUN) as composition:
-        config, jobs = composition.config, Jobs(command)
+        config = composition.config
+        jobs = Jobs(command, words_of(config.hydra))
         check_sweep(config)
-        for line in given_twice(words_of(config.hydra)):
-            print(line, file=sys.stderr)  # noqa: T201
         folder = Path(config.hydra.sweep.dir)
         if (folder / "config.yaml").exists():
             raise UserError(
@@ -39,6 +36,6 @@ def sweep(command: Command, words: Sequence[str]) -> None:
             context = composition.context
             context.callbacks.on_multirun_start(config=config, config_name=composition.name)
             sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=jobs)
-            sweeper.sweep(arguments=words_of(config.hydra))
+            sweeper.sweep(arguments=jobs.words)
             context.callbacks.on_multirun_end(config=config, config_name=composition.name)
             finish(config, jobs.begun)

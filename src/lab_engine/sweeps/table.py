@@ -19,7 +19,7 @@ from lab_engine.sweeps.results import JobResult, SweepResults
 
 ROWS = 20  # of each table; results.csv has all
 ROOMY = 80  # characters; in fewer, less is said of each group
-MOST_JOBS = 6  # numbers in a row
+MAX_JOBS = 6  # numbers in a row
 LONGEST = 40  # characters of a parameter's value
 LEFT_ALONE = ("done", "pruned", "waiting")  # states of jobs that are counted but not listed one by one
 IN_ORDER = {"interrupted": "yellow", "unfinished": "yellow", "running": "cyan"}  # after those that failed
@@ -112,7 +112,7 @@ def _left_out(rows: int, what: str) -> Iterable[Text]:
 def numbers(jobs: Sequence[JobResult]) -> str:
     """Return the numbers of the first jobs that are done; those that are not have a table of their own."""
     done = [str(job.number) for job in jobs if job.state == "done"]
-    return " ".join(done if len(done) <= MOST_JOBS else [*done[: MOST_JOBS - 1], "…"])
+    return " ".join(done if len(done) <= MAX_JOBS else [*done[: MAX_JOBS - 1], "…"])
 
 
 def count(sweep: SweepResults) -> str:

@@ -15,7 +15,7 @@ MODULES = (
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "torch.utils.tensorboard",
-    "lab_engine.sweeps.work",
+    "lab_engine.sweeps.worker",
 )
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep to answer, which then ends its jobs

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
-from lab_engine.artifacts.checkpoint_io import WholeCheckpointIO
+from lab_engine.artifacts.checkpoint_io import AtomicCheckpointIO
 from lab_engine.artifacts.run_folder import DATA_LOCK
 from lab_engine.base.devices import MINUTES_TO_WAIT, cores, device_count, launched_by_slurm, threads_for
 from lab_engine.base.errors import UserError
@@ -80,7 +80,7 @@ def build_task(config: Config, facts: Mapping[str, Any]) -> LightningModule:
     """Build the task and what it takes; random weights come from torch's generator as it is now.
 
     Args:
-        config: checked; where it is settled (see `lab_engine.training.speed.settle`), nothing of `speed` is `auto`.
+        config: checked, and where it is of a training resolved by `lab_engine.training.speed.resolve_auto`.
         facts: see `facts_of`.
 
     Raises:
@@ -153,14 +153,14 @@ def build_trainer(
         callbacks=callbacks,
         deterministic=is_deterministic(config),
         logger=loggers or False,
-        plugins=[WholeCheckpointIO(config["folder"], metadata), _cluster()],
+        plugins=[AtomicCheckpointIO(config["folder"], metadata), _cluster()],
         default_root_dir=config["folder"],
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,
         enable_progress_bar=False,
         num_sanity_val_steps=0,
     )
-    # `lab_engine.base.interruption` takes signals; Lightning would talk to the other devices in the middle of anything
+    # `lab_engine.base.signals` takes signals; Lightning would talk to the other devices in the middle of anything
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     if config.get("lean_loop"):  # of no use to what only evaluates
         use_lean_loop(trainer)

@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel
 
-from lab_engine.artifacts.checkpoint import NOT_KEPT, Metadata, load_weights, read_metadata
+from lab_engine.artifacts.checkpoint import NOT_KEPT, CheckpointMetadata, load_weights, read_metadata
 from lab_engine.base.errors import UserError
 from lab_engine.base.quoting import typed
 from lab_engine.base.wording import shown
@@ -92,7 +92,7 @@ def _refuse_untaken(config: Mapping[str, Any], owners: Sequence[str], path: Path
             )
 
 
-def _recompose(metadata: Metadata, config: dict[str, Any], path: Path, more: Sequence[str]) -> DictConfig:
+def _recompose(metadata: CheckpointMetadata, config: dict[str, Any], path: Path, more: Sequence[str]) -> DictConfig:
     """Compose the training run anew from its words and options, and the files that this machine has."""
     given = {group for group, option in config["choices"].items() if option != OPTION}
     groups = {word.partition("=")[0] for word in metadata.words}
@@ -130,7 +130,7 @@ def _fill(
     config: dict[str, Any],
     group: str,
     composed: DictConfig,
-    metadata: Metadata,
+    metadata: CheckpointMetadata,
     path: Path,
     schema: type[BaseModel],
 ) -> None:

@@ -67,7 +67,7 @@ class LeanLoop(_TrainingEpochLoop):
 
     A step is plain with one device or DDP, float32 or bfloat16, an optimizer step for each batch, no clipping and no
     profiler. Callbacks, `self.log`, schedules, limits and validation are as with Lightning's; signals, of which devices
-    tell each other in each step there, are left to `lab_engine.base.interruption`.
+    tell each other in each step there, are left to `lab_engine.base.signals`.
     """
 
     _plain = False

@@ -16,12 +16,12 @@ BATCH_FOR_CHANNELS_LAST = 8
 """Samples; from here channels_last is faster on a CPU (docs/speed.md); below, PyTorch's own convolutions gain more."""
 BATCH_FOR_SHORT_FLOATS = 64
 """Samples; from here a CPU uses bfloat16: below, conversions take what the products gain."""
-FEW_KNOWN = BATCH_FOR_ONEDNN
+UNKNOWN_BATCH = BATCH_FOR_ONEDNN
 """Samples, for data that do not say how many a batch has: nothing is gained, and nothing lost."""
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def settle(config: Config, begun: str | None = None) -> Config:
+def resolve_auto(config: Config, begun: str | None = None) -> Config:
     """Return a configuration in which nothing that concerns speed is `auto` any more.
 
     Args:
@@ -31,7 +31,7 @@ def settle(config: Config, begun: str | None = None) -> Config:
     speed, trainer = dict(config["speed"]), dict(config["trainer"])
     on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     batch = config["data"].get("batch_size")
-    batch = FEW_KNOWN if batch is None else batch
+    batch = UNKNOWN_BATCH if batch is None else batch
     short = (on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)) or (
         on_cpu(trainer) and batch >= BATCH_FOR_SHORT_FLOATS and bool(SHORT_FLOATS & processor_flags())
     )

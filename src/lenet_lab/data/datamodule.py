@@ -19,7 +19,7 @@ from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.data.resident import ResidentImages, make_resident
-from lenet_lab.data.split import Rows, balanced_split
+from lenet_lab.data.split import Rows, stratified_split
 
 Batch = tuple[UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"], Int64[Tensor, "B"]]
 """Images, as stored or normalized, and their labels."""
@@ -142,7 +142,7 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"augment: {error}\nGive it a value that fits, below augment, or leave that change out."
             ) from error
         self.train, self.test = train, test
-        self.train_rows, self.validation_rows = balanced_split(
+        self.train_rows, self.validation_rows = stratified_split(
             self.train.labels, self.validation, self.split_seed, self.train.classes
         )
 

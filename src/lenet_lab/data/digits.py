@@ -7,7 +7,7 @@ from PIL import Image
 
 from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.data.split import balanced_split
+from lenet_lab.data.split import stratified_split
 
 CLASSES = tuple("0123456789")
 TEST_FRACTION = 0.2
@@ -29,6 +29,6 @@ class Digits(ImageDataModule):
         images = np.stack([np.asarray(Image.fromarray(x).resize((32, 32), Image.Resampling.BILINEAR)) for x in levels])
         train, test = (
             ImageSet(images[rows, None], labels[rows], CLASSES)  # (N, 1, 32, 32)
-            for rows in balanced_split(labels, TEST_FRACTION, SPLIT_SEED)
+            for rows in stratified_split(labels, TEST_FRACTION, SPLIT_SEED)
         )
         return train, test

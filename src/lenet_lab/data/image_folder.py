@@ -17,7 +17,7 @@ from lab_engine.images.files import refuse_missing, walk
 from lab_engine.images.image_set import ImageSet
 from lab_engine.images.store import StoreWriter, open_store
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.data.split import balanced_split
+from lenet_lab.data.split import stratified_split
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class ImageFolder(ImageDataModule):
         else:
             classes = _class_names(self.root)
             everything = _list_files(self.root, classes)
-            rows = balanced_split(everything.labels, self.test_fraction, self.test_seed, classes)
+            rows = stratified_split(everything.labels, self.test_fraction, self.test_seed, classes)
             train, test = (everything.take(part) for part in rows)
         names = tuple(map(encodable, classes))
         return self._open(train, names), self._open(test, names)

@@ -10,7 +10,7 @@ from lab_engine.base.errors import UserError
 Rows = npt.NDArray[np.int64]
 
 
-def balanced_split(
+def stratified_split(
     labels: npt.NDArray[np.int64], fraction: float, seed: int, classes: Sequence[str] = ()
 ) -> tuple[Rows, Rows]:
     """Choose the same fraction of every class at random.

@@ -20,7 +20,7 @@ from lab_engine.training.interface import Exportable, Section
 from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.metrics import EvaluationMetrics
-from lenet_lab.tta import TestTime, once
+from lenet_lab.tta import TTA, once
 from lenet_lab.views.accuracy_table import accuracy_table
 from lenet_lab.views.class_pictures import ClassPictures
 from lenet_lab.views.classes import class_section
@@ -33,7 +33,7 @@ RUNNING = "running_figures"
 STEPS_A_SUM = 64  # of the running loss: enough to make the cost of a sum vanish
 
 
-class Classifier(LightningModule):
+class Classification(LightningModule):
     """Trains any network that maps images to logits, with cross entropy unless told otherwise.
 
     Args:
@@ -52,7 +52,7 @@ class Classifier(LightningModule):
         optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer] | None = None,
         scheduler: Schedule | None = None,
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-        test_time: TestTime | None = None,
+        test_time: TTA | None = None,
     ) -> None:
         super().__init__()
         self.network = model
@@ -173,7 +173,7 @@ class Classifier(LightningModule):
     def configure_optimizers(self) -> Any:
         """Make the optimizer and, where there is one, its schedule."""
         if self.optimizer is None:
-            raise RuntimeError("a Classifier without optimizer cannot be trained")
+            raise RuntimeError("a Classification without optimizer cannot be trained")
         optimizer = self.optimizer(self.network.named_parameters())
         if self.schedule is None:
             return optimizer

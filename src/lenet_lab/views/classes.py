@@ -21,8 +21,8 @@ TEMPLATE = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=Tru
     HTML.read_text(encoding="utf-8")
 )
 """Every value in it is escaped."""
-MOST_CLASSES = 128  # of a confusion matrix that is shown; it has their square of cells
-MOST_PAIRS = 100  # of classes that are confused, where there is no matrix
+MAX_CLASSES = 128  # of a confusion matrix that is shown; it has their square of cells
+MAX_PAIRS = 100  # of classes that are confused, where there is no matrix
 LEAST_SHADE = 0.12  # of a cell that is not empty
 STRONG = {True: 0.87, False: 0.78}  # shades of right ones and mistakes on which white reads better than black, by day
 
@@ -58,8 +58,8 @@ def class_section(images: ImageSet, predictions: Predictions) -> Section:
         count=count,
         rows=_class_rows(confusion, classes),
         classes=classes,
-        matrix=_matrix(confusion, classes) if len(classes) <= MOST_CLASSES else [],
-        pairs=_pairs(confusion, classes) if len(classes) > MOST_CLASSES else [],
+        matrix=_matrix(confusion, classes) if len(classes) <= MAX_CLASSES else [],
+        pairs=_pairs(confusion, classes) if len(classes) > MAX_CLASSES else [],
         samples=draw_samples(images, predictions),
         share=len(predictions.rows) if len(predictions.rows) < count else 0,
     )
@@ -98,7 +98,7 @@ def _pairs(confusion: Confusion, classes: Sequence[str]) -> list[tuple[str, str,
     """True class, predicted class and images of the most frequent mistakes."""
     mistakes = confusion.copy()
     np.fill_diagonal(mistakes, 0)
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:MOST_PAIRS]
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:MAX_PAIRS]
     places = zip(*np.unravel_index(order, mistakes.shape), strict=True)
     return [
         (classes[true], classes[taken], int(mistakes[true, taken])) for true, taken in places if mistakes[true, taken]

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab_engine.base.pictures import grid
-from lab_engine.base.spreadsheet import cell
+from lab_engine.base.spreadsheet import escape_formula
 from lab_engine.prediction.find import shown
 from lab_engine.prediction.overlay import overlay
 from lenet_lab.views.classify import Prediction
@@ -36,7 +36,7 @@ class PredictionsFile:
 
     def __init__(self, stream: TextIO, classes: Sequence[str], top_k: int) -> None:
         self._writer = csv.writer(stream)
-        self._classes = [cell(shown(name)) for name in classes]
+        self._classes = [escape_formula(shown(name)) for name in classes]
         self._pairs = min(top_k, len(classes))
         names = [name for rank in range(1, self._pairs + 1) for name in (f"class_{rank}", f"probability_{rank}")]
         self._writer.writerow(["file", *names, "error"])
@@ -45,7 +45,8 @@ class PredictionsFile:
         """Write its row; probabilities have six digits."""
         pairs = [[self._classes[number], f"{probability:.6g}"] for number, probability in prediction.ranked]
         cells = [text for pair in pairs or [["", ""]] * self._pairs for text in pair]
-        self._writer.writerow([cell(shown(prediction.file)), *cells, cell(shown(prediction.problem))])
+        file, problem = (escape_formula(shown(text)) for text in (prediction.file, prediction.problem))
+        self._writer.writerow([file, *cells, problem])
 
 
 class Ranks:

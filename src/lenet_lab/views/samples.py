@@ -11,7 +11,7 @@ from lab_engine.images.image_set import ImageSet
 from lenet_lab.views.predictions import Predictions
 
 COLUMNS, ROWS = 4, 5  # as many as can be read on a phone
-MOST_MISTAKES = 12
+MAX_MISTAKES = 12
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def draw_samples(images: ImageSet, predictions: Predictions) -> Samples:
     """
     wrong = predictions.predicted != predictions.labels
     by_confidence = np.argsort(-np.nan_to_num(predictions.confidence), kind="stable")
-    mistakes = by_confidence[wrong[by_confidence]][:MOST_MISTAKES]
+    mistakes = by_confidence[wrong[by_confidence]][:MAX_MISTAKES]
     right = np.flatnonzero(~wrong)
     # its place among the right ones of its class: 0 for the first of each
     place = np.zeros(len(right), np.int64)

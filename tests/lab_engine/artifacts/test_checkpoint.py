@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from lab_engine.artifacts.checkpoint import (
-    Metadata,
+    CheckpointMetadata,
     describe,
-    find_last,
+    latest_checkpoint,
     load_weights,
     previous,
     read_checkpoint,
@@ -87,7 +87,7 @@ def test_a_run_says_of_itself_what_its_task_and_data_are() -> None:
 
 def test_what_it_says_is_read_back(tmp_path: Path) -> None:
     file = write(tmp_path, 7)
-    assert read_metadata(file) == Metadata(**RUN)
+    assert read_metadata(file) == CheckpointMetadata(**RUN)
     assert steps_of(file) == 7
     assert read_checkpoint(file)["state_dict"]["network.weight"].equal(WEIGHT)
 
@@ -180,9 +180,9 @@ def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], Any]
 ) -> None:
     file = two(tmp_path)
-    assert find_last(tmp_path) == take_up_last(tmp_path) == file
+    assert latest_checkpoint(tmp_path) == take_up_last(tmp_path) == file
     damage(file)
-    assert find_last(tmp_path) == file.with_name("last.previous.ckpt")
+    assert latest_checkpoint(tmp_path) == file.with_name("last.previous.ckpt")
     assert not caplog.records
     assert take_up_last(tmp_path) == file.with_name("last.previous.ckpt")
     (record,) = caplog.records
@@ -197,7 +197,7 @@ def test_where_none_is_whole_nothing_is_moved(tmp_path: Path, damage: Callable[[
     file = two(tmp_path)
     for each in (file, previous(file)):
         damage(each)
-    for find in (find_last, take_up_last):
+    for find in (latest_checkpoint, take_up_last):
         with pytest.raises(
             UserError, match=r"cannot go on: .*\nTo begin anew, remove last.ckpt and last.previous.ckpt "
         ):
@@ -205,7 +205,7 @@ def test_where_none_is_whole_nothing_is_moved(tmp_path: Path, damage: Callable[[
     assert sorted(path.name for path in file.parent.iterdir()) == ["last.ckpt", "last.previous.ckpt"]
     file.unlink()
     with pytest.raises(UserError, match=r"cannot go on: .*\nTo begin anew, remove last.previous.ckpt from its check"):
-        find_last(tmp_path)
+        latest_checkpoint(tmp_path)
 
 
 def test_a_first_checkpoint_that_is_damaged_is_told(tmp_path: Path) -> None:
@@ -213,9 +213,9 @@ def test_a_first_checkpoint_that_is_damaged_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"cannot go on: .*last.ckpt is damaged: .*not used.\nTo begin anew, remove last.ckpt from"
     ):
-        find_last(tmp_path)
+        latest_checkpoint(tmp_path)
 
 
 def test_a_run_without_a_checkpoint_begins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert find_last(tmp_path) is take_up_last(tmp_path) is None
+    assert latest_checkpoint(tmp_path) is take_up_last(tmp_path) is None
     assert not caplog.records

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lab_engine.artifacts import checkpoint_io
-from lab_engine.artifacts.checkpoint_io import KEEP_PREVIOUS, WholeCheckpointIO, write_checkpoint
-from lab_engine.base.whole_file import name_beside
+from lab_engine.artifacts.checkpoint_io import KEEP_PREVIOUS, AtomicCheckpointIO, write_checkpoint
+from lab_engine.base.atomic_write import name_beside
 from tests.conftest import PowerCutError
 
 
@@ -45,7 +45,7 @@ def test_the_one_before_is_kept_where_that_is_asked_for(file: Path) -> None:
 
 
 def test_lightning_writes_in_this_way(file: Path) -> None:
-    plugin = WholeCheckpointIO(file.parents[1])
+    plugin = AtomicCheckpointIO(file.parents[1])
     plugin.save_checkpoint({"step": 1}, str(file))
     plugin.save_checkpoint({"step": 2}, file)
     assert names(file) == ["last.ckpt"]
@@ -64,7 +64,7 @@ def test_only_what_lies_below_the_run_folder_is_removed(
     (run / "linked.ckpt").symlink_to(outside / "a.ckpt")
     (run / "sharded" / "linked").symlink_to(outside)
     monkeypatch.chdir(tmp_path)
-    plugin = WholeCheckpointIO("run")
+    plugin = AtomicCheckpointIO("run")
     for inside in (run / "linked", run / "linked.ckpt", run / "nothing.ckpt"):
         plugin.remove_checkpoint(inside)
     assert caplog.text == ""

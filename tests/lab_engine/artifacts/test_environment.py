@@ -13,7 +13,7 @@ import torch
 from lab_engine.artifacts import this_environment
 from lab_engine.artifacts.environment import Git, read_environment
 from lab_engine.artifacts.this_environment import git_state, note_environment
-from lab_engine.base.changes import read_changes
+from lab_engine.base.git import uncommitted_patch
 from lab_engine.config.command_line import without_passwords
 from lab_engine.sweeps.job import Record, command_of, write_record
 from tests.conftest import Result
@@ -105,7 +105,7 @@ def test_the_first_environment_of_a_run_stays(tmp_path: Path) -> None:
 
 def test_changes_are_not_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(this_environment, "git_state", lambda _: Git(commit="a", branch=None, dirty=True))
-    monkeypatch.setattr(this_environment, "read_changes", lambda *_: b"+ \xff\r\n")
+    monkeypatch.setattr(this_environment, "uncommitted_patch", lambda *_: b"+ \xff\r\n")
     outside, folder = tmp_path / "precious", tmp_path / "run"
     outside.write_text("precious")
     folder.mkdir()
@@ -148,7 +148,7 @@ def test_what_is_not_committed_can_be_had_again(checkout: Path, tmp_path: Path) 
     (checkout / "ignored").write_text("private")
     (checkout / "data").write_bytes(bytes(200_000))
     before = (checkout / ".git" / "index").read_bytes()
-    patch = read_changes(checkout / "src", 60)
+    patch = uncommitted_patch(checkout / "src", 60)
     assert (checkout / ".git" / "index").read_bytes() == before
     assert patch.startswith(b"# left out, too large: data\n")
     assert b"secret" not in patch
@@ -163,16 +163,16 @@ def test_what_is_not_committed_can_be_had_again(checkout: Path, tmp_path: Path) 
 
 
 def test_a_patch_that_would_be_too_large_is_cut_between_files(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab_engine.base.changes.MOST_BYTES", 300)
+    monkeypatch.setattr("lab_engine.base.git.MAX_BYTES", 300)
     (checkout / "b.py").write_text("small\n")
     (checkout / "src" / "a.py").write_text("large\n" * 100)
-    patch = read_changes(checkout, 60).decode()
+    patch = uncommitted_patch(checkout, 60).decode()
     assert patch.startswith("# left out, too large: a/src/a.py b/src/a.py\n")
     assert "+small" in patch
     assert "+large" not in patch
     late = subprocess.TimeoutExpired("git", 60)
     monkeypatch.setattr("lab_engine.base.git.subprocess.run", Mock(side_effect=late))
-    assert read_changes(checkout, 60) == b""
+    assert uncommitted_patch(checkout, 60) == b""
 
 
 def test_passwords_in_addresses_are_left_out() -> None:

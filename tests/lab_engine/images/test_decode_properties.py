@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lab_engine.images.decode import LONGEST_REASON, ImageFormat, decode
+from lab_engine.images.decode import MAX_REASON, ImageFormat, decode
 from tests.properties import examples
 
 WANTED = [ImageFormat(3, 8, 8), ImageFormat(1, 5, 9, "crop"), ImageFormat(3, 20, 20, "pad")]
@@ -77,7 +77,7 @@ def test_the_files_are_good_before_they_are_damaged(content: bytes) -> None:
 def check(content: bytes, wanted: ImageFormat) -> str:
     found = decode(content, wanted)
     if isinstance(found, str):
-        assert 0 < len(found) <= LONGEST_REASON
+        assert 0 < len(found) <= MAX_REASON
         assert found.isprintable()
         return found
     assert (found.dtype, found.shape) == (np.uint8, wanted.shape)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lab_engine.base.atomic_write import name_beside
 from lab_engine.base.errors import UserError
-from lab_engine.base.whole_file import name_beside
 from lab_engine.images.download import download
 
 BODY = bytes(range(251)) * 1200  # 251: no power of two, so that a shift would show

@@ -20,8 +20,8 @@ from lab_engine.reports.page import to_html
 from lenet_lab.compose import compose
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.models.lenet import LeNet
-from lenet_lab.tasks.classification import Classifier
-from lenet_lab.views.classes import MOST_CLASSES
+from lenet_lab.tasks.classification import Classification
+from lenet_lab.views.classes import MAX_CLASSES
 from lenet_lab.views.predictions import Predictions
 from tests.browser import DESKTOP, PHONE, Tab, browser, rows_of  # noqa: F401 - a fixture
 from tests.conftest import Result
@@ -76,7 +76,7 @@ def page_of(
     confusion = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(confusion, (labels, predicted), 1)
     (folder / "curves.csv").write_text("epoch,step,train/loss,val/loss,val/accuracy" + "\n" + curve)
-    task = Classifier(LeNet(3, (32, 32), len(classes)), classes)
+    task = Classification(LeNet(3, (32, 32), len(classes)), classes)
     sure = np.full(images, confidence, np.float32)
     task.predictions = Predictions(confusion, np.arange(images), labels, predicted, sure)
     measured = {"loss": 0.5, "accuracy": 1 - mistakes / images, "count": images}
@@ -230,7 +230,7 @@ def test_a_hundred_classes_scroll_in_their_box(tab: Tab, tmp_path: Path) -> None
 
 
 def test_more_classes_have_a_list_of_mistakes_instead(tab: Tab, tmp_path: Path) -> None:
-    classes = [f"{number}" for number in range(MOST_CLASSES + 1)]
+    classes = [f"{number}" for number in range(MAX_CLASSES + 1)]
     page = tab.open(page_of(tmp_path / "run", classes, images=400, mistakes=200))
     assert page.locator(".matrix").count() == 0
     assert rows_of(tab, "section:has(#confusion)")[0] == ["0", "1", "2"]

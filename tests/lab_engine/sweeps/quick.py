@@ -21,8 +21,8 @@ from omegaconf import OmegaConf
 from lab_engine.artifacts.curves import read_curves
 from lab_engine.artifacts.run_folder import lock
 from lab_engine.base.errors import UserError
+from lab_engine.sweeps.executor import run
 from lab_engine.sweeps.job import ENDED, Job, Record, State, read_record, state_of, write_record
-from lab_engine.sweeps.schedule import run
 from lab_engine.sweeps.search import SearchPlan
 
 EPOCHS = 4

@@ -41,7 +41,7 @@ def write_job(
     place.mkdir(parents=True)
     whole = {
         "task": {
-            "_target_": "lenet_lab.tasks.classification.Classifier",
+            "_target_": "lenet_lab.tasks.classification.Classification",
             "monitor": "val/accuracy",
             "mode": "max",
             "directions": {"accuracy": "max", "loss": "min"},

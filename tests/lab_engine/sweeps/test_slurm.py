@@ -80,7 +80,7 @@ def test_a_job_asks_for_a_task_a_device_on_each_node(notes: Notes) -> None:
         f"--output={folder}/train.log",
         "--cpus-per-task=1",
     ]
-    assert notes.read("script")[-1].endswith(f"{sys.executable} -m lab_engine.sweeps.work lenet_lab.train {folder}")
+    assert notes.read("script")[-1].endswith(f"{sys.executable} -m lab_engine.sweeps.worker lenet_lab.train {folder}")
 
 
 def test_settings_of_the_launcher_come_on_top(notes: Notes) -> None:

@@ -10,7 +10,7 @@ from lab_engine.artifacts.checkpoint import read_checkpoint
 from lab_engine.base.errors import UserError
 from lab_engine.training.compiled import Compiled, compile_forward
 from lenet_lab.models.lenet import LeNet
-from lenet_lab.tasks.classification import Classifier
+from lenet_lab.tasks.classification import Classification
 from tests.conftest import SMALL, Command
 
 needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile for a CPU needs g++")
@@ -19,7 +19,8 @@ needs_compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compi
 def test_a_classifier_that_is_compiled_has_the_names_of_one_that_is_not() -> None:
     plain, compiled = LeNet(1, (16, 16), 10), LeNet(1, (16, 16), 10)
     compile_forward(compiled, "default")
-    assert Classifier(compiled, "0123456789").state_dict().keys() == Classifier(plain, "0123456789").state_dict().keys()
+    names = [Classification(network, "0123456789").state_dict().keys() for network in (compiled, plain)]
+    assert names[0] == names[1]
 
 
 @pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled")
@@ -43,7 +44,7 @@ def test_a_run_with_all_that_makes_it_fast_is_evaluated_and_exported_like_any(co
     trained = command("train", *SMALL, *fast, "trainer.max_epochs=3", "optimizer.lr=0.1", "augment=shift")
     assert trained.status == 0, trained.err
     assert "cpu, bf16-mixed" in trained.out
-    assert "channels_last, compiled (default), float32 products high, images on the device" in trained.out
+    assert "channels_last, compiled (default), float32 products high, data on the device" in trained.out
     assert trained.metrics["test/accuracy"] > 0.5
     checkpoint = trained.folder / "checkpoints" / "best.ckpt"
     assert {name.split(".")[0] for name in read_checkpoint(checkpoint)["state_dict"]} == {"network"}

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from lab_engine.config.schedule import Schedule
 from lab_engine.training.lean_loop import LeanLoop, use_lean_loop
 from lenet_lab.models.lenet import LeNet
-from lenet_lab.tasks.classification import Classifier
+from lenet_lab.tasks.classification import Classification
 from tests.lenet_lab.tasks.test_classification import SGD, digits, trainer
 
 BATCHES = 10  # of an epoch
@@ -49,7 +49,7 @@ for hook in (
     setattr(Watch, hook, lambda self, *rest, hook=hook: self.note(hook, *rest))
 
 
-class LogsEachStep(Classifier):
+class LogsEachStep(Classification):
     """As a user may write it."""
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:
@@ -61,18 +61,18 @@ class LogsEachStep(Classifier):
         assert outputs["batch"] == batch_idx
 
 
-class SkipsSome(Classifier):
+class SkipsSome(Classification):
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         loss = super().training_step(batch, batch_idx)
         return None if batch_idx % 5 == 3 else loss
 
 
-class StopsEarly(Classifier):
+class StopsEarly(Classification):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         return -1 if batch_idx == 6 else None
 
 
-class StepsItself(Classifier):
+class StepsItself(Classification):
     def optimizer_step(self, *arguments: Any, **rest: Any) -> None:
         super().optimizer_step(*arguments, **rest)
 
@@ -80,7 +80,7 @@ class StepsItself(Classifier):
 def fit(
     folder: Path,
     lean: bool,
-    kind: type[Classifier] = Classifier,
+    kind: type[Classification] = Classification,
     optimizer: Any = SGD,
     schedule: Schedule | None = None,
     ckpt_path: Path | None = None,

@@ -7,7 +7,7 @@ import torch
 from lab_engine.base.errors import UserError
 from lab_engine.training import speed
 from lab_engine.training.build import build_data, build_trainer
-from lab_engine.training.speed import describe, settle
+from lab_engine.training.speed import describe, resolve_auto
 from lenet_lab.compose import compose
 
 
@@ -22,7 +22,7 @@ def on(monkeypatch: pytest.MonkeyPatch, gpu: bool = False, flags: tuple[str, ...
 
 
 def settled(*overrides: str, begun: str | None = None) -> tuple[str, dict[str, Any]]:
-    config = settle(compose("data=digits", *overrides), begun)
+    config = resolve_auto(compose("data=digits", *overrides), begun)
     return config["trainer"]["precision"], config["speed"]
 
 
@@ -34,7 +34,7 @@ def settled(*overrides: str, begun: str | None = None) -> tuple[str, dict[str, A
         (False, ("amx_bf16",), 4, "32-true", "PyTorch's own convolutions"),
         (False, ("amx_bf16",), 512, "bf16-mixed", "channels_last"),
         (False, ("avx2",), 512, "32-true", "channels_last"),
-        (True, (), 512, "bf16-mixed", "channels_last, float32 products high, images on the device"),
+        (True, (), 512, "bf16-mixed", "channels_last, float32 products high, data on the device"),
     ],
 )
 def test_auto_is_settled_by_machine_and_batch(
@@ -71,7 +71,7 @@ def test_a_run_that_goes_on_keeps_its_precision(monkeypatch: pytest.MonkeyPatch)
 def test_by_default_nothing_depends_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, gpu=True, flags=("amx_bf16",))
     config = compose("data.batch_size=512")
-    assert settle(config) == config
+    assert resolve_auto(config) == config
 
 
 @pytest.mark.parametrize(("asked", "tf32"), [("highest", False), ("high", True), ("medium", True)])

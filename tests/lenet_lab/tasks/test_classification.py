@@ -15,7 +15,7 @@ from lab_engine.config.schedule import Schedule
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.digits import Digits
 from lenet_lab.models.lenet import LeNet
-from lenet_lab.tasks.classification import Classifier
+from lenet_lab.tasks.classification import Classification
 from tests.conftest import ROUNDING
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
@@ -54,7 +54,7 @@ def test_weights_equal_those_of_a_plain_loop_bit_for_bit(tmp_path: Path) -> None
     lightning.load_state_dict(plain.state_dict())
 
     data = digits()
-    classifier = Classifier(lightning, data.load()[0].classes, SGD)
+    classifier = Classification(lightning, data.load()[0].classes, SGD)
     trainer(tmp_path).fit(classifier, datamodule=data)
 
     data = digits()
@@ -76,7 +76,7 @@ def test_running_loss_is_the_mean_since_the_last_report(tmp_path: Path) -> None:
     losses: list[float] = []
     reports: list[float] = []
 
-    class Recorded(Classifier):
+    class Recorded(Classification):
         def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
             loss = super().training_step(batch, batch_idx)
             losses.append(loss.item())
@@ -104,7 +104,7 @@ def test_training_images_are_augmented_and_others_are_not(tmp_path: Path) -> Non
 
     seen: dict[str, set[float]] = {"train": set(), "other": set()}
 
-    class Watched(Classifier):
+    class Watched(Classification):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return super().forward(images)
 
@@ -134,15 +134,15 @@ def test_a_schedule_is_told_the_length_of_the_run(tmp_path: Path, interval: Any,
         return torch.optim.lr_scheduler.ConstantLR(optimizer)
 
     schedule = Schedule(partial(constant, total="run_length"), interval)
-    classifier = Classifier(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD, schedule)
+    classifier = Classification(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD, schedule)
     trainer(tmp_path).fit(classifier, datamodule=digits())
     assert told == [length]  # 1,294 train images at batch 64 are 21 steps an epoch
 
 
 def test_one_that_only_evaluates_cannot_be_trained() -> None:
     network = LeNet(in_channels=1, image_size=(32, 32), num_classes=10)
-    with pytest.raises(RuntimeError, match="a Classifier without optimizer cannot be trained"):
-        Classifier(network, ["a", "b"]).configure_optimizers()
+    with pytest.raises(RuntimeError, match="a Classification without optimizer cannot be trained"):
+        Classification(network, ["a", "b"]).configure_optimizers()
 
 
 class Gives(torch.nn.Module):
@@ -177,7 +177,7 @@ IMAGES, LABELS = torch.zeros(4, 1, 8, 8), torch.tensor([0, 1, 2, 0])
 )
 def test_a_first_batch_that_does_not_fit_is_refused(batch: Any, output: torch.Tensor, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as refused:
-        Classifier(Gives(output), "abc").check_batch(batch)
+        Classification(Gives(output), "abc").check_batch(batch)
     assert len(str(refused.value).splitlines()) == 2
 
 
@@ -187,7 +187,7 @@ def test_the_look_at_a_batch_leaves_no_trace() -> None:
     )
     network[2].eval()  # as one whose statistics are frozen
     before, random = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
-    Classifier(network, "abc").check_batch((torch.rand(4, 1, 8, 8, generator=torch.Generator()), LABELS))
+    Classification(network, "abc").check_batch((torch.rand(4, 1, 8, 8, generator=torch.Generator()), LABELS))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
     assert [module.training for module in network] == [True, True, False, True]

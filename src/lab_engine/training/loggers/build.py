@@ -24,7 +24,7 @@ MLFLOW_RUN = "mlflow_run_id"
 """File in the run folder; written when the run of MLflow has its hyperparameters."""
 SQLITE = "sqlite:///"
 SECONDS_FOR_A_LOCKED_DATABASE = 60
-LONGEST_NAME = 250  # characters, of a metric in MLflow
+MAX_NAME = 250  # characters, of a metric in MLflow
 NOT_IN_NAMES = re.compile(r"[^\w/. -]", re.ASCII)
 
 
@@ -126,4 +126,4 @@ def _explained(place: str) -> Iterator[None]:
 def _log_under_plain_names(log: Callable[..., None], metrics: Mapping[str, float], step: int | None = None) -> None:
     """Write as numbers what Lightning leaves out of names: two classes would be one, and MLflow would refuse 猫."""
     named = {NOT_IN_NAMES.sub(lambda found: f"_{ord(found[0]):x}_", key): value for key, value in metrics.items()}
-    log({key[:LONGEST_NAME]: value for key, value in named.items()}, step)
+    log({key[:MAX_NAME]: value for key, value in named.items()}, step)

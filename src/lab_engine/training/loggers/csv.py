@@ -9,7 +9,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from lab_engine.base.whole_file import write_whole
+from lab_engine.base.atomic_write import atomic_write
 
 
 class CSV(CSVLogger):
@@ -48,4 +48,4 @@ class _ContinuedWriter(ExperimentWriter):
         writer = csv.DictWriter(stream, self.metrics_keys)
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(file, stream.getvalue())
+        atomic_write(file, stream.getvalue())

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from lab_engine.artifacts.results import COUNT
-from lab_engine.base.whole_file import write_whole
+from lab_engine.base.atomic_write import atomic_write
 from lab_engine.training.hyperparameters import hyperparameters
 from lab_engine.training.loggers.build import MLFLOW_RUN
 
@@ -23,7 +23,7 @@ def log_hyperparameters(loggers: Sequence[Logger], config: Mapping[str, Any]) ->
             continue
         logger.log_hyperparams(values)
         if isinstance(logger, MLFlowLogger):
-            write_whole(note, f"{logger.run_id}\n")
+            atomic_write(note, f"{logger.run_id}\n")
 
 
 def begin_at(loggers: Sequence[Logger], step: int) -> None:

@@ -20,7 +20,7 @@ ARGUMENTS = {
     "Timer": {"duration": "00:01:00:00"},
 }
 REFUSED = {
-    "BackboneFinetuning": "Classifier has none.\nGive the task one",
+    "BackboneFinetuning": "Classification has none.\nGive the task one",
     "BaseFinetuning": "is refused.\nIt is a base class",
     "BatchSizeFinder": "is refused.\nIt would train with another batch size than config.yaml says.",
     "LearningRateFinder": "is refused.\nIt would train with another learning rate than config.yaml says.",

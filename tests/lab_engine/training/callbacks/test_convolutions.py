@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lab_engine.training.callbacks.convolutions import OwnConvolutions
 from lenet_lab.models.lenet import LeNet
-from lenet_lab.tasks.classification import Classifier
+from lenet_lab.tasks.classification import Classification
 from tests.lenet_lab.tasks.test_classification import SGD, digits, trainer
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
@@ -53,7 +53,7 @@ def run(folder: Path, *callbacks: Callback, ckpt_path: Path | None = None, **cha
     """Train on 4 batches an epoch."""
     watch = Watch()
     own = trainer(folder, callbacks=[OwnConvolutions(), watch, *callbacks], limit_train_batches=4, **changes)
-    own.fit(Classifier(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD), datamodule=digits(), ckpt_path=ckpt_path)
+    own.fit(Classification(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD), datamodule=digits(), ckpt_path=ckpt_path)
     return own, watch
 
 

@@ -19,7 +19,7 @@ from lenet_lab.training import train
 from tests import forked
 from tests.conftest import SMALL, Command, PowerCutError, Result, environment_in, run_command
 from tests.lab_engine.sweeps.conftest import run_sweep, wait_until
-from tests.lab_engine.training.callbacks.test_last import cut_at
+from tests.lab_engine.training.callbacks.test_resume_checkpoint import cut_at
 from tests.lab_engine.training.loggers.readers import client, history, read_csv, read_mlflow, read_wandb, settings
 
 ALL = "logger=[tensorboard,csv,mlflow,wandb]"

@@ -13,8 +13,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lab_engine.artifacts.run_folder import in_folder, lock, replace
+from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
-from lab_engine.base.whole_file import write_whole
 from lab_engine.config.command import Command, to_plain
 from lab_engine.config.command_line import OF_THE_SWEEP
 from lab_engine.sweeps.job import ENDED, Job, Record, read_record, state_of, write_record
@@ -25,7 +25,7 @@ NO_DIFFERENCE = {"data": ("cache", "mirrors"), "": ("folder", "threads", "lean_l
 """Keys by group, "" for those of no group, that change nothing in what a job finds out."""
 
 
-class Sweep:
+class JobFactory:
     """The jobs of one folder.
 
     Args:
@@ -92,7 +92,7 @@ class Sweep:
         with suppress(Timeout), lock(job.folder).acquire(blocking=False):
             record = read_record(job.folder) or Record(job.number, list(job.overrides), settings=_settings(job.config))
             if state_of(job.folder, record) not in ENDED:
-                write_whole(job.folder / "config.yaml", OmegaConf.to_yaml(job.config))
+                atomic_write(job.folder / "config.yaml", OmegaConf.to_yaml(job.config))
                 record.state = "waiting"
                 write_record(job.folder, record)
 

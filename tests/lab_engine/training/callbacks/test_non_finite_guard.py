@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lab_engine.training.callbacks.finite import MOST_BYTES_HELD, Step, Watch
+from lab_engine.training.callbacks.non_finite_guard import MAX_BYTES_HELD, Step, Watch
 from lenet_lab.models.lenet import LeNet
 from tests.conftest import Command
 from tests.lab_engine.sweeps.conftest import run_sweep
@@ -116,8 +116,8 @@ def test_a_gpu_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_batches_of_a_gpu_are_held_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab_engine.training.callbacks.finite.MOST_BYTES_HELD", 10)
-    assert MOST_BYTES_HELD > 10**8
+    monkeypatch.setattr("lab_engine.training.callbacks.finite.MAX_BYTES_HELD", 10)
+    assert MAX_BYTES_HELD > 10**8
     monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"), raising=False)
     watch = Watch(every=64)
     assert watch.add(step(1, torch.nan, size=5)) is None

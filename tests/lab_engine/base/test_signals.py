@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lab_engine.base.interruption import Interrupted, Interruption, take
+from lab_engine.base.signals import Interrupted, Interruption, take
 from tests import forked
 from tests.conftest import SMALL, environment_in
 
@@ -44,7 +44,7 @@ def test_in_the_test_as_well(tmp_path: Path, number: int, status: int) -> None:
 
 def test_what_is_ignored_stays_so() -> None:
     """As after `nohup`, or in the background of a script."""
-    code = "import os, signal; from lab_engine.base.interruption import ended_by_signals\n"
+    code = "import os, signal; from lab_engine.base.signals import ended_by_signals\n"
     code += "with ended_by_signals(): os.kill(os.getpid(), signal.SIGINT)\nprint('alive')"
     done = subprocess.run(
         [sys.executable, "-c", code],

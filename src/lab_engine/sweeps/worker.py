@@ -1,4 +1,4 @@
-"""What a job's process does, here or on another machine: `python -m lab_engine.sweeps.work MODULE RUN_FOLDER`."""
+"""What a job's process does, here or on another machine: `python -m lab_engine.sweeps.worker MODULE RUN_FOLDER`."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab_engine.artifacts.run_folder import lock
 from lab_engine.base.devices import device_count, rank
-from lab_engine.base.interruption import Interrupted
+from lab_engine.base.signals import Interrupted
 from lab_engine.base.wording import printable
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
 from lab_engine.config.explain import NO_MEMORY, explain, naming, one_line

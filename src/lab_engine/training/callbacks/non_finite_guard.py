@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lab_engine.artifacts.checkpoint_io import write_checkpoint
 from lab_engine.base.errors import IncompleteError
 
-MOST_BYTES_HELD = 256 * 10**6  # of a GPU's memory, by batches whose losses have not been looked at yet
+MAX_BYTES_HELD = 256 * 10**6  # of a GPU's memory, by batches whose losses have not been looked at yet
 
 
 class Step(NamedTuple):
@@ -37,7 +37,7 @@ class Watch:
     """Looks at losses on a GPU, many at a time, for each look waits for it.
 
     Args:
-        every: steps between two looks; fewer where their batches take more than `MOST_BYTES_HELD`.
+        every: steps between two looks; fewer where their batches take more than `MAX_BYTES_HELD`.
     """
 
     def __init__(self, every: int) -> None:
@@ -51,7 +51,7 @@ class Watch:
         for tensor in _tensors(step.batch):
             storage = tensor.untyped_storage()  # a batch may be cut from many, which all stay with it
             self._bytes[storage.data_ptr()] = storage.nbytes()
-        full = len(self._held) >= self.every or sum(self._bytes.values()) >= MOST_BYTES_HELD
+        full = len(self._held) >= self.every or sum(self._bytes.values()) >= MAX_BYTES_HELD
         return self.look() if full else None
 
     def look(self) -> Step | None:
@@ -64,7 +64,7 @@ class Watch:
         return next((step for step, is_finite in zip(held, finite, strict=True) if not is_finite), None)
 
 
-class Finite(Callback):
+class NonFiniteGuard(Callback):
     """Ends a run whose loss is NaN or infinite, and sees to it that no checkpoint holds weights that are.
 
     What is needed to see why goes to `bad_batch.pt`: `batch` as the task was given it, `loss`, the numbers `step`,

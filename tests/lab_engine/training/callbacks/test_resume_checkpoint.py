@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from lab_engine.artifacts.checkpoint import read_checkpoint
 from lab_engine.artifacts.run_folder import in_folder
-from lab_engine.base.interruption import Interrupted
+from lab_engine.base.signals import Interrupted
 from lab_engine.training import terminal
 from lab_engine.training.callbacks import last
-from lab_engine.training.callbacks.last import Last
 from lab_engine.training.callbacks.progress import Progress
+from lab_engine.training.callbacks.resume_checkpoint import ResumeCheckpoint
 from lenet_lab.compose import compose
 from lenet_lab.training import train
 from tests import forked
@@ -68,7 +68,7 @@ class Dropped(nn.Module):
         return self.layers(x) * (random.random() if self.training else 1)
 
 
-DROPPED = {"_target_": "tests.lab_engine.training.callbacks.test_last.Dropped", **OF_DATA}
+DROPPED = {"_target_": "tests.lab_engine.training.callbacks.test_resume_checkpoint.Dropped", **OF_DATA}
 
 
 def settings(folder: Path, *words: str, model: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _logging() -> Iterator[None]:
         (("scheduler=plateau", "optimizer=muon", "trainer.limit_train_batches=50"), None),
         (
             ("+trainer.val_check_interval=20", "augment=[]"),
-            {"_target_": "tests.lab_engine.training.callbacks.test_last.Dropped", **OF_DATA},
+            {"_target_": "tests.lab_engine.training.callbacks.test_resume_checkpoint.Dropped", **OF_DATA},
         ),
     ],
     ids=["one cycle", "Lightning's loop", "accumulated", "plateau", "random numbers of the network"],
@@ -151,7 +151,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 from lab_engine.sweeps import warm  # imports what a run needs
 from lenet_lab.training import train
-from tests.lab_engine.training.callbacks.test_last import settings
+from tests.lab_engine.training.callbacks.test_resume_checkpoint import settings
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 chance = random.Random(sys.argv[3])
@@ -315,7 +315,7 @@ def test_a_run_is_cut_only_where_a_checkpoint_holds_all(batch: int, different: d
 
 
 def test_saves_after_so_many_minutes(tmp_path: Path, clock: SimpleNamespace) -> None:
-    callback, trainer = Last(tmp_path, every_n_minutes=0.5), FakeTrainer()
+    callback, trainer = ResumeCheckpoint(tmp_path, every_n_minutes=0.5), FakeTrainer()
     clock.now += 100  # what came before training does not count
     callback.on_train_start(trainer, MODULE)
     try:
@@ -340,7 +340,7 @@ def test_saves_after_so_many_minutes(tmp_path: Path, clock: SimpleNamespace) -> 
 
 
 def test_without_minutes_only_epochs_are_saved(tmp_path: Path, clock: SimpleNamespace) -> None:
-    callback, trainer = Last(str(tmp_path), every_n_minutes=None), FakeTrainer()
+    callback, trainer = ResumeCheckpoint(str(tmp_path), every_n_minutes=None), FakeTrainer()
     callback.on_train_start(trainer, MODULE)
     clock.now += 1e9
     callback.on_train_batch_end(trainer, MODULE, None, None, 0)
@@ -348,21 +348,21 @@ def test_without_minutes_only_epochs_are_saved(tmp_path: Path, clock: SimpleName
     callback.on_train_epoch_end(trainer, MODULE)
     callback.on_exception(trainer, MODULE, KeyError())
     assert [file for file, _ in trainer.saved] == [tmp_path / "last.ckpt"]
-    assert Last(tmp_path).seconds == 120
+    assert ResumeCheckpoint(tmp_path).seconds == 120
 
 
 def test_curves_are_on_the_disk_before_the_checkpoint(tmp_path: Path) -> None:
     order = list[str]()
     trainer = FakeTrainer(loggers=[SimpleNamespace(save=lambda: order.append("logger"))])
     trainer.save_checkpoint = lambda *_, **__: order.append("checkpoint")
-    Last(tmp_path).on_train_epoch_end(trainer, MODULE)
+    ResumeCheckpoint(tmp_path).on_train_epoch_end(trainer, MODULE)
     assert order == ["logger", "checkpoint"]
 
 
 @pytest.mark.parametrize("in_an_epoch", [True, False])
 def test_a_signal_saves_once_and_ends(tmp_path: Path, capfd: pytest.CaptureFixture[str], in_an_epoch: bool) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    callback, trainer = Last(tmp_path), FakeTrainer(is_last_batch=True)
+    callback, trainer = ResumeCheckpoint(tmp_path), FakeTrainer(is_last_batch=True)
     callback.on_train_start(trainer, MODULE)
     os.kill(os.getpid(), signal.SIGTERM)
     callback.on_train_batch_end(trainer, MODULE, None, None, 0)  # here it cannot be cut
@@ -398,7 +398,7 @@ def test_several_devices_talk_about_once_a_second(
 ) -> None:
     talks = Talks(0, 0, 0)
     monkeypatch.setattr(last, "distributed", talks)
-    callback, trainer = Last(tmp_path, every_n_minutes=0.5), FakeTrainer(world_size=2)
+    callback, trainer = ResumeCheckpoint(tmp_path, every_n_minutes=0.5), FakeTrainer(world_size=2)
     callback.on_train_start(trainer, MODULE)
     try:
         steps = list[int]()
@@ -428,7 +428,7 @@ def test_a_device_does_what_the_first_or_any_other_says(
 ) -> None:
     talks = Talks(0, 1, 7)
     monkeypatch.setattr(last, "distributed", talks)
-    callback, trainer = Last(tmp_path, every_n_minutes=0.5), FakeTrainer(world_size=2, is_global_zero=False)
+    callback, trainer = ResumeCheckpoint(tmp_path, every_n_minutes=0.5), FakeTrainer(world_size=2, is_global_zero=False)
     callback.on_train_start(trainer, MODULE)
     try:
         clock.now += 1e6
@@ -452,7 +452,7 @@ def test_a_device_does_what_the_first_or_any_other_says(
 def test_what_has_ended_training_and_the_best_so_far_go_where_the_folder_is_now(tmp_path: Path) -> None:
     old, new = "/old/checkpoints", tmp_path / "checkpoints"
     kept: dict[str, Any] = {}
-    callback = Last(new)
+    callback = ResumeCheckpoint(new)
     callback.on_save_checkpoint(FakeTrainer(should_stop=True), MODULE, kept)
     best = ModelCheckpoint(new, "best", monitor="val/accuracy")
     elsewhere = ModelCheckpoint(tmp_path / "other", monitor="val/loss")
@@ -495,6 +495,6 @@ def test_schedules_that_watch_a_metric_move_before_the_checkpoint(tmp_path: Path
         loop = SimpleNamespace(update_lr_schedulers=lambda *words, **more: moved.append((*words, more)))
         trainer = FakeTrainer(lr_scheduler_configs=[SimpleNamespace(reduce_on_plateau=watches, interval=interval)])
         trainer.fit_loop = SimpleNamespace(epoch_loop=loop, _restarting=False)
-        Last(tmp_path).on_train_epoch_end(trainer, MODULE)
+        ResumeCheckpoint(tmp_path).on_train_epoch_end(trainer, MODULE)
         assert trainer.fit_loop._restarting is (watches and interval == "epoch")
     assert moved == [("epoch", {"update_plateau_schedulers": True})]

@@ -66,7 +66,7 @@ def _find_beside(file: Path) -> list[Path]:
     return sorted(Path(entry) for entry in found if entry.is_symlink() or entry.is_file(follow_symlinks=False))
 
 
-def write_whole(
+def atomic_write(
     file: Path, content: str | bytes, errors: Literal["strict", "replace"] = "strict", new: bool = False
 ) -> None:
     """Write bytes, or text as UTF-8, line ends as they are; what was there before stays until all of it is written.
@@ -80,7 +80,7 @@ def write_whole(
     Raises:
         FileExistsError: it is to be new, and something is there.
     """
-    with whole(file, errors, new) as stream:
+    with open_atomic(file, errors, new) as stream:
         if isinstance(content, bytes):
             stream.buffer.write(content)
         else:
@@ -88,8 +88,8 @@ def write_whole(
 
 
 @contextmanager
-def whole(file: Path, errors: Literal["strict", "replace"] = "strict", new: bool = False) -> Iterator[TextIO]:
-    """Yield a stream to write `file` to, bit by bit; as `write_whole`, and after an exception nothing of it stays."""
+def open_atomic(file: Path, errors: Literal["strict", "replace"] = "strict", new: bool = False) -> Iterator[TextIO]:
+    """Yield a stream to write `file` to, bit by bit; as `atomic_write`, and after an exception nothing of it stays."""
     unfinished, binary = create_beside(file)
     try:
         with io.TextIOWrapper(binary, encoding="utf-8", errors=errors, newline="") as stream:

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from lab_engine.base.whole_file import name_beside, new_file, remove_beside, whole, write_whole
+from lab_engine.base.atomic_write import atomic_write, name_beside, new_file, open_atomic, remove_beside
 from tests.conftest import PowerCutError
 
 
 def test_what_is_written_stands_as_it_is(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
-    write_whole(file, "é\r\n1\n")
+    atomic_write(file, "é\r\n1\n")
     assert file.read_bytes() == b"\xc3\xa9\r\n1\n"
-    write_whole(file, b"\xff\r\n")
+    atomic_write(file, b"\xff\r\n")
     assert file.read_bytes() == b"\xff\r\n"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -21,7 +21,7 @@ def test_what_is_written_stands_as_it_is(tmp_path: Path) -> None:
 def test_what_was_there_stays_until_all_is_written(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("old")
-    with whole(file) as stream:
+    with open_atomic(file) as stream:
         stream.write("n")
         stream.flush()
         assert file.read_text() == "old"
@@ -35,7 +35,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> Non
     file.write_text("old")
 
     def write() -> None:
-        with whole(file) as stream:
+        with open_atomic(file) as stream:
             stream.write("half")
             raise KeyError
 
@@ -46,11 +46,11 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> Non
 
 def test_processes_that_write_at_once_do_not_meet(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
-    with whole(file) as stream:
+    with open_atomic(file) as stream:
         stream.write("parent")
         if not (child := os.fork()):
             try:
-                write_whole(file, "child")
+                atomic_write(file, "child")
                 os._exit(0)
             finally:
                 os._exit(1)
@@ -60,16 +60,16 @@ def test_processes_that_write_at_once_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_half_a_character_of_a_strange_path_is_refused_or_replaced(tmp_path: Path) -> None:
-    for write in (lambda: write_whole(tmp_path / "notes.txt", "\udce9"), lambda: whole_half(tmp_path / "notes.txt")):
+    for write in (lambda: atomic_write(tmp_path / "notes.txt", "\udce9"), lambda: whole_half(tmp_path / "notes.txt")):
         with pytest.raises(UnicodeEncodeError):
             write()
     assert not list(tmp_path.iterdir())
-    write_whole(tmp_path / "notes.txt", "a\udce9", errors="replace")
+    atomic_write(tmp_path / "notes.txt", "a\udce9", errors="replace")
     assert (tmp_path / "notes.txt").read_text() == "a?"
 
 
 def whole_half(file: Path) -> None:
-    with whole(file) as stream:
+    with open_atomic(file) as stream:
         stream.write("\udce9")
 
 
@@ -113,13 +113,13 @@ def test_a_file_that_is_not_to_be_overwritten_is_there_whole_or_not_at_all(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "hardlink_to", cut)
         with pytest.raises(PowerCutError):
-            write_whole(file, "all of it", new=True)
+            atomic_write(file, "all of it", new=True)
     assert not list(tmp_path.iterdir())
     if not links:
         monkeypatch.setattr(Path, "hardlink_to", refuse)
-    write_whole(file, "all of it", new=True)
+    atomic_write(file, "all of it", new=True)
     with pytest.raises(FileExistsError) as refused:
-        write_whole(file, "another", new=True)
+        atomic_write(file, "another", new=True)
     assert refused.value.filename == str(file)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["all of it"]
     assert file.stat().st_nlink == 1
@@ -128,7 +128,7 @@ def test_a_file_that_is_not_to_be_overwritten_is_there_whole_or_not_at_all(
 def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        write_whole(tmp_path / "notes.txt", "")
+        atomic_write(tmp_path / "notes.txt", "")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "notes.txt").stat().st_mode) == 0o640
@@ -142,7 +142,7 @@ def test_a_link_of_a_stranger_is_never_written_through(tmp_path: Path, kind: str
     guessed = file.with_name(f".{file.name}.{socket.gethostname()}.{os.getpid()}")
     for path in (guessed, guessed.with_name(f"{guessed.name}.part"), name_beside(file), file):
         (path.symlink_to if kind == "symlink" else path.hardlink_to)(outside)
-    write_whole(file, "results")
+    atomic_write(file, "results")
     assert file.read_text() == "results"
     assert file.stat().st_nlink == 1
     assert outside.read_text() == "precious"
@@ -153,9 +153,9 @@ def test_a_name_that_was_guessed_after_all_is_refused(tmp_path: Path, monkeypatc
     outside.write_text("precious")
     guessed = name_beside(file)
     guessed.symlink_to(outside)
-    monkeypatch.setattr("lab_engine.base.whole_file.name_beside", lambda _: guessed)
+    monkeypatch.setattr("lab_engine.base.atomic_write.name_beside", lambda _: guessed)
     with pytest.raises(FileExistsError) as refused:
-        write_whole(file, "results")
+        atomic_write(file, "results")
     assert refused.value.filename == str(file)
     assert outside.read_text() == "precious"
     assert guessed.is_symlink()

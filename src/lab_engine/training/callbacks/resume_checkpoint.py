@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import distributed
 
 from lab_engine.artifacts.checkpoint_io import KEEP_PREVIOUS
-from lab_engine.base.interruption import Interrupted, Interruption
+from lab_engine.base.signals import Interrupted, Interruption
 from lab_engine.training.loaders import are_stateful
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ STOPPED = "should_stop"
 SECONDS_BETWEEN_TALKS = 1.0  # of several devices, about whether to save or to end
 
 
-class Last(Checkpoint):
+class ResumeCheckpoint(Checkpoint):
     """Saves after each epoch and, in long ones, every few minutes; on Ctrl-C and SIGTERM too, and ends the run then.
 
     The checkpoint before stays beside it as `last.previous.ckpt`. It is a Checkpoint, which Lightning calls after all
