@@ -18,7 +18,7 @@ from lab_engine.artifacts.environment import FILE, Environment, Git, read_enviro
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.git import PATCH, git, uncommitted_patch
 from lab_engine.base.imports import import_quickly
-from lab_engine.config.command_line import as_typed, without_passwords
+from lab_engine.config.command_line import as_typed
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ def note_environment(
     device: torch.device,
     config: Mapping[str, Any],
     fingerprint: str = "",
-    command: str = "",
 ) -> None:
     """Write `environment.json` and `changes.patch`; those of a run that now continues stay as they are.
 
@@ -50,10 +49,9 @@ def note_environment(
         device: that this process computes on.
         config: of a training run, settled (see `lab_engine.training.speed.resolve_auto`).
         fingerprint: of the data; empty where they have none.
-        command: that would do this run alone; empty: what the user typed.
     """
     chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"], "data": fingerprint}
-    environment = gather(package, device, command).model_copy(update=chosen)
+    environment = gather(package, device).model_copy(update=chosen)
     begun = read_environment(folder)
     if begun is not None:
         now, then = (each.model_dump(include=SHOULD_STAY) for each in (environment, begun))
@@ -68,11 +66,11 @@ def note_environment(
         atomic_write(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
 
 
-def gather(package: str, device: torch.device, command: str = "") -> Environment:
+def gather(package: str, device: torch.device) -> Environment:
     """Collect what does not depend on the settings of a run; see `note_environment`."""
     return Environment(
         started=datetime.now().astimezone().replace(microsecond=0),
-        command=_printable(without_passwords(command) if command else as_typed()),
+        command=_printable(as_typed()),
         versions=_versions(package),
         system=platform.platform(),
         cpu=_cpu(),

@@ -1,5 +1,6 @@
 """What a job's process does, here or on another machine: `python -m lab_engine.sweeps.worker MODULE RUN_FOLDER`."""
 
+import os
 import sys
 import time
 import traceback
@@ -7,13 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from lab_engine.artifacts.run_folder import lock
-from lab_engine.base.devices import device_count, rank
+from lab_engine.base.devices import device_count, environment, rank
 from lab_engine.base.signals import Interrupted
 from lab_engine.base.wording import printable
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
+from lab_engine.config.command_line import TOLD, without_passwords
 from lab_engine.config.explain import NO_MEMORY, explain, naming, one_line
 from lab_engine.runs.processes import ProcessFailedError, leave_group, run_on_devices
-from lab_engine.sweeps.job import State, read_record, write_record
+from lab_engine.sweeps.job import State, command_of, read_record, write_record
 
 SECONDS_FOR_NOTES = 5.0  # of the first process on a failure that all have met: srun ends it when another ends so
 
@@ -65,7 +67,7 @@ def _is_done(folder: Path) -> bool:
 def _run(module: str, folder: Path, launched: bool) -> tuple[int, State, str]:
     """Return the exit status, and the state and the reason of a job that left no metrics."""
     try:
-        with naming(folder):
+        with naming(folder), environment({**os.environ, **_alone(module, folder)}):
             config = read_config(folder)
             if launched or (count := device_count(config["trainer"])) == 1:
                 load_command(module).run(config)
@@ -94,6 +96,12 @@ def _run(module: str, folder: Path, launched: bool) -> tuple[int, State, str]:
         if launched:
             leave_group()
     return 0, "failed", "it ended without metrics"
+
+
+def _alone(module: str, folder: Path) -> dict[str, str]:
+    """Return the variable that has a job note the command that would do it alone; empty where there is no job."""
+    command = command_of(folder, module)
+    return {TOLD: without_passwords(command)} if command else {}
 
 
 def _failure(reason: str) -> State:

@@ -14,7 +14,7 @@ from lab_engine.artifacts import this_environment
 from lab_engine.artifacts.environment import Git, read_environment
 from lab_engine.artifacts.this_environment import git_state, note_environment
 from lab_engine.base.git import uncommitted_patch
-from lab_engine.config.command_line import without_passwords
+from lab_engine.config.command_line import TOLD, without_passwords
 from lab_engine.sweeps.job import Record, command_of, write_record
 from tests.conftest import Result
 
@@ -132,9 +132,12 @@ def test_a_damaged_file_is_as_good_as_none(tmp_path: Path, content: bytes) -> No
     assert read_environment(tmp_path) is None
 
 
-def test_a_job_of_a_sweep_tells_the_command_that_would_do_it_alone(tmp_path: Path) -> None:
+def test_a_job_of_a_sweep_tells_the_command_that_would_do_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_record(tmp_path, Record(3, ["optimizer.lr=0.1", "+note='a b'"]))
-    note_environment(tmp_path, "lenet_lab", CPU, SETTLED, command=command_of(tmp_path, "lenet_lab.train"))
+    monkeypatch.setenv(TOLD, command_of(tmp_path, "lenet_lab.train"))  # as a worker does
+    note_environment(tmp_path, "lenet_lab", CPU, SETTLED)
     told = read_environment(tmp_path)
     assert told is not None
     assert shlex.split(told.command) == ["python", "-m", "lenet_lab.train", "optimizer.lr=0.1", "+note='a b'"]

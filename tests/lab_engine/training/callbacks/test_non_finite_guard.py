@@ -116,7 +116,7 @@ def test_a_gpu_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_batches_of_a_gpu_are_held_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lab_engine.training.callbacks.finite.MAX_BYTES_HELD", 10)
+    monkeypatch.setattr("lab_engine.training.callbacks.non_finite_guard.MAX_BYTES_HELD", 10)
     assert MAX_BYTES_HELD > 10**8
     monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"), raising=False)
     watch = Watch(every=64)

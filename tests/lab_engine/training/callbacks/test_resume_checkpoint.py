@@ -23,7 +23,7 @@ from lab_engine.artifacts.checkpoint import read_checkpoint
 from lab_engine.artifacts.run_folder import in_folder
 from lab_engine.base.signals import Interrupted
 from lab_engine.training import terminal
-from lab_engine.training.callbacks import last
+from lab_engine.training.callbacks import resume_checkpoint
 from lab_engine.training.callbacks.progress import Progress
 from lab_engine.training.callbacks.resume_checkpoint import ResumeCheckpoint
 from lenet_lab.compose import compose
@@ -103,7 +103,7 @@ def test_goes_on_in_the_middle_of_an_epoch_wherever_the_folder_is_now(
 ) -> None:
     train(settings(tmp_path / "calm", *words, "callbacks.last.every_n_minutes=null", model=model))
     cuts = cut_at(monkeypatch, *([3, 9, 15, 20] if "trainer.accumulate_grad_batches=4" in words else [5, 37, 70, 95]))
-    can_be_cut = last._can_be_cut
+    can_be_cut = resume_checkpoint._can_be_cut
     monkeypatch.setattr(
         last, "_can_be_cut", lambda trainer, *rest: trainer.global_step % 3 == 2 and can_be_cut(trainer, *rest)
     )
@@ -281,7 +281,7 @@ MODULE: Any = None  # it is not looked at
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """What `time.monotonic` says there."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(last, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(resume_checkpoint, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
@@ -311,7 +311,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     ],
 )
 def test_a_run_is_cut_only_where_a_checkpoint_holds_all(batch: int, different: dict[str, Any], expected: bool) -> None:
-    assert last._can_be_cut(FakeTrainer(**different), batch) is expected
+    assert resume_checkpoint._can_be_cut(FakeTrainer(**different), batch) is expected
 
 
 def test_saves_after_so_many_minutes(tmp_path: Path, clock: SimpleNamespace) -> None:
@@ -397,7 +397,7 @@ def test_several_devices_talk_about_once_a_second(
     tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talks = Talks(0, 0, 0)
-    monkeypatch.setattr(last, "distributed", talks)
+    monkeypatch.setattr(resume_checkpoint, "distributed", talks)
     callback, trainer = ResumeCheckpoint(tmp_path, every_n_minutes=0.5), FakeTrainer(world_size=2)
     callback.on_train_start(trainer, MODULE)
     try:
@@ -427,7 +427,7 @@ def test_a_device_does_what_the_first_or_any_other_says(
     tmp_path: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talks = Talks(0, 1, 7)
-    monkeypatch.setattr(last, "distributed", talks)
+    monkeypatch.setattr(resume_checkpoint, "distributed", talks)
     callback, trainer = ResumeCheckpoint(tmp_path, every_n_minutes=0.5), FakeTrainer(world_size=2, is_global_zero=False)
     callback.on_train_start(trainer, MODULE)
     try:

@@ -1,0 +1,128 @@
+"""What there is around a training: its folder, where it resumes, who watches it, what it leaves."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.loggers import Logger
+
+from lab_engine.artifacts.checkpoint import (
+    describe,
+    latest_checkpoint,
+    load_weights,
+    read_metadata,
+    steps_of,
+    take_up_last,
+)
+from lab_engine.artifacts.results import measured, write_metrics
+from lab_engine.artifacts.this_environment import note_environment
+from lab_engine.base.signals import Interrupted
+from lab_engine.reports.write import write_report
+from lab_engine.training import terminal
+from lab_engine.training.build import build_trainer
+from lab_engine.training.callbacks.build import build_callbacks
+from lab_engine.training.callbacks.progress import Progress
+from lab_engine.training.interface import HasFingerprint
+from lab_engine.training.loggers.build import build_loggers
+from lab_engine.training.loggers.summary import begin_at, ended_on_failure, log_hyperparameters, log_results
+from lab_engine.training.run_display import show_metrics, show_run
+from lab_engine.training.speed import resolve_auto
+
+
+class TrainingRun:
+    """A training in its folder, begun or resumed; with several devices, each process has one.
+
+    Args:
+        config: checked.
+        package: the project, whose commands `train` and `evaluate` are told to the user.
+
+    Attributes:
+        config: with nothing of `speed` left to choose.
+        resume_from: the checkpoint that the run goes on from; None: it begins.
+        best: path of the checkpoint that was chosen on validation data; empty: none was.
+    """
+
+    def __init__(self, config: Mapping[str, Any], package: str) -> None:
+        self.package = package
+        self.folder = Path(config["folder"])
+        terminal.open_log(self.folder / "train.log", package)
+        self.resume_from = take_up_last(self.folder)
+        begun = None if self.resume_from is None else read_metadata(self.resume_from).precision
+        self.config = resolve_auto(dict(config), begun)
+        self.best = ""
+        self._progress = Progress(self.config["task"].get("percent", ()))
+        self._loggers: list[Logger] = []
+
+    def build_trainer(self, data: LightningDataModule, task: LightningModule, facts: Mapping[str, Any]) -> Trainer:
+        """Build the Trainer with its callbacks and loggers; `facts` are kept in checkpoints.
+
+        Raises:
+            UserError: a part cannot be made, or does not fit the task or the data.
+        """
+        callbacks = build_callbacks(self.config, data, task, self._progress)
+        self._loggers = build_loggers(self.config)
+        begin_at(self._loggers, 0 if self.resume_from is None else steps_of(self.resume_from))
+        return build_trainer(self.config, data, callbacks, self._loggers, describe(self.config, facts))
+
+    def announce(self, data: LightningDataModule, task: LightningModule, trainer: Trainer) -> None:
+        """Print what is about to happen, and note with what: `environment.json`, and hyperparameters in loggers."""
+        show_run(f"{self.package} train", self.config, data, task, trainer)
+        if self.resume_from is not None:
+            terminal.show_goes_on(self.resume_from, steps_of(self.resume_from))
+        if trainer.is_global_zero:
+            fingerprint = data.fingerprint() if isinstance(data, HasFingerprint) else ""
+            note_environment(self.folder, self.package, trainer.strategy.root_device, self.config, fingerprint)
+        log_hyperparameters(trainer.loggers, self.config)
+
+    @contextmanager
+    def resumable(self) -> Iterator[None]:
+        """Print how to go on where what is done here is interrupted, and end the loggers where it fails."""
+        try:
+            with ended_on_failure(self._loggers):
+                yield
+        except Interrupted:
+            kept = latest_checkpoint(self.folder)
+            steps = 0 if kept is None else steps_of(kept)
+            terminal.show_how_to_go_on(f"{self.package}.train", self.folder, steps)
+            raise
+
+    def load_best(self, task: LightningModule, trainer: Trainer) -> None:
+        """Load the weights of the checkpoint that was chosen on validation data; without one, keep them."""
+        chooses = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+        self.best = chooses[0].best_model_path if chooses else ""
+        if self.best:
+            load_weights(task, Path(self.best))
+        else:
+            terminal.show("No checkpoint was chosen on validation data: the last weights are tested.")
+
+    def measure(self, task: LightningModule, data: LightningDataModule, trainer: Trainer) -> dict[str, float]:
+        """Measure the weights as they are on validation data, and once on test data.
+
+        Returns:
+            `val/…` and `test/…` as the task logs them; `train/seconds`, without validation, and `train/steps`.
+        """
+        trainer.loggers = []  # the curves end with training: these are one-off figures
+        # best.ckpt holds the averaged weights; Lightning would measure its last average in their place
+        trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
+        trainer.validate(task, datamodule=data, verbose=False)
+        metrics = measured(trainer)
+        trainer.test(task, datamodule=data, verbose=False)
+        metrics |= measured(trainer)
+        return metrics | {"train/seconds": round(self._progress.seconds, 3), "train/steps": self._progress.steps}
+
+    def finish(
+        self, metrics: Mapping[str, float], task: LightningModule, data: LightningDataModule, trainer: Trainer
+    ) -> None:
+        """Write `report.html` and `metrics.json`, with which the run is done, and print what came out."""
+        if not trainer.is_global_zero:
+            return
+        if self.config.get("report", True):  # first: a run that has metrics is done, and not changed any more
+            write_report(self.config, data, task, metrics, self.best)
+        write_metrics(self.folder, metrics)
+        log_results(self._loggers, metrics, bool(self.best), trainer.global_step)
+        show_metrics(task, metrics, "test", self.config["task"].get("percent", ()))
+        terminal.show_results(self.folder)
+        terminal.show_next_steps(f"{self.package}.evaluate", self.folder, self.best, self.config)

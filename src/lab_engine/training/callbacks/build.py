@@ -1,0 +1,54 @@
+"""Who watches a training: the callbacks of the configuration, and the engine's own around them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
+
+from lab_engine.config.instantiate import build_each
+from lab_engine.training.callbacks.allowed import refuse_guesses, refuse_missing_steps, refuse_unfit
+from lab_engine.training.callbacks.convolutions import OwnConvolutions
+from lab_engine.training.callbacks.curves import Curves
+from lab_engine.training.callbacks.end import End
+from lab_engine.training.callbacks.epoch_seed import EpochSeed
+from lab_engine.training.callbacks.first_batch import FirstBatch
+from lab_engine.training.callbacks.learning_rates import LearningRates
+from lab_engine.training.callbacks.monitors import Monitors
+from lab_engine.training.callbacks.over_devices import OverDevices
+from lab_engine.training.callbacks.progress import Progress
+from lab_engine.training.callbacks.resume_checkpoint import ResumeCheckpoint
+from lab_engine.training.callbacks.whole_steps import WholeSteps, accumulates
+
+
+def build_callbacks(
+    config: Mapping[str, Any], data: LightningDataModule, task: LightningModule, progress: Progress
+) -> list[Callback]:
+    """Build the callbacks of a training, in the order in which Lightning calls them.
+
+    Args:
+        config: checked, and resolved by `lab_engine.training.speed.resolve_auto`.
+        data: that the task is trained on.
+        task: that is trained.
+        progress: one of them, which others ask.
+
+    Raises:
+        UserError: a callback cannot be made, or the task or the data do not fit it.
+    """
+    named = build_each(config["callbacks"], "callbacks")
+    chosen = list(named.values())
+    refuse_missing_steps(task, data)
+    refuse_unfit(chosen, task)
+    refuse_guesses(named, config["callbacks"], config["task"])
+    trainer, folder = config["trainer"], Path(config["folder"])
+    callbacks: list[Callback] = []
+    if trainer["accumulate_grad_batches"] > 1 or any(map(accumulates, chosen)):
+        callbacks.append(WholeSteps())
+    if trainer["max_steps"] != -1 or trainer["check_val_every_n_epoch"] > 1:
+        callbacks.append(End())
+    callbacks += [EpochSeed(config["seed"]), OverDevices(), FirstBatch(), Monitors(folder, config["task"])]
+    callbacks += [LearningRates(), *chosen, progress, Curves(folder, progress)]
+    callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # the last one: it keeps what the others know
+    if not config["speed"]["onednn"]:
+        callbacks.append(OwnConvolutions())
+    return callbacks
