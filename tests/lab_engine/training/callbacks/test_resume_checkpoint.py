@@ -105,7 +105,9 @@ def test_goes_on_in_the_middle_of_an_epoch_wherever_the_folder_is_now(
     cuts = cut_at(monkeypatch, *([3, 9, 15, 20] if "trainer.accumulate_grad_batches=4" in words else [5, 37, 70, 95]))
     can_be_cut = resume_checkpoint._can_be_cut
     monkeypatch.setattr(
-        last, "_can_be_cut", lambda trainer, *rest: trainer.global_step % 3 == 2 and can_be_cut(trainer, *rest)
+        resume_checkpoint,
+        "_can_be_cut",
+        lambda trainer, *rest: trainer.global_step % 3 == 2 and can_be_cut(trainer, *rest),
     )
     folder = tmp_path / "cut"
     while cuts:
