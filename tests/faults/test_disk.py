@@ -91,6 +91,6 @@ def test_folders_that_may_only_be_read(command: Command, disk: MakeDisk, tmp_pat
     run = command("train", *words, f"hydra.run.dir={only_read.folder}/new")
     only_lines(run, f"{only_read.folder}/new", "Read-only file system", "Choose another folder")
     checkpoint = only_read.folder / "run" / "checkpoints" / "best.ckpt"
-    measured = command("evaluate", f"checkpoint={checkpoint}", "hydra.run.dir=evaluated")
+    measured = command("evaluate", f"checkpoint={checkpoint}", words[1], "hydra.run.dir=evaluated")
     assert measured.status == 0, measured.err
     assert measured.metrics["test/count"] == 8
