@@ -28,17 +28,22 @@ dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on 
 # xdist would start with the files of the most tests. In the order of names the slow folders come first; the tests of a
 # file share a process, and what its fixtures have made.
 BESIDE := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+TESTS := tests
+# begin: template
+TESTS += docs
+# end: template
 .PHONY: test
 test: $(VENV)/installed-dev ## run all tests; COVERAGE=1 lists what of src none of them runs, too
 	$(if $(COVERAGE),rm -f .coverage .coverage.*)
-	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(BESIDE)
+	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(BESIDE) $(TESTS)
 	$(if $(COVERAGE),$(BIN)/python -m coverage combine --quiet)
 	$(if $(COVERAGE),$(BIN)/python -m coverage report)
 
 .PHONY: test-fast
 test-fast: $(VENV)/installed-dev ## run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest $(BESIDE) -m "not slow"
+	$(BIN)/python -m pytest $(BESIDE) $(TESTS) -m "not slow"
 
+# begin: template
 .PHONY: test-long
 test-long: $(VENV)/installed-dev ## kill runs and sweeps at random moments, five times as often as the tests do
 	KILLS=20 $(BIN)/python -m pytest -k kills_at_random
@@ -57,16 +62,14 @@ MINUTES := 60
 soak: $(VENV)/installed-dev ## kill runs at random for an hour, fill disks, load much: make soak MINUTES=10
 	@$(BIN)/python scripts/soak --minutes $(MINUTES)
 
-# begin: template
-# The tests of a made project are not run: they are these under another name. The second project takes the environment of
-# the first, at the same path, instead of minutes to install another; its code is that of the first.
+# The second project takes the environment of the first, at the same path, instead of minutes to install another.
 .PHONY: check-new-project
 check-new-project: $(VENV)/installed-dev ## make a project from this one, with and without the notes, and check it
 	@set -eu; \
 	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; trap 'exit 1' INT TERM; \
 	project=$$folder/my_first_project; \
 	$(BIN)/python scripts/new_project.py "$$project"; \
-	$(MAKE) -C "$$project" lint quickstart docs notes PAGE=research; \
+	$(MAKE) -C "$$project" lint quickstart test docs notes PAGE=research; \
 	mv "$$project/.venv" "$$folder"; rm -rf "$$project"; \
 	$(BIN)/python scripts/new_project.py "$$project" --without-notes; \
 	mv "$$folder/.venv" "$$project"; \

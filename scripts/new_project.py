@@ -4,7 +4,8 @@
     python scripts/new_project.py ../somewhere/else --name my_lab --without-notes
 
 What is committed here is copied, and lenet_lab, lenet-lab and LENET_LAB become my_lab, my-lab and MY_LAB in contents
-and paths; the engine, src/lab_engine, stays as it is. What only the template needs, this program for one, stays behind.
+and paths. The engine, src/lab_engine, stays as it is; its tests, the benchmarks and this program stay behind, for those
+who improve the template.
 Nothing is installed or downloaded, and nothing is left when it fails. Exit status: 2 for something the user can mend, 1
 for a fault of the template.
 """
@@ -27,20 +28,23 @@ import tarfile
 import tempfile
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
-STAYS_BEHIND = (
-    *("scripts/new_project.py", "tests/scripts/test_new_project.py"),
-    *("scripts/same_numbers", "tests/scripts/test_same_numbers.py"),
-    *(
-        "docs/mutants.md",
-        "docs/speed.md",
-        "docs/scaling.md",
-        *(f"docs/images/scaling_{of}.svg" for of in ("batch", "data", "devices", "jobs")),
-    ),
+STAYS_BEHIND = (  # patterns of paths; what is for those who improve the template and its engine
+    *("README.md", "scripts/*", "tests/*"),
+    *(f"docs/{page}.md" for page in ("contributing", "dependencies", "mutants", "reliability", "scaling", "speed")),
+    "docs/images/scaling_*.svg",
 )
+COMES_ALONG = (  # nevertheless: tests of what a researcher changes, and one that tries everything once
+    *(f"tests/{name}.py" for name in ("__init__", "conftest", "forked", "real_images", "shapes", "test_smoke")),
+    *(f"tests/lenet_lab/{name}.py" for name in ("__init__", "test_metrics", "test_schema")),
+    *("tests/lenet_lab/models/*", "tests/lenet_lab/tasks/*"),
+    *(f"tests/lenet_lab/data/{name}.py" for name in ("__init__", "test_digits", "test_normalize", "test_split")),
+)
+BECOMES = {"scripts/project_readme.md": "README.md"}
 ENGINE = "lab_engine"
 """The package that keeps its name, and all of its bytes, so that a newer one can take its place."""
 NOTES = "docs/notes/"
@@ -315,19 +319,21 @@ def cut(text: str, sections: set[str], path: str) -> str:
     return "".join(kept)
 
 
+def comes_along(path: str) -> bool:
+    """Return whether a project is given this file of the template."""
+    if path in BECOMES or any(fnmatchcase(path, pattern) for pattern in COMES_ALONG):
+        return True
+    return not any(fnmatchcase(path, pattern) for pattern in STAYS_BEHIND)
+
+
 def convert(files: list[File], rename: Callable[[str], str], sections: set[str]) -> list[tuple[File, bool]]:
     """Give the files of the new project, each with whether its content was renamed."""
-    left = [file for file in files if file.path not in STAYS_BEHIND]
+    left = [replace(file, path=BECOMES.get(file.path, file.path)) for file in files if comes_along(file.path)]
     if "notes" in sections:
         left = [file for file in left if not file.path.startswith(NOTES)]
-    # an __init__.py that has lost all its modules has lost its use
-    emptied = {str(PurePosixPath(path).parent) for path in STAYS_BEHIND}
-    emptied -= {str(PurePosixPath(file.path).parent) for file in left if not file.path.endswith("/__init__.py")}
     converted = []
     for file in left:
         path = PurePosixPath(file.path)
-        if path.name == "__init__.py" and str(path.parent) in emptied:
-            continue
         if file.path.startswith(f"src/{ENGINE}/"):
             converted.append((file, False))
             continue
