@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STAYS_BEHIND = (  # patterns of paths; what is for those who improve the template and its engine
     *("README.md", "scripts/*", "tests/*"),
     *(f"docs/{page}.md" for page in ("contributing", "dependencies", "mutants", "reliability", "scaling", "speed")),
-    "docs/images/scaling_*.svg",
+    *("docs/images/scaling_*.svg", "docs/images/dashboard.png", "docs/images/report.png"),
 )
 COMES_ALONG = (  # nevertheless: tests of what a researcher changes, and one that tries everything once
     *(f"tests/{name}.py" for name in ("__init__", "conftest", "forked", "real_images", "shapes", "test_smoke")),
