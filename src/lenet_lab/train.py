@@ -1,7 +1,7 @@
 """Train, choose a checkpoint on validation data, test it once: `python -m lenet_lab.train [overrides]`.
 
-The way from here to the loss: `training.py`, `data/datamodule.py`, `data/loader.py`, `classifier.py`,
-`models/lenet.py`; each step is done by `lean_loop.py`, which can be left out of a first reading.
+The way from here to the loss: `training.py`, `data/datamodule.py`, `data/loader.py`, `tasks/classification.py`,
+`models/lenet.py`.
 """
 
 from lab_engine.cli.main import main

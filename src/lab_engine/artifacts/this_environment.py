@@ -47,7 +47,7 @@ def note_environment(
         folder: of the run.
         package: whose code runs, such as "my_lab".
         device: that this process computes on.
-        config: of a training run, settled (see `lab_engine.training.speed.resolve_auto`).
+        config: of a training run, resolved (see `lab_engine.training.speed.resolve_auto`).
         fingerprint: of the data; empty where they have none.
     """
     chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"], "data": fingerprint}

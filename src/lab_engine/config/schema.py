@@ -103,7 +103,7 @@ class Watcher(Target):
 
     monitor: str = Field(ABSENT, description="a metric to watch, such as val/loss")
     mode: Literal["min", "max"] = Field(
-        ABSENT, description="min or max (whether little of the metric is good, or much)"
+        ABSENT, description="min or max (whether lower or higher is better)"
     )
 
 
@@ -116,7 +116,7 @@ class Scheduler(Target):
     )
     monitor: Annotated[str, METRIC] = Field(ABSENT, description="a metric to watch, such as val/loss")
     mode: Literal["min", "max"] | None = Field(
-        None, description="min or max (whether little of the metric is good, or much)"
+        None, description="min or max (whether lower or higher is better)"
     )
 
 

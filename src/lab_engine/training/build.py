@@ -120,7 +120,7 @@ def build_trainer(
     """Build the Trainer and give this process its share of the cores; Lightning's own bar and tables stay off.
 
     Args:
-        config: checked and settled.
+        config: checked and resolved.
         data: what it trains on.
         callbacks: in the order in which Lightning calls them.
         loggers: none, too.

@@ -26,7 +26,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
     """Return the settings that a person compares runs by.
 
     Args:
-        config: of a training run, checked; where it is settled (see `speed.resolve_auto`), none is `auto`.
+        config: of a training run, checked; where it is resolved (see `speed.resolve_auto`), none is `auto`.
 
     Returns:
         By dotted key, such as `optimizer.lr`; a group's own name has its option, of a group of named parts their

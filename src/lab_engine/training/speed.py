@@ -68,7 +68,7 @@ def processor_flags() -> set[str]:
 
 
 def describe(speed: Mapping[str, Any]) -> str:
-    """Describe in a line what of `speed`, settled, is not as usual; empty where all is."""
+    """Describe in a line what of `speed`, resolved, is not as usual; empty where all is."""
     return ", ".join(
         [
             *([f"{speed['memory_format']}"] if speed["memory_format"] != "contiguous" else []),
