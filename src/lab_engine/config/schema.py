@@ -102,9 +102,7 @@ class Watcher(Target):
     """A callback, which may watch a metric: any of lightning.pytorch.callbacks or the user's own."""
 
     monitor: str = Field(ABSENT, description="a metric to watch, such as val/loss")
-    mode: Literal["min", "max"] = Field(
-        ABSENT, description="min or max (whether lower or higher is better)"
-    )
+    mode: Literal["min", "max"] = Field(ABSENT, description="min or max (whether lower or higher is better)")
 
 
 class Scheduler(Target):
@@ -115,9 +113,7 @@ class Scheduler(Target):
         0.3, description="a number above 0 and below 1 (fraction of the run on the way up)"
     )
     monitor: Annotated[str, METRIC] = Field(ABSENT, description="a metric to watch, such as val/loss")
-    mode: Literal["min", "max"] | None = Field(
-        None, description="min or max (whether lower or higher is better)"
-    )
+    mode: Literal["min", "max"] | None = Field(None, description="min or max (whether lower or higher is better)")
 
 
 class Logger(Target):
