@@ -27,14 +27,6 @@ class Monitors(Callback):
         self._looked = False
         self._ended = False
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse data without a validation set, which would be noticed when training has ended."""
-        if not sum(trainer.num_val_batches):
-            raise UserError(
-                f"{type(trainer.datamodule).__name__} has no validation data: val_dataloader() gives none.\n"  # type: ignore[attr-defined]
-                "A run chooses its checkpoint on them: return a loader with at least one batch."
-            )
-
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look, before the callbacks that watch a metric do."""
         if self._looked or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
@@ -45,7 +37,13 @@ class Monitors(Callback):
             write_directions(self.folder, {**_of_torchmetrics(trainer), **(self.task.get("directions") or {})})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look for means over an epoch, which are there only now."""
+        """Look for means over an epoch, which are there only now; refuse data without a validation set."""
+        is_due = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        if is_due and not sum(trainer.num_val_batches):
+            raise UserError(
+                f"{type(trainer.datamodule).__name__} has no validation data: val_dataloader() gives none.\n"  # type: ignore[attr-defined]
+                "A run chooses its checkpoint on them: return a loader with at least one batch."
+            )
         if not self._ended:
             self._ended = True
             self._refuse_unlogged(trainer, "the first epoch", of_training=True)
