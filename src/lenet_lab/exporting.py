@@ -1,5 +1,6 @@
 """A trained network as a file for other programs."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def _example(format_: str, file: str, exportable: Exportable, facts: Mapping[str
     pick = f'["{outputs[-1]}"]' if isinstance(exportable.module(*inputs.values()), Mapping) else ""
     opened = [
         "import torch",
-        f"about = {dict.fromkeys(files.extra_files(facts), '')}  # filled by the next line".replace("'", '"'),
+        f"about = {json.dumps(dict.fromkeys(files.extra_files(facts), ''))}  # filled by the next line",
         f"network = torch.export.load({file!r}, extra_files=about).module()",
     ]
     return "\n".join([*opened, *made, f"{outputs[-1]} = network({', '.join(inputs)}){pick}"])

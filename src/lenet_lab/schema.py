@@ -65,7 +65,7 @@ class ImageData(schema.Data):
 
 def _whose(data: object) -> str:
     """Return the tag of the class that knows the keys of `data`; a key of a stranger's may have another meaning."""
-    target = data.get("_target_") if isinstance(data, dict) else getattr(data, "target", None)  # before, and after
+    target = data.get("_target_") if isinstance(data, dict) else getattr(data, "target", None)  # once checked
     return OWN if isinstance(target, str) and target.startswith(f"{PACKAGE}.") else OTHER
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import shown
+from lab_engine.config.schema import Task
 
 Mode = Literal["max", "min"]
 
@@ -58,7 +59,7 @@ def fill_modes(config: Mapping[str, Any]) -> dict[str, Any]:
     task = config.get("task") or {}
     if "_target_" in task and task.get("mode") not in ("min", "max"):
         given = " is missing" if task.get("mode") is None else f"={shown(task['mode'])} is refused"
-        raise UserError(f"task.mode{given}: give min or max (whether less or more of task.monitor is better)")
+        raise UserError(f"task.mode{given}: give {Task.model_fields['mode'].description}")
     filled = dict(config)
     if isinstance(config.get("callbacks"), Mapping):
         filled["callbacks"] = {

@@ -70,7 +70,7 @@ def _missing(target: str) -> str:
                 module = sys.modules.get(name)
                 there = module is None or hasattr(module, lacks)
                 return "" if there else f"there is no {lacks} in {name}{meant(lacks, vars(module))}"
-    if package in sys.modules:
+    if package in sys.modules or package == target:
         return ""
     return (
         f"there is no module {package} on Python's path\n"

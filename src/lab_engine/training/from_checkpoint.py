@@ -210,7 +210,8 @@ def refuse_texts(
             continue
         if {*_texts(value)} <= {*_texts(own[key])} or _is_choice(schema, group, key, value):
             continue
-        name = f"{'' if key in LEFT_OPEN else '+'}{group}.{key}"  # which the configuration of the command has, or not
+        there = group == "data" and key in LEFT_OPEN  # else the configuration of the command lacks the key
+        name = f"{'' if there else '+'}{group}.{key}"
         cure = f"If you want it, add {shown(typed(name, value))}"
         if own[key] != "???":
             cure += f"; if not, {shown(typed(name, own[key]))} as it is here"

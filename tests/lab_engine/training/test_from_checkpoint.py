@@ -73,6 +73,7 @@ def test_plain_values_and_choices_of_the_schema_are_taken(group: str, key: str, 
         ("model", "parts", {"name": "x", "trust_remote_code": True}, None),
         ("model", "resize", "crop", None),
         ("data", "root", "/images", "If you want it, add data.root=/images."),
+        ("model", "root", "/images", "If you want it, add +model.root=/images."),
         ("test_time", "kind", "\x1b[2J\n\n" + "x" * 10_000, None),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-STAGES = ("val/", "test/")
+from lab_engine.artifacts.results import STAGES
 
 
 class OverDevices(Callback):
