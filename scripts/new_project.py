@@ -60,7 +60,7 @@ IMPORTED = {  # packages that are imported under another name than PyPI has for 
 FOLDERS = {"build", "data", "dist", "runs", "mine"}  # made by a run, a build or the notes, and not in git
 CHECKPOINT_KEYS = {  # of Lightning's own; the package adds one that has its name
     *("callbacks", "epoch", "global_step", "hparams_name", "hyper_parameters", "loops", "lr_schedulers"),
-    *("optimizer_states", "running_figures", "should_stop", "state_dict"),
+    *("optimizer_states", "running_metrics", "should_stop", "state_dict"),
 }
 
 

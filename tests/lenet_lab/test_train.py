@@ -16,6 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests import forked
 from tests.conftest import SMALL, Command, Result, run_command, write_images
 
+MEASURED = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "count")
+
 
 def test_the_quick_start_reaches_95_percent(digits_run: Result) -> None:
     assert digits_run.metrics["test/accuracy"] >= 0.95
@@ -54,9 +56,7 @@ def test_metrics_are_flat_and_agree_with_each_other(digits_run: Result) -> None:
         # the classes have not quite as many images each, so the mean of all is not that of the classes
         assert metrics[f"{stage}/accuracy"] == pytest.approx(sum(per_class) / 10, abs=0.02)
     assert set(metrics) == {
-        f"{stage}/{name}"
-        for stage in ("val", "test")
-        for name in ("loss", "accuracy", "count", *(f"accuracy/{c}" for c in classes))
+        f"{stage}/{name}" for stage in ("val", "test") for name in (*MEASURED, *(f"accuracy/{c}" for c in classes))
     } | {"train/seconds", "train/steps"}
 
 

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 from lab_engine.base.atomic_write import atomic_write
@@ -50,17 +52,50 @@ def read_directions(folder: Path) -> dict[str, Mode]:
         return {}
 
 
+def of_metrics(nodes: Mapping[str, Any]) -> dict[str, Mode]:
+    """Return what TorchMetrics says of the metrics of a configuration, by name; imports their classes.
+
+    Args:
+        nodes: by name, each with a `_target_`. Those of which it says nothing are left out.
+    """
+    found: dict[str, Mode] = {}
+    for name, node in nodes.items():
+        if isinstance(node, Mapping) and isinstance(node.get("_target_"), str):
+            with suppress(ImportError, AttributeError, ValueError):
+                higher = getattr(resolve_name(node["_target_"]), "higher_is_better", None)
+                if isinstance(higher, bool):
+                    found[name] = "max" if higher else "min"
+    return found
+
+
+def with_metrics(config: Mapping[str, Any], watched: Iterable[Any]) -> dict[str, Any]:
+    """Copy `task` with the directions of those metrics that are watched and that the group `metrics` makes.
+
+    Their classes, and torch with them, are imported only where the task does not say it.
+    """
+    task, nodes = dict(config.get("task") or {}), config.get("metrics") or {}
+    known = dict(task.get("directions") or {})
+    names = {each.split("/")[1] for each in watched if isinstance(each, str) and "/" in each} - known.keys()
+    if isinstance(nodes, Mapping) and names & nodes.keys():
+        task["directions"] = {**of_metrics({name: nodes[name] for name in nodes if name in names}), **known}
+    return task
+
+
 def fill_modes(config: Mapping[str, Any]) -> dict[str, Any]:
     """Copy a training configuration with the `mode` of each callback that watches a metric.
 
     Raises:
         UserError: it is not known, or the given one would take the worst for the best.
     """
-    task = config.get("task") or {}
+    parts = [*(config.get("callbacks") or {}).values(), config.get("scheduler"), config.get("task")]
+    task = with_metrics(config, [part.get("monitor") for part in parts if isinstance(part, Mapping)])
     if "_target_" in task and task.get("mode") not in ("min", "max"):
         given = " is missing" if task.get("mode") is None else f"={shown(task['mode'])} is refused"
         raise UserError(f"task.mode{given}: give {Task.model_fields['mode'].description}")
-    filled = dict(config)
+    if isinstance(monitor := task.get("monitor"), str) and "_target_" in task:
+        known = direction({**task, "monitor": None}, monitor)
+        refuse_worst(f"task.monitor={monitor}", f"task.mode={task['mode']}", task["mode"], known)
+    filled = {**config, "task": task} if "task" in config else dict(config)
     if isinstance(config.get("callbacks"), Mapping):
         filled["callbacks"] = {
             name: _with_mode(node, f"callbacks.{name}", task) if isinstance(node, Mapping) else node

@@ -53,7 +53,7 @@ class TrainingRun:
         begun = None if self.resume_from is None else read_metadata(self.resume_from).precision
         self.config = resolve_auto(dict(config), begun)
         self.best = ""
-        self._progress = Progress(self.config["task"].get("percent", ()))
+        self._progress = Progress(self.config["task"].get("percent", ()), self.config["task"]["monitor"])
         self._loggers: list[Logger] = []
 
     def build_trainer(self, data: LightningDataModule, task: LightningModule, facts: Mapping[str, Any]) -> Trainer:

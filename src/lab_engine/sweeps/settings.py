@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lab_engine.config.check import check
 from lab_engine.config.command_line import OF_THE_SWEEP
-from lab_engine.config.directions import fill_sweeper
+from lab_engine.config.directions import fill_sweeper, with_metrics
 from lab_engine.sweeps.schema import SearchConfig, SweepConfig
 
 Config = dict[str, Any]
@@ -15,6 +15,6 @@ Config = dict[str, Any]
 def check_sweep(config: DictConfig) -> Config:
     """Return what concerns the sweep as a whole, resolved and checked."""
     plain: Config = {key: OmegaConf.to_container(config[key], resolve=True) for key in OF_THE_SWEEP}
-    task = OmegaConf.to_container(config.task) if "task" in config else {}
-    plain["sweeper"] = fill_sweeper(plain["sweeper"], task)  # type: ignore[arg-type]
+    parts: Config = {key: OmegaConf.to_container(config[key]) for key in ("task", "metrics") if key in config}
+    plain["sweeper"] = fill_sweeper(plain["sweeper"], with_metrics(parts, [plain["sweeper"].get("metric")]))
     return check(plain, SearchConfig if "sampler" in plain["sweeper"] else SweepConfig)

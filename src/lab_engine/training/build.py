@@ -21,7 +21,7 @@ from lab_engine.artifacts.checkpoint_io import AtomicCheckpointIO
 from lab_engine.artifacts.run_folder import DATA_LOCK
 from lab_engine.base.devices import MINUTES_TO_WAIT, cores, device_count, launched_by_slurm, threads_for
 from lab_engine.base.errors import UserError
-from lab_engine.config.facts import plain_fact, split_facts
+from lab_engine.config.facts import find_from_data, plain_fact, split_facts
 from lab_engine.config.instantiate import build, build_taken
 from lab_engine.training.compiled import compile_forward
 from lab_engine.training.determinism import is_deterministic
@@ -56,7 +56,7 @@ def facts_of(data: LightningDataModule, config: Config) -> dict[str, Any]:
     The method `model_arguments()` of the data returns them. Data without `data.gives` is left to Lightning.
 
     Raises:
-        UserError: it lacks a fact that `data.gives` lists.
+        UserError: it lacks a fact that `data.gives` lists and a value of the configuration stands for.
     """
     gives = config["data"].get("gives", ())
     if not gives:
@@ -68,10 +68,11 @@ def facts_of(data: LightningDataModule, config: Config) -> dict[str, Any]:
         data.prepare_data()
         data.setup("fit")
     facts: dict[str, Any] = data.model_arguments() if isinstance(data, GivesFacts) else {}
-    if lacking := [name for name in gives if name not in facts]:
+    used = {path[-1] for path in find_from_data(config)}
+    if lacking := [name for name in gives if name not in facts and name in used]:
         raise UserError(
             f"data ({config['data']['_target_']}) does not give {lacking[0]}, which data.gives lists.\n"
-            "Its method model_arguments() must return a dictionary that has it."
+            "Its method model_arguments() must return a dictionary that has it; or write the value in place of from_data."
         )
     return {name: plain_fact(name, value) for name, value in facts.items()}
 

@@ -76,8 +76,11 @@ def fill_in(
                     config.setdefault(group, metadata.values[group])
                 continue
             _fill(config, group, composed, metadata, path, schema)
-    for group in [group for group, option in config["choices"].items() if option == OPTION]:  # nobody takes it
-        del config["choices"][group], config[group]
+    taken = {group for owner in owners for group in config[owner].get("takes", ())}
+    for group in [group for group, option in config["choices"].items() if option == OPTION]:  # of several, or not taken
+        del config["choices"][group]
+        if group not in taken:
+            del config[group]
     _refuse_untaken(config, owners, path)
 
 

@@ -1,25 +1,29 @@
 """The LightningModule: what happens to a batch, and what is measured."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from rich.console import RenderableType
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torchmetrics import Metric
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import described, shortened
-from lab_engine.config.explain import explain
+from lab_engine.base.wording import described
 from lab_engine.config.schedule import Schedule
 from lab_engine.training.interface import Exportable, Section
 from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.data.loader import BatchLoader
-from lenet_lab.metrics import EvaluationMetrics
+from lenet_lab.metrics import EvaluationMetrics, RunningMetrics, by_class
+from lenet_lab.tasks.supervised import Supervised
+from lenet_lab.tasks.trial import image_batch, outputs_of, refuse_unfit
 from lenet_lab.tta import TTA, once
 from lenet_lab.views.accuracy_table import accuracy_table
 from lenet_lab.views.class_pictures import ClassPictures
@@ -28,12 +32,13 @@ from lenet_lab.views.exported_classifier import PixelKind, exportable_classifier
 from lenet_lab.views.predictions import PredictionLog, Predictions
 from lenet_lab.views.trained_network import TrainedNetwork, trained_network
 
-RUNNING = "running_figures"
-"""Key in checkpoints: sums of loss and hits since the last report."""
-STEPS_A_SUM = 64  # of the running loss: enough to make the cost of a sum vanish
+RUNNING = "running_metrics"
+"""Key in checkpoints: sums of loss and hits since they were last logged."""
+SHOWN = ("loss", "accuracy")
+"""Metrics in the line of an epoch, beside the one that is monitored."""
 
 
-class Classification(LightningModule):
+class Classification(Supervised):
     """Trains any network that maps images to logits, with cross entropy unless told otherwise.
 
     Args:
@@ -42,6 +47,7 @@ class Classification(LightningModule):
         optimizer: from named parameters to an optimizer; not needed to evaluate.
         scheduler: how the learning rate moves; None keeps it.
         loss: of training, from logits (B, classes) and labels (B,) to the mean loss ().
+        metrics: by name, measured beside those of `EvaluationMetrics`; each is updated with logits and labels.
         test_time: how validation and test show the network an image.
     """
 
@@ -52,132 +58,73 @@ class Classification(LightningModule):
         optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer] | None = None,
         scheduler: Schedule | None = None,
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+        metrics: Mapping[str, Metric] | None = None,
         test_time: TTA | None = None,
     ) -> None:
-        super().__init__()
-        self.network = model
-        self.optimizer = optimizer
-        self.schedule = scheduler
-        self.loss = loss
+        super().__init__(model, loss, metrics, optimizer, scheduler, classes)
         self.test_time = test_time or once
-        self.metrics = EvaluationMetrics(classes)
+        self.measured = EvaluationMetrics(classes)
         self.predictions: Predictions | None = None
         """Of the last test."""
         self._prediction_log = PredictionLog()
-        self._steps_seen: list[tuple[Tensor, Tensor, Tensor]] = []  # loss (), predicted (B,), labels (B,)
-        self._loss_sum: Tensor
-        self._correct: Tensor
-        self._steps = 0  # since the last report, as all of these
-        self._images = 0
-        self._resumed: dict[str, Any] | None = None  # the running figures of the run that this one goes on from
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning's own loop notes the current hook here forty times a step; nn.Module would search each for a
-        # parameter, which at batch 4 is 3 % of such a step. `LeanLoop` does so a few times.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
-    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
-        """Return the logits of normalized images."""
-        logits: Tensor = self.network(images)
-        return logits
+        self._running = RunningMetrics()
 
     def on_train_start(self) -> None:
-        """Begin the running figures, or go on with those of a checkpoint; an earlier training may have left some."""
-        self._loss_sum = torch.zeros((), device=self.device)
-        self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._steps_seen.clear()
-        self._steps = self._images = 0
-        if (resumed := self._resumed) is not None:
-            self._resumed = None
-            self._loss_sum += resumed["loss_sum"].to(self.device)
-            self._correct += resumed["correct"].to(self.device)
-            self._steps, self._images = resumed["steps"], resumed["images"]
-            self._steps_seen = [tuple(part.to(self.device) for part in step) for step in resumed["steps_seen"]]
+        """Start the running metrics, or continue those of a checkpoint; an earlier training may have left some."""
+        self._running.start(self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        """Mean loss of a batch; every `trainer.log_every_n_steps` steps, means since the last report are logged.
+        """Return the mean loss of a batch; every `trainer.log_every_n_steps` steps, log means since the last time.
 
         With several devices, these are of this device's batches.
         """
         images, labels = batch
         logits = self.network(images)
         loss = self.loss(logits, labels)
-        # Summed on the device, many steps at once: at batch 4, `self.log` at each step costs a third of it, and waits
-        # for a GPU; a sum at each step costs 3 %.
-        self._steps_seen.append((loss.detach(), logits.argmax(1), labels))
-        if len(self._steps_seen) == STEPS_A_SUM:
-            self._add_up()
+        self._running.update(loss.detach(), logits, labels)
         trainer, batches = self.trainer, batch_idx + 1
         steps_now = batches % trainer.accumulate_grad_batches == 0 or batches == trainer.num_training_batches
         if steps_now and (self.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._add_up()
-            self.log("train/loss", self._loss_sum / self._steps)
-            self.log("train/accuracy", self._correct / self._images)
-            self._loss_sum.zero_()
-            self._correct.zero_()
-            self._steps = self._images = 0
+            for name, value in self._running.compute().items():
+                self.log(f"train/{name}", value)
         return loss
 
-    def _add_up(self) -> None:
-        if self._steps_seen:
-            losses, predicted, labels = zip(*self._steps_seen, strict=True)
-            hits = torch.cat(predicted) == torch.cat(labels)
-            self._loss_sum += torch.stack(losses).sum()
-            self._correct += hits.sum()
-            self._steps += len(losses)
-            self._images += len(hits)
-            self._steps_seen.clear()
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B classes"]:
-        """Measure a batch; gives the logits, for callbacks."""
-        return self._measure(batch)
-
     def test_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B classes"]:
-        """Measure a batch; gives the logits, for callbacks."""
+        """Measure a batch; return the logits, for callbacks."""
         logits = self._measure(batch)
         self._prediction_log.update(logits, batch[1])
         return logits
 
-    def on_validation_epoch_end(self) -> None:
-        """Sum up as `val/…`."""
-        self._sum_up("val")
-
     def on_test_epoch_end(self) -> None:
-        """Sum up as `test/…`."""
+        """Keep the predictions, and log `test/…`."""
         loader = self.trainer.test_dataloaders
         rows = loader.rows[loader.rank :: loader.world_size] if isinstance(loader, BatchLoader) else None
-        self.predictions = self._prediction_log.finish(self.metrics.confusion.compute(), rows)
-        self._sum_up("test")
+        self.predictions = self._prediction_log.finish(self.measured.confusion.compute(), rows)
+        self._log_all("test")
 
     def _measure(self, batch: Batch) -> Float[Tensor, "B classes"]:
         images, labels = batch
         logits = self.test_time(self.network, images)
         loss = F.cross_entropy(logits, labels) if len(labels) else logits.new_zeros(())
-        self.metrics.update(logits, labels, loss)
+        self.measured.update(logits, labels, loss)
+        for metric in self.metrics.values():
+            metric.update(logits, labels)
         return logits
 
-    def _sum_up(self, stage: str) -> None:
-        metrics = self.metrics.compute(stage)
-        self.metrics.reset()
+    def _log_all(self, stage: str) -> None:
+        own = by_class(self.metrics, self.classes)
+        metrics = self.measured.compute(stage) | {f"{stage}/{name}": value.item() for name, value in own.items()}
+        self.measured.reset()
+        for metric in self.metrics.values():
+            metric.reset()
         device = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no float64
         for name, value in metrics.items():
             exact = torch.tensor(value, dtype=torch.float64, device=device)
             # All devices hold the same numbers here: sync_dist only tells Lightning so, and the largest of equals is
             # exact, where their mean would be rounded. A count is no curve.
             curve = False if name == f"{stage}/count" else None
-            self.log(name, exact, sync_dist=True, reduce_fx="max", logger=curve)
-
-    def configure_optimizers(self) -> Any:
-        """Make the optimizer and, where there is one, its schedule."""
-        if self.optimizer is None:
-            raise RuntimeError("a Classification without optimizer cannot be trained")
-        optimizer = self.optimizer(self.network.named_parameters())
-        if self.schedule is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": self.schedule.configure(optimizer, self.trainer)}
+            shown = name.partition("/")[2] in SHOWN
+            self.log(name, exact, sync_dist=True, reduce_fx="max", logger=curve, prog_bar=shown)
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
         """Refuse test-time augmentation that images of this size do not bear."""
@@ -191,66 +138,24 @@ class Classification(LightningModule):
         Raises:
             UserError: they do not.
         """
-        classes = len(self.metrics.classes)
-        pair = isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(each, Tensor) for each in batch)
-        if not pair:
-            raise UserError(
-                f"The data gives batches of {described(batch)}, and this task takes images and labels.\n"
-                "Give a pair of tensors: float (B, C, H, W) and int64 (B,)."
-            )
-        images, labels = batch
-        if not images.is_floating_point() or images.ndim != 4:
-            raise UserError(
-                f"The data gives images of {described(images)}, and this task takes float (B, C, H, W).\n"
-                "Convert them in the data module."
-            )
-        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-            raise UserError(
-                f"The data gives labels of {described(labels)} for images of {described(images)}.\n"
-                f"This task takes a class number for each image: int64 ({len(images)},)."
-            )
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-            raise UserError(
-                f"The data gives labels from {int(labels.min())} to {int(labels.max())}, and there are {classes} "
-                f"classes.\nLabels are whole numbers from 0 to {classes - 1}."
-            )
-        logits = self._try(images[:2])
-        expected = (len(images[:2]), classes)
+        images, labels = image_batch(batch, len(self.classes))
+        logits = outputs_of(self.network, partial(self.test_time, self.network), images[:2])
+        expected = (len(images[:2]), len(self.classes))
         if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
             raise UserError(
                 f"The network {type(self.network).__name__} gives {described(logits)} for {expected[0]} images, and "
                 f"{expected} is needed: a logit for each class.\nLook at its last layer, and at model.num_classes."
             )
-
-    def _try(self, images: Float[Tensor, "B C H W"]) -> Any:
-        """Return what the network gives, and leave no trace: no gradients, statistics or random numbers."""
-        modes = {module: module.training for module in self.network.modules()}
-        self.network.eval()
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
-                return self.test_time(self.network, images)
-        except (RuntimeError, ValueError) as error:
-            if explain(error) is not None:  # there is no memory, or no deterministic form
-                raise
-            reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
-            raise UserError(
-                f"The network {type(self.network).__name__} cannot take images of {described(images)}: {reason}"
-            ) from error
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        for name, metric in self.metrics.items():
+            refuse_unfit(metric, deepcopy(metric).update, logits, labels[:2], f"metrics.{name}")
 
     def describe(self) -> dict[str, str]:
         """Return lines for the header of a run, by name."""
-        parameters = sum(parameter.numel() for parameter in self.network.parameters())
-        return {
-            "model": f"{type(self.network).__name__}, {parameters:,} parameters",
-            "judged by": "" if self.test_time is once else str(self.test_time),
-        }
+        return {**super().describe(), "judged by": "" if self.test_time is once else str(self.test_time)}
 
     def summarize(self, metrics: Mapping[str, Any], stage: str) -> RenderableType:
         """Return overall and per-class accuracy as a table for the terminal."""
-        return accuracy_table(metrics, stage, self.metrics.classes)
+        return accuracy_table(metrics, stage, self.classes)
 
     def report_sections(self, data: LightningDataModule) -> list[Section]:
         """Return what the report of a run shows of its classes, where the test images are at hand."""
@@ -263,7 +168,7 @@ class Classification(LightningModule):
         if not isinstance(data, ImageDataModule):
             return None
         whole = isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # each device has the network
-        return ClassPictures(self.network if whole else None, self.metrics.confusion, data)
+        return ClassPictures(self.network if whole else None, self.measured.confusion, data)
 
     def predictor(self, facts: Mapping[str, Any]) -> TrainedNetwork:
         """Return what `predict` shows images to, judging each as validation and test do."""
@@ -274,16 +179,9 @@ class Classification(LightningModule):
         return exportable_classifier(trained_network(self.network, facts), pixels)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the running figures."""
-        checkpoint[RUNNING] = {
-            "loss_sum": self._loss_sum.clone(),
-            "correct": self._correct.clone(),
-            "steps": self._steps,
-            "images": self._images,
-            # not yet added up: a sum of other parts would differ in its last digits
-            "steps_seen": [tuple(part.clone() for part in step) for step in self._steps_seen],
-        }
+        """Add the running metrics."""
+        checkpoint[RUNNING] = self._running.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the running figures; checkpoints of other programs have none."""
-        self._resumed = checkpoint.get(RUNNING)
+        """Continue the running metrics; checkpoints of other programs have none."""
+        self._running.load_state_dict(checkpoint.get(RUNNING))

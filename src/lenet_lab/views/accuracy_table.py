@@ -7,9 +7,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+MEASURED = {"loss", "accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "count"}
+"""What each classification measures, without its stage; whatever else was measured has a row of its own."""
+
 
 def accuracy_table(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]) -> Table:
-    """Return a table with a row a class.
+    """Return a table with a row for each class, and what else was measured below it.
 
     Args:
         metrics: as in `metrics.json`.
@@ -28,4 +31,14 @@ def accuracy_table(metrics: Mapping[str, Any], stage: str, classes: Sequence[str
     overall = metrics[f"{stage}/accuracy"]
     note = f"of {metrics[f'{stage}/count']:,} images, loss {metrics[f'{stage}/loss']:.4f}"
     table.add_row(Text("overall", style="bold"), Text(f"{overall:.2%}", style="bold"), note)
+    balanced, f1 = metrics[f"{stage}/balanced_accuracy"], metrics[f"{stage}/macro_f1"]
+    table.add_row(
+        "balanced",
+        f"{balanced:.2%}",
+        f"macro F1 {f1:.2%}, calibration error {metrics[f'{stage}/calibration_error']:.2%}",
+    )
+    for name, value in metrics.items():
+        stage_of, _, short = name.partition("/")
+        if stage_of == stage and short.partition("/")[0] not in MEASURED:
+            table.add_row(Text(short), f"{value:.4g}", "")
     return table

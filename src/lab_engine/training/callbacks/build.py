@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 
+from lab_engine.config.directions import of_metrics
 from lab_engine.config.instantiate import build_each
 from lab_engine.training.callbacks.allowed import refuse_guesses, refuse_missing_steps, refuse_unfit
 from lab_engine.training.callbacks.convolutions import OwnConvolutions
@@ -46,8 +47,10 @@ def build_callbacks(
         callbacks.append(WholeSteps())
     if trainer["max_steps"] != -1 or trainer["check_val_every_n_epoch"] > 1:
         callbacks.append(End())
-    callbacks += [EpochSeed(config["seed"]), OverDevices(), FirstBatch(), Monitors(folder, config["task"])]
-    callbacks += [LearningRates(), *chosen, progress, Curves(folder, progress)]
+    directions = {**of_metrics(config.get("metrics") or {}), **(config["task"].get("directions") or {})}
+    callbacks += [EpochSeed(config["seed"]), OverDevices(), FirstBatch()]
+    callbacks += [Monitors(folder, config["task"]["monitor"], directions), LearningRates()]
+    callbacks += [*chosen, progress, Curves(folder, progress)]
     callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # the last one: it keeps what the others know
     if not config["speed"]["onednn"]:
         callbacks.append(OwnConvolutions())

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -18,12 +17,14 @@ class Monitors(Callback):
 
     Args:
         folder: the run folder.
-        task: of the configuration.
+        monitor: that the task names.
+        directions: what is better of metrics, by names without their stage; of others TorchMetrics may know it.
     """
 
-    def __init__(self, folder: str | Path, task: Mapping[str, Any]) -> None:
+    def __init__(self, folder: str | Path, monitor: str, directions: Mapping[str, Mode]) -> None:
         self.folder = Path(folder)
-        self.task = task
+        self.monitor = monitor
+        self.directions = directions
         self._looked = False
         self._ended = False
 
@@ -34,7 +35,7 @@ class Monitors(Callback):
         self._looked = True
         self._refuse_unlogged(trainer, "the first validation", of_training=False)
         if trainer.is_global_zero:
-            write_directions(self.folder, {**_of_torchmetrics(trainer), **(self.task.get("directions") or {})})
+            write_directions(self.folder, {**_of_torchmetrics(trainer), **self.directions})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look for means over an epoch, which are there only now; refuse data without a validation set."""
@@ -58,7 +59,7 @@ class Monitors(Callback):
                 )
 
     def _watched(self, trainer: Trainer) -> Iterator[tuple[str, str]]:
-        yield "task.monitor", self.task["monitor"]
+        yield "task.monitor", self.monitor
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(monitor := getattr(callback, "monitor", None), str):
                 yield f"{type(callback).__name__}(monitor)", monitor

@@ -25,6 +25,8 @@ class Progress(Callback):
 
     Args:
         percent: metrics, without their stage, that are fractions and shown in percent.
+        monitor: metric that the line of an epoch shows in any case. Beside it stand those that the task logs with
+            `prog_bar=True`; where there are none, the first ones.
 
     Attributes:
         seconds: time spent in training steps so far, validation left out.
@@ -32,8 +34,9 @@ class Progress(Callback):
         loss: the running loss `train/loss`, as last reported; not a number before, or where the task logs none.
     """
 
-    def __init__(self, percent: Sequence[str] = ()) -> None:
+    def __init__(self, percent: Sequence[str] = (), monitor: str = "") -> None:
         self.percent = percent
+        self.monitor = monitor
         self.seconds = 0.0
         self.steps = 0
         self._bar: tqdm[None] | None = None
@@ -142,12 +145,16 @@ class Progress(Callback):
         """Keep what was measured, and start the clock again."""
         if trainer.state.fn == TrainerFn.FITTING:
             values = measured(trainer)
-            names = [each for each in values if each.count("/") == 1 and each != f"val/{COUNT}"][:MAX_SHOWN]
+            monitored = self.monitor if self.monitor in values else ""
+            chosen = [each for each in values if each in trainer.progress_bar_metrics] or list(values)
+            names = [each for each in chosen if each.count("/") == 1 and each != f"val/{COUNT}"][:MAX_SHOWN]
+            names += [monitored] if monitored and monitored not in names else []
             self._validation = f"  val {self._written(names, values)}" if names else ""
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the bar and sum the epoch up in a line."""
+        self.loss = float(trainer.callback_metrics.get("train/loss", self.loss))  # perhaps a mean of the epoch
         self._epoch_seconds = self._clock()
         self.seconds += self._epoch_seconds
         steps, self.steps = trainer.global_step - self.steps, trainer.global_step

@@ -1,0 +1,126 @@
+"""Any datasets of PyTorch, as one data module."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, random_split
+
+from lab_engine.base.wording import counted
+
+
+class DatasetModule(LightningDataModule):
+    """Loads training, validation and test samples from three datasets that have a length.
+
+    Args:
+        train: to train on.
+        test: to measure once.
+        val: to choose the checkpoint by; None: a part of `train`.
+        batch_size: samples in a training batch, on each device.
+        eval_batch_size: samples in a validation or test batch, on each device; with several devices it may be a few
+            less, so that all have as many batches.
+        num_workers: processes that load samples, beside each training process.
+        validation: fraction of `train` to validate on where there is no `val`, above 0 and below 1.
+        split_seed: which samples these are.
+        collate: from a list of samples to a batch; None: PyTorch's own, which stacks tensors.
+    """
+
+    def __init__(
+        self,
+        train: Dataset[Any],
+        test: Dataset[Any],
+        val: Dataset[Any] | None = None,
+        *,
+        batch_size: int = 32,
+        eval_batch_size: int = 256,
+        num_workers: int = 0,
+        validation: float = 0.1,
+        split_seed: int = 0,
+        collate: Callable[[list[Any]], Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.of_train = train
+        if val is None:
+            random = torch.Generator().manual_seed(split_seed)
+            train, val = random_split(train, [1 - validation, validation], random)
+        self.train, self.val, self.test = train, val, test
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.collate = collate
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Return what `from_data` stands for, as far as the training data tell it.
+
+        `classes` and `num_classes` (also `num_labels`), where the dataset has an attribute `classes`; of inputs that
+        are tensors `inputs`, how many values there are, and of those of three dimensions, which are images,
+        `in_channels` and `image_size`.
+        """
+        facts: dict[str, Any] = {}
+        if (classes := getattr(self.of_train, "classes", None)) is not None:
+            names = list(map(str, classes))
+            facts |= {"classes": names, "num_classes": len(names), "num_labels": len(names)}
+        sample = self.of_train[0]
+        if isinstance(sample, list | tuple) and isinstance(sample[0], Tensor):
+            facts["inputs"] = sample[0].numel()
+            if sample[0].ndim == 3:
+                facts |= {"in_channels": len(sample[0]), "image_size": list(sample[0].shape[1:])}
+        return facts
+
+    def describe(self) -> dict[str, str]:
+        """Return lines for the header of a run, by name."""
+        train, val, test = (f"{len(cast(Any, each)):,}" for each in (self.train, self.val, self.test))
+        workers = f", {counted(self.num_workers, 'worker')}" if self.num_workers else ""
+        name = type(self.of_train).__name__
+        return {"data": f"{name}, {train} train, {val} validation, {test} test samples{workers}"}
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the training samples, in a new order each epoch."""
+        return self._loader(self.train, self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the validation samples."""
+        return self._evaluation_loader(self.val)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the test samples."""
+        return self._evaluation_loader(self.test)
+
+    def _evaluation_loader(self, samples: Dataset[Any]) -> DataLoader[Any]:
+        """Divide samples among devices: each is measured once, where PyTorch's own sampler would repeat some."""
+        devices = 1 if self.trainer is None else self.trainer.world_size
+        if devices == 1:
+            return self._loader(samples, self.eval_batch_size)
+        sampler = UnrepeatedDistributedSampler(
+            samples, num_replicas=devices, rank=cast(Any, self.trainer).global_rank, shuffle=False
+        )
+        return self._loader(samples, even_batch_size(len(cast(Any, samples)), devices, self.eval_batch_size), sampler)
+
+    def _loader(
+        self, samples: Dataset[Any], batch_size: int, sampler: Any = None, shuffle: bool = False
+    ) -> DataLoader[Any]:
+        return DataLoader(
+            samples,
+            batch_size,
+            shuffle=shuffle,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=self.collate,
+        )
+
+
+def even_batch_size(samples: int, devices: int, largest: int) -> int:
+    """Return a batch size with which all devices have as many batches: one that has no more would keep others waiting.
+
+    Args:
+        samples: of all devices, whose shares differ by one at most.
+        devices: how many there are.
+        largest: what is wanted; the next smaller one that fits is returned.
+    """
+    less, more = samples // devices, -(-samples // devices)
+    fits = (size for size in range(largest, 0, -1) if -(-less // size) == -(-more // size))
+    return next(fits, more)

@@ -1,0 +1,128 @@
+"""Any network on pairs of inputs and targets: regression, several labels, masks, tables, text."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, cast
+
+from jaxtyping import Float
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric, Metric, SumMetric
+
+from lab_engine.base.errors import UserError
+from lab_engine.base.wording import described
+from lab_engine.config.schedule import Schedule
+from lenet_lab.metrics import by_class
+from lenet_lab.tasks.trial import outputs_of, refuse_unfit
+
+
+class Supervised(LightningModule):
+    """Minimizes a loss of outputs and targets, and measures any metrics of TorchMetrics.
+
+    Args:
+        model: the network, from inputs to outputs; it is given the first part of a batch.
+        loss: from outputs and targets to the mean loss ().
+        metrics: by name, each updated with outputs and targets. A metric with a value for each class is logged as
+            `val/NAME/CLASS`.
+        optimizer: from named parameters to an optimizer; not needed to evaluate.
+        scheduler: how the learning rate moves; None keeps it.
+        classes: names of these values; numbers where there are none.
+    """
+
+    loss: Callable[[Any, Any], Tensor]
+    metrics: Mapping[str, Metric]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Any, Any], Tensor],
+        metrics: Mapping[str, Metric] | None = None,
+        optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer] | None = None,
+        scheduler: Schedule | None = None,
+        classes: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.network = model
+        self.loss = loss
+        self.metrics = cast(Mapping[str, Metric], nn.ModuleDict(metrics or {}))
+        self.optimizer = optimizer
+        self.schedule = scheduler
+        self.classes = tuple(classes)
+        self.mean_loss = MeanMetric(nan_strategy="disable")  # a loss that is not a number must show
+        self.count = SumMetric()
+
+    def forward(self, inputs: Any) -> Any:
+        """Return the outputs of the network."""
+        return self.network(inputs)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
+        """Return the mean loss of a batch; its mean over the epoch is logged."""
+        inputs, targets = batch
+        loss = self.loss(self(inputs), targets)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        """Measure a batch; return the outputs, for callbacks."""
+        return self._measure(batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        """Measure a batch; return the outputs, for callbacks."""
+        return self._measure(batch)
+
+    def _measure(self, batch: Any) -> Any:
+        inputs, targets = batch
+        outputs = self(inputs)
+        self.mean_loss.update(self.loss(outputs, targets), len(targets))
+        self.count.update(len(targets))
+        for metric in self.metrics.values():
+            metric.update(outputs, targets)
+        return outputs
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `val/…`."""
+        self._log_all("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log `test/…`."""
+        self._log_all("test")
+
+    def _log_all(self, stage: str) -> None:
+        values = {"loss": self.mean_loss.compute(), **by_class(self.metrics, self.classes)}
+        for name, value in values.items():
+            self.log(f"{stage}/{name}", value)
+        self.log(f"{stage}/count", self.count.compute(), logger=False)
+        for metric in (self.mean_loss, self.count, *self.metrics.values()):
+            metric.reset()
+
+    def configure_optimizers(self) -> Any:
+        """Make the optimizer and, where there is one, its schedule."""
+        if self.optimizer is None:
+            raise RuntimeError(f"a {type(self).__name__} without optimizer cannot be trained")
+        optimizer = self.optimizer(self.network.named_parameters())
+        if self.schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.schedule.configure(optimizer, self.trainer)}
+
+    def check_batch(self, batch: Any) -> None:
+        """Refuse a batch that network, loss and metrics cannot take; called once, with the first.
+
+        Raises:
+            UserError: they cannot.
+        """
+        if not isinstance(batch, list | tuple) or len(batch) != 2:
+            raise UserError(
+                f"The data gives batches of {described(batch)}, and this task takes inputs and targets.\n"
+                "Give a pair of them."
+            )
+        inputs, targets = batch
+        outputs = outputs_of(self.network, self, inputs)
+        refuse_unfit(self.loss, self.loss, outputs, targets, "loss")
+        for name, metric in self.metrics.items():
+            refuse_unfit(metric, deepcopy(metric).update, outputs, targets, f"metrics.{name}")
+
+    def describe(self) -> dict[str, str]:
+        """Return lines for the header of a run, by name."""
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        return {"model": f"{type(self.network).__name__}, {parameters:,} parameters"}

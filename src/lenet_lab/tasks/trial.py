@@ -1,0 +1,111 @@
+"""A look at the first batch, and at what a network gives for it, which leaves no trace."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from lab_engine.base.errors import UserError
+from lab_engine.base.wording import described, shortened
+from lab_engine.config.explain import explain
+
+
+def image_batch(batch: Any, classes: int) -> tuple[Float[Tensor, "B C H W"], Int64[Tensor, "B"]]:
+    """Return the images and labels of a batch.
+
+    Args:
+        batch: as the data give it.
+        classes: how many there are.
+
+    Raises:
+        UserError: it is no pair of them.
+    """
+    pair = isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(each, Tensor) for each in batch)
+    if not pair:
+        raise UserError(
+            f"The data gives batches of {described(batch)}, and this task takes images and labels.\n"
+            "Give a pair of tensors: float (B, C, H, W) and int64 (B,)."
+        )
+    images, labels = batch
+    if not images.is_floating_point() or images.ndim != 4:
+        raise UserError(
+            f"The data gives images of {described(images)}, and this task takes float (B, C, H, W).\n"
+            "Convert them in the data module."
+        )
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        raise UserError(
+            f"The data gives labels of {described(labels)} for images of {described(images)}.\n"
+            f"This task takes a class number for each image: int64 ({len(images)},)."
+        )
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise UserError(
+            f"The data gives labels from {int(labels.min())} to {int(labels.max())}, and there are {classes} "
+            f"classes.\nLabels are whole numbers from 0 to {classes - 1}."
+        )
+    return images, labels
+
+
+@contextmanager
+def without_trace(network: nn.Module, inputs: Any) -> Iterator[None]:
+    """Compute in evaluation mode: no gradients, statistics or random numbers are left."""
+    modes = {module: module.training for module in network.modules()}
+    on_gpu = [inputs.device] if isinstance(inputs, Tensor) and inputs.is_cuda else []
+    network.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=on_gpu):
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def outputs_of(network: nn.Module, call: Callable[[Any], Any], inputs: Any) -> Any:
+    """Return what `call(inputs)` gives, which shows `inputs` to the network.
+
+    Raises:
+        UserError: the network cannot take them.
+    """
+    try:
+        with without_trace(network, inputs):
+            return call(inputs)
+    except (RuntimeError, ValueError, TypeError) as error:
+        if explain(error) is not None:  # there is no memory, or no deterministic form
+            raise
+        raise UserError(
+            f"The network {type(network).__name__} cannot take {described(inputs)}: {_reason(error)}"
+        ) from error
+
+
+def refuse_unfit(judge: Any, call: Callable[[Any, Any], Any], outputs: Any, targets: Any, key: str) -> None:
+    """Try a loss or a metric on the outputs and targets of a batch; a warning counts as an error.
+
+    Args:
+        judge: the loss or metric, whose name is told.
+        call: what it does with them; PyTorch's losses only warn of shapes that it would stretch to each other.
+        outputs: of the network.
+        targets: of the data.
+        key: of the judge in the configuration.
+
+    Raises:
+        UserError: it cannot compare them.
+    """
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.filterwarnings("error", message="Using a target size")
+            call(outputs, targets)
+    except Exception as error:
+        if explain(error) is not None:
+            raise
+        name = getattr(judge, "__name__", type(judge).__name__)
+        raise UserError(
+            f"{key} ({name}) cannot compare outputs {described(outputs)} with targets {described(targets)}: "
+            f"{_reason(error)}\nMake the last layer, the targets of the data or {key} fit the others."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return shortened(next(iter(str(error).splitlines()), type(error).__name__))
