@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 KEY = "run"
 FORMAT: Literal[2] = 2
-NOT_KEPT = {"mirrors", "cache", "takes", "gives"}
+NOT_KEPT = {"mirrors", "cache", "takes", "gives", "init_from", "freeze"}
 """Keys that concern a machine, which a stranger's file must not choose, or the program."""
 LAST = Path("checkpoints", "last.ckpt")
 """In a run folder."""

@@ -73,6 +73,17 @@ class Task(Target):
     percent: list[str] = Field([], description="a list of metrics without their stage, such as [error_rate]")
 
 
+class Model(Target):
+    """A network: any torch.nn.Module."""
+
+    init_from: AbsolutePath | None = Field(
+        ABSENT, description="a file of weights to start from, or null (those that fit by name and shape are loaded)"
+    )
+    freeze: list[str] = Field(
+        ABSENT, description="a list of patterns of weights that are not trained, such as ['*','!fc.*'] (all but these)"
+    )
+
+
 class Data(Target):
     """What is learned from: a LightningDataModule."""
 
@@ -204,7 +215,7 @@ class Parts(Config):
     """A task and the parts of it that the engine knows how to make."""
 
     task: Task
-    model: Target = ABSENT
+    model: Model = ABSENT
     optimizer: Optimizer = ABSENT
     scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)] = ABSENT
 

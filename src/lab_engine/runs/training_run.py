@@ -52,6 +52,8 @@ class TrainingRun:
         self.resume_from = take_up_last(self.folder)
         begun = None if self.resume_from is None else read_metadata(self.resume_from).precision
         self.config = resolve_auto(dict(config), begun)
+        if self.resume_from is not None and "model" in self.config:  # all weights are in the checkpoint
+            self.config["model"] = {**self.config["model"], "init_from": None}
         self.best = ""
         self._progress = Progress(self.config["task"].get("percent", ()), self.config["task"]["monitor"])
         self._loggers: list[Logger] = []

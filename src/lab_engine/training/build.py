@@ -27,6 +27,7 @@ from lab_engine.training.compiled import compile_forward
 from lab_engine.training.determinism import is_deterministic
 from lab_engine.training.interface import ChecksFacts, GivesFacts, HasBatchValues
 from lab_engine.training.lean_loop import use_lean_loop
+from lab_engine.training.pretrained import OF_MODEL, freeze, load_pretrained
 from lab_engine.training.speed import MEMORY_FORMATS, has_gpu
 
 Config = dict[str, Any]
@@ -72,7 +73,7 @@ def facts_of(data: LightningDataModule, config: Config) -> dict[str, Any]:
     if lacking := [name for name in gives if name not in facts and name in used]:
         raise UserError(
             f"data ({config['data']['_target_']}) does not give {lacking[0]}, which data.gives lists.\n"
-            "Its method model_arguments() must return a dictionary that has it; or write the value in place of from_data."
+            "Its method model_arguments() must return a dictionary that has it; or write a value in place of from_data."
         )
     return {name: plain_fact(name, value) for name, value in facts.items()}
 
@@ -87,8 +88,11 @@ def build_task(config: Config, facts: Mapping[str, Any]) -> LightningModule:
     Raises:
         UserError: a part cannot be made.
     """
-    node = config["task"]
+    node, model = config["task"], config.get("model")
+    if isinstance(model, dict):
+        config = {**config, "model": {key: value for key, value in model.items() if key not in OF_MODEL}}
     parts = build_taken(config, "task", facts)
+    started_from = _prepare(parts["model"], model) if isinstance(parts.get("model"), nn.Module) and model else ""
     speed = config.get("speed", {})
     if speed.get("compile") is not None:
         compile_forward(parts["model"], speed["compile"])
@@ -100,7 +104,16 @@ def build_task(config: Config, facts: Mapping[str, Any]) -> LightningModule:
         nn.Module.to(made, memory_format=MEMORY_FORMATS[speed["memory_format"]])
     if isinstance(made, ChecksFacts):
         made.check_facts(facts)
+    made.started_from = started_from  # type: ignore[assignment]
     return made
+
+
+def _prepare(network: nn.Module, node: Mapping[str, Any]) -> str:
+    """Load and freeze weights as the configuration says; return what was loaded, in words."""
+    started_from = load_pretrained(network, node["init_from"]) if node.get("init_from") else ""
+    if node.get("freeze"):
+        freeze(network, node["freeze"])
+    return started_from
 
 
 def _cluster() -> ClusterEnvironment:

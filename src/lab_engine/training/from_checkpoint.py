@@ -25,6 +25,7 @@ from lab_engine.config.facts import find_from_data
 from lab_engine.config.schema import METRIC
 from lab_engine.config.taken import OF_THE_PROGRAM
 from lab_engine.training.build import OF_TASK, build_task
+from lab_engine.training.pretrained import OF_MODEL
 
 OPTION = "evaluate/from_checkpoint"
 LEFT_OPEN = ("root", "cache", "eval_batch_size")
@@ -255,6 +256,8 @@ def build_trained(config: dict[str, Any], facts: Mapping[str, Any], path: Path) 
         UserError: the weights do not fit it. This is found out before it takes memory, of which a file of a few bytes
             could ask for any amount.
     """
+    if isinstance(model := config.get("model"), dict):  # all weights are in the checkpoint, and none is trained
+        config = {**config, "model": {key: value for key, value in model.items() if key not in OF_MODEL}}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch says that nothing is copied: on "meta" there is nothing

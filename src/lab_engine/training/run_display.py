@@ -39,6 +39,8 @@ def show_run(
         **of_data,
         "data": ": ".join(filter(None, (config["choices"].get("data"), of_data.get("data")))),
         **of_task,
+        "started from": getattr(task, "started_from", ""),
+        "frozen": _frozen(task),
         "batch": _batch(title, config["data"], devices, accumulated),
         "device": f"{trainer.strategy.root_device.type}, {trainer.precision}, "
         + counted(torch.get_num_threads(), "CPU thread")
@@ -46,6 +48,12 @@ def show_run(
         "speed": describe(config["speed"]) if "speed" in config else "",
     }
     show_facts(title, facts, Path(config["folder"]))
+
+
+def _frozen(task: LightningModule) -> str:
+    """Describe how many parameters are not trained; empty where all are."""
+    frozen = sum(parameter.numel() for parameter in task.parameters() if not parameter.requires_grad)
+    return f"{frozen:,} of {sum(parameter.numel() for parameter in task.parameters()):,} parameters" if frozen else ""
 
 
 def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) -> str:

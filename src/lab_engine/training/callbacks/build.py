@@ -14,6 +14,7 @@ from lab_engine.training.callbacks.curves import Curves
 from lab_engine.training.callbacks.end import End
 from lab_engine.training.callbacks.epoch_seed import EpochSeed
 from lab_engine.training.callbacks.first_batch import FirstBatch
+from lab_engine.training.callbacks.frozen import Frozen
 from lab_engine.training.callbacks.learning_rates import LearningRates
 from lab_engine.training.callbacks.monitors import Monitors
 from lab_engine.training.callbacks.over_devices import OverDevices
@@ -48,7 +49,7 @@ def build_callbacks(
     if trainer["max_steps"] != -1 or trainer["check_val_every_n_epoch"] > 1:
         callbacks.append(End())
     directions = {**of_metrics(config.get("metrics") or {}), **(config["task"].get("directions") or {})}
-    callbacks += [EpochSeed(config["seed"]), OverDevices(), FirstBatch()]
+    callbacks += [EpochSeed(config["seed"]), OverDevices(), FirstBatch(), Frozen()]
     callbacks += [Monitors(folder, config["task"]["monitor"], directions), LearningRates()]
     callbacks += [*chosen, progress, Curves(folder, progress)]
     callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # the last one: it keeps what the others know
