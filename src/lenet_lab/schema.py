@@ -116,6 +116,7 @@ class Parts(schema.Parts):
 
     optimizer: Optimizer = ABSENT
     loss: Loss = ABSENT
+    mix: Annotated[Target | None, BeforeValidator(lambda value: value or None)] = ABSENT
     metrics: dict[str, Target | None] = Field(ABSENT, description="named metrics of TorchMetrics, each with a _target_")
     test_time: TTA = ABSENT
 

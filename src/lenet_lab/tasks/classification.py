@@ -48,6 +48,8 @@ class Classification(Supervised):
         scheduler: how the learning rate moves; None keeps it.
         loss: of training, from logits (B, classes) and labels (B,) to the mean loss ().
         metrics: by name, measured beside those of `EvaluationMetrics`; each is updated with logits and labels.
+        mix: of training, from images and labels (B,) to other images and shares of the classes (B, classes);
+            `train/accuracy` is left out then, for images have no one class.
         test_time: how validation and test show the network an image.
     """
 
@@ -59,9 +61,11 @@ class Classification(Supervised):
         scheduler: Schedule | None = None,
         loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
         metrics: Mapping[str, Metric] | None = None,
+        mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
         test_time: TTA | None = None,
     ) -> None:
         super().__init__(model, loss, metrics, optimizer, scheduler, classes)
+        self.mix = mix
         self.test_time = test_time or once
         self.measured = EvaluationMetrics(classes)
         self.predictions: Predictions | None = None
@@ -79,15 +83,28 @@ class Classification(Supervised):
         With several devices, these are of this device's batches.
         """
         images, labels = batch
+        images, targets = (images, labels) if self.mix is None else self.mix(images, labels)
         logits = self.network(images)
-        loss = self.loss(logits, labels)
+        loss = self.training_loss(images, logits, targets)
         self._running.update(loss.detach(), logits, labels)
         trainer, batches = self.trainer, batch_idx + 1
         steps_now = batches % trainer.accumulate_grad_batches == 0 or batches == trainer.num_training_batches
         if steps_now and (self.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            for name, value in self._running.compute().items():
-                self.log(f"train/{name}", value)
+            means = self._running.compute()
+            self.log("train/loss", means["loss"])
+            if self.mix is None:
+                self.log("train/accuracy", means["accuracy"])
         return loss
+
+    def training_loss(self, images: Tensor, logits: Tensor, targets: Tensor) -> Float[Tensor, ""]:
+        """Return what training makes small; for a subclass that needs the images, too.
+
+        Args:
+            images: float (B, C, H, W), as the network has seen them.
+            logits: float (B, classes).
+            targets: int64 (B,), or with `mix` float (B, classes).
+        """
+        return self.loss(logits, targets)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B classes"]:
         """Measure a batch; return the logits, for callbacks."""
@@ -146,12 +163,19 @@ class Classification(Supervised):
                 f"The network {type(self.network).__name__} gives {described(logits)} for {expected[0]} images, and "
                 f"{expected} is needed: a logit for each class.\nLook at its last layer, and at model.num_classes."
             )
+        targets = labels if self.mix is None else nn.functional.one_hot(labels, len(self.classes)).to(logits.dtype)
+        refuse_unfit(self.loss, self.loss, logits, targets[:2], "loss")
         for name, metric in self.metrics.items():
             refuse_unfit(metric, deepcopy(metric).update, logits, labels[:2], f"metrics.{name}")
 
     def describe(self) -> dict[str, str]:
         """Return lines for the header of a run, by name."""
-        return {**super().describe(), "judged by": "" if self.test_time is once else str(self.test_time)}
+        mixed = "" if self.mix is None else f"{type(self.mix).__name__}, so train/accuracy is left out"
+        return {
+            **super().describe(),
+            "mixed by": mixed,
+            "judged by": "" if self.test_time is once else str(self.test_time),
+        }
 
     def summarize(self, metrics: Mapping[str, Any], stage: str) -> RenderableType:
         """Return overall and per-class accuracy as a table for the terminal."""

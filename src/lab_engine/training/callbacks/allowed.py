@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     LearningRateFinder,
     ProgressBar,
+    StochasticWeightAveraging,
 )
 
 from lab_engine.base.errors import UserError
@@ -20,6 +21,8 @@ INSTEAD: dict[type[Callback], str] = {
     "-m data.batch_size=64,128",
     LearningRateFinder: "It would train with another learning rate than config.yaml says. Search for one: "
     "-m sweeper=optuna 'optimizer.lr=tag(log,interval(0.001,0.1))'",
+    StochasticWeightAveraging: "It averages weights after the last validation, so nothing would measure or save them. "
+    "Take callbacks=[default,swa].",
     ProgressBar: "The program shows its own progress. Leave it out.",
 }
 

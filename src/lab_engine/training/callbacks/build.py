@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import WeightAveraging
 
 from lab_engine.config.directions import of_metrics
 from lab_engine.config.instantiate import build_each
 from lab_engine.training.callbacks.allowed import refuse_guesses, refuse_missing_steps, refuse_unfit
+from lab_engine.training.callbacks.averaging import AverageFromStart
 from lab_engine.training.callbacks.convolutions import OwnConvolutions
 from lab_engine.training.callbacks.curves import Curves
 from lab_engine.training.callbacks.end import End
@@ -51,6 +53,8 @@ def build_callbacks(
     directions = {**of_metrics(config.get("metrics") or {}), **(config["task"].get("directions") or {})}
     callbacks += [EpochSeed(config["seed"]), OverDevices(), FirstBatch(), Frozen()]
     callbacks += [Monitors(folder, config["task"]["monitor"], directions), LearningRates()]
+    if any(isinstance(each, WeightAveraging) for each in chosen):
+        callbacks.append(AverageFromStart())
     callbacks += [*chosen, progress, Curves(folder, progress)]
     callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # the last one: it keeps what the others know
     if not config["speed"]["onednn"]:
