@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from lab_engine.base.devices import let_threads_sleep, stand_alone
+from lab_engine.base.devices import drop_launch_variables, limit_busy_waiting
 from lab_engine.base.errors import UserError
 from lab_engine.base.imports import import_quickly
 from lab_engine.base.quoting import quote_paths
@@ -38,8 +38,8 @@ def main(command: Command) -> None:
         if {"--help", "-h"}.isdisjoint(words):
             words = quote_paths(in_order(words), command.paths)
             way = _way(command, words)
-            stand_alone()
-            let_threads_sleep()
+            drop_launch_variables()
+            limit_busy_waiting()
         import_quickly(way)(command, words)
 
 
