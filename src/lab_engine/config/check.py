@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import meant, shown
+from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM
 from lab_engine.config.facts import find_from_data
 from lab_engine.config.schema import CONTRADICTION, MAX_NUMBER, Target
@@ -79,7 +79,8 @@ def _refuse_lacking(config: dict[str, Any], taken: dict[str, str]) -> None:
                 )
             if path[-1] not in gives:
                 raise UserError(
-                    f"{key}=from_data is refused: data={option} does not give {path[-1]}{meant(path[-1], gives)}.\n"
+                    f"{key}=from_data is refused: data={option} does not give {path[-1]}"
+                    f"{did_you_mean(path[-1], gives)}.\n"
                     f"It gives: {', '.join(gives) or 'nothing (data.gives is empty)'}. Write the value in its place."
                 )
 
@@ -103,7 +104,7 @@ def _explain(
     if kind == "extra_forbidden":
         siblings = [each for each in _keys(schema, key[:-1]) if each not in SET_BY_THE_PROGRAM]
         where = f"keys of {'.'.join(key[:-1])}" if key[1:] else "keys"
-        return [f"{given}: there is no such key{meant(key[-1], siblings)}", f"{where}: {', '.join(siblings)}"]
+        return [f"{given}: there is no such key{did_you_mean(key[-1], siblings)}", f"{where}: {', '.join(siblings)}"]
     of_any = ".".join([*key[:-2], "*", *key[-1:]])  # of a part that the user has named
     allowed = described.get(name) or described.get(of_any)
     if allowed is None and kind in ("model_type", "dict_type"):

@@ -13,8 +13,8 @@ from typing import Any
 from hydra._internal import utils
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.git import CREDENTIALS, IN_ITS_PLACE
-from lab_engine.base.wording import meant, shown
+from lab_engine.base.git import CREDENTIALS, MASKED
+from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.config.config_dir import refuse_missing
 
 TOLD = "LAB_ENGINE_COMMAND"
@@ -77,7 +77,7 @@ def in_order(words: Sequence[str]) -> list[str]:
             continue
         if name not in actions:
             raise UserError(
-                f"{shown(word)} is refused: there is no such option{meant(name, actions)}\n"
+                f"{shown(word)} is refused: there is no such option{did_you_mean(name, actions)}\n"
                 f"options: {', '.join(option for option in actions if option.startswith('--'))}"
             )
         action = actions[name]
@@ -140,4 +140,4 @@ def as_typed() -> str:
 
 def without_passwords(text: str) -> str:
     """Return the text with … in their place: a report is made to be shown around."""
-    return re.sub(CREDENTIALS, IN_ITS_PLACE, text)
+    return re.sub(CREDENTIALS, MASKED, text)

@@ -25,7 +25,7 @@ from omegaconf.errors import (
 from lab_engine import CONF
 from lab_engine.base.errors import UserError
 from lab_engine.base.signals import Interrupted
-from lab_engine.base.wording import meant, printable, shortened, shown
+from lab_engine.base.wording import did_you_mean, printable, shortened, shown
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM
 
@@ -153,7 +153,7 @@ def _no_such_option(error: MissingConfigException, conf: Path | None) -> str:
         options = _options(group, conf)
     if not group or not options:
         return str(error).splitlines()[0]
-    there_is = f"there is no such option{meant(name, options)}\nallowed: {', '.join(options)}"
+    there_is = f"there is no such option{did_you_mean(name, options)}\nallowed: {', '.join(options)}"
     return f"{group}={shown(name)} is refused: {there_is}"
 
 
@@ -204,4 +204,4 @@ def _no_such_key(error: OmegaConfBaseException) -> str:
     where = f"keys of {parent}" if parent else "keys"
     allowed = f"\n{where}: {', '.join(siblings)}" if siblings else ""
     of_folders = [] if parent else ["resume", "from", "trust"]
-    return f"{shown(given)} is refused: there is no such key{meant(name, siblings + of_folders)}{allowed}"
+    return f"{shown(given)} is refused: there is no such key{did_you_mean(name, siblings + of_folders)}{allowed}"

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import meant, printable, shortened
+from lab_engine.base.wording import did_you_mean, printable, shortened
 from lab_engine.config.facts import split_facts
 from lab_engine.config.schedule import Schedule
 
@@ -69,7 +69,7 @@ def _missing(target: str) -> str:
                 lacks = target.removeprefix(f"{name}.").partition(".")[0]
                 module = sys.modules.get(name)
                 there = module is None or hasattr(module, lacks)
-                return "" if there else f"there is no {lacks} in {name}{meant(lacks, vars(module))}"
+                return "" if there else f"there is no {lacks} in {name}{did_you_mean(lacks, vars(module))}"
     if package in sys.modules or package == target:
         return ""
     return (
