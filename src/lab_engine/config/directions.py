@@ -1,4 +1,4 @@
-"""Whether more or less of a metric is better: said by the task, and never guessed from a name."""
+"""Whether higher or lower is better for a metric: said by the task, never guessed from a name."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -15,17 +15,17 @@ Mode = Literal["max", "min"]
 MAX_BYTES = 100_000
 
 FILE = "task.json"
-"""In a run folder: what is better of the metrics that the task logs."""
+"""In a run folder: the directions of the metrics that the task logs."""
 WATCHERS = {"ModelCheckpoint", "EarlyStopping", "ReduceLROnPlateau"}
-"""Classes that take a mode; their default of it would be a guess."""
+"""Classes that take a mode, whose default would be a guess."""
 
 
 def direction(task: Mapping[str, Any], metric: str) -> Mode | None:
-    """Return what is better of a metric, or None where the task does not say.
+    """Return "max" if higher is better for a metric, "min" if lower is, None where the task does not say.
 
     Args:
-        task: of the configuration. `directions` has metrics by their names without the stage, such as `loss`.
-        metric: such as `val/loss`, or `val/recall/cat`, which goes as `recall`.
+        task: of the configuration; its `directions` have names without the stage, such as `loss`.
+        metric: such as `val/loss`, or `val/recall/cat`, which has the direction of `recall`.
     """
     if metric == task.get("monitor"):
         return task.get("mode")
@@ -36,12 +36,12 @@ def direction(task: Mapping[str, Any], metric: str) -> Mode | None:
 
 
 def write_directions(folder: Path, directions: Mapping[str, Mode]) -> None:
-    """Write `task.json`; names are without their stage."""
+    """Write `task.json`, with names without their stage."""
     atomic_write(folder / FILE, json.dumps({"directions": directions}, indent=1) + "\n")
 
 
 def read_directions(folder: Path) -> dict[str, Mode]:
-    """Read `task.json` of a run, perhaps a stranger's; empty where there is none, or none that can be read."""
+    """Read `task.json` of a run, perhaps a stranger's; empty where it is missing or unreadable."""
     try:
         with (folder / FILE).open("rb") as stream:
             found = json.loads(stream.read(MAX_BYTES))["directions"]
@@ -51,10 +51,10 @@ def read_directions(folder: Path) -> dict[str, Mode]:
 
 
 def fill_modes(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a training configuration with the `mode` of each callback that watches a metric.
+    """Copy a training configuration, and set the `mode` of each callback and scheduler that watches a metric.
 
     Raises:
-        UserError: it is not known, or the given one would take the worst for the best.
+        UserError: the mode is not known, or the given one would take the worst for the best.
     """
     task = config.get("task") or {}
     if "_target_" in task and task.get("mode") not in ("min", "max"):
@@ -81,16 +81,16 @@ def _with_mode(node: Mapping[str, Any], key: str, task: Mapping[str, Any]) -> di
 
 
 def settled_mode(key: str, metric: str, mode: str | None, task: Mapping[str, Any]) -> str:
-    """Return the given mode of what watches a metric, or where there is none what the task says.
+    """Return the given mode of a callback or scheduler, or else the direction that the task gives for its metric.
 
     Args:
-        key: of what watches, in the configuration.
+        key: of the callback or scheduler in the configuration.
         metric: that it watches.
         mode: "max" or "min", or None.
         task: of the configuration.
 
     Raises:
-        UserError: it is not known, or the given one would take the worst for the best.
+        UserError: the mode is not known, or the given one would take the worst for the best.
     """
     known = direction(task, metric)
     if mode is None and known is None:
@@ -108,18 +108,18 @@ def refuse_worst(monitor: str, given: str, mode: str, known: str | None) -> None
     Args:
         monitor: KEY=METRIC.
         given: KEY=VALUE of the direction.
-        mode: "max" or "min", that it means.
-        known: what the task says.
+        mode: "max" or "min", that VALUE means.
+        known: the direction that the task gives.
 
     Raises:
-        UserError: they differ.
+        UserError: `mode` and `known` differ.
     """
     if mode in ("max", "min") and known is not None and mode != known:
         raise UserError(f"{monitor} cannot go with {given}: the worst would count as the best")
 
 
 def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy `sweeper` with its metric and direction: what the task monitors, unless they are given.
+    """Copy `sweeper` with its metric and direction, which default to those that the task monitors.
 
     Raises:
         UserError: the direction is not known, or the given one would take the worst for the best.
