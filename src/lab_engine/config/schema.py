@@ -209,7 +209,7 @@ class Parts(Config):
     scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)] = ABSENT
 
 
-class OfCheckpoint(Parts):
+class CheckpointConfig(Parts):
     """A command that takes a trained task from a checkpoint and needs no data."""
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
