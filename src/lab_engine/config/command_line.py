@@ -17,7 +17,7 @@ from lab_engine.base.git import CREDENTIALS, MASKED
 from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.config.config_dir import refuse_missing
 
-TOLD = "LAB_ENGINE_COMMAND"
+COMMAND_VARIABLE = "LAB_ENGINE_COMMAND"
 """Environment variable that tells the processes of a run which command the user typed."""
 MULTIRUN = ("-m", "--multirun")
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
@@ -135,7 +135,7 @@ def given_twice(overrides: Sequence[str]) -> list[str]:
 def as_typed() -> str:
     """Return the command that the user typed, without passwords in addresses."""
     words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
-    return os.environ.get(TOLD) or without_passwords(shlex.join(words))
+    return os.environ.get(COMMAND_VARIABLE) or without_passwords(shlex.join(words))
 
 
 def without_passwords(text: str) -> str:

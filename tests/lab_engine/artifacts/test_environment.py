@@ -14,7 +14,7 @@ from lab_engine.artifacts import this_environment
 from lab_engine.artifacts.environment import Git, read_environment
 from lab_engine.artifacts.this_environment import git_state, note_environment
 from lab_engine.base.git import uncommitted_patch
-from lab_engine.config.command_line import TOLD, without_passwords
+from lab_engine.config.command_line import COMMAND_VARIABLE, without_passwords
 from lab_engine.sweeps.job import Record, command_of, write_record
 from tests.conftest import Result
 
@@ -136,7 +136,7 @@ def test_a_job_of_a_sweep_tells_the_command_that_would_do_it_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_record(tmp_path, Record(3, ["optimizer.lr=0.1", "+note='a b'"]))
-    monkeypatch.setenv(TOLD, command_of(tmp_path, "lenet_lab.train"))  # as a worker does
+    monkeypatch.setenv(COMMAND_VARIABLE, command_of(tmp_path, "lenet_lab.train"))  # as a worker does
     note_environment(tmp_path, "lenet_lab", CPU, SETTLED)
     told = read_environment(tmp_path)
     assert told is not None
