@@ -18,7 +18,7 @@ from torch import nn
 
 from lab_engine.artifacts.claims import MAX_VALUES, refuse_claims, refuse_packed
 from lab_engine.base.errors import UserError
-from lab_engine.config.command_line import CHOOSES
+from lab_engine.config.command_line import CHOICE_PATTERN
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class CheckpointMetadata(BaseModel):
 
     format: Literal[2]
     choices: dict[str, Annotated[str, Field(pattern=OPTION)]]
-    words: list[Annotated[str, Field(pattern=f"^{CHOOSES}$")]]
+    words: list[Annotated[str, Field(pattern=f"^{CHOICE_PATTERN}$")]]
     values: dict[str, Any]
     facts: dict[str, Any]
     precision: str

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lab_engine.base.imports import import_quickly
-from lab_engine.config.command_line import CHOOSES, OF_THE_SWEEP
+from lab_engine.config.command_line import CHOICE_PATTERN, OF_THE_SWEEP
 from lab_engine.config.config_dir import given_folder, import_from
 from lab_engine.config.taken import untaken
 
@@ -103,7 +103,9 @@ def to_plain(composed: DictConfig, hydra_config: Any, folder: str) -> Config:
     task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key not in left_out])
     task.folder = os.path.abspath(folder)  # noqa: PTH100 - Path.absolute would keep `..`
     task.choices = {group: choices[group] for group in task if isinstance(choices.get(group), str)}
-    task.words = [word for word in words if re.fullmatch(CHOOSES, word) and word.partition("=")[0] not in left_out]
+    task.words = [
+        word for word in words if re.fullmatch(CHOICE_PATTERN, word) and word.partition("=")[0] not in left_out
+    ]
     task.config_dir = given_folder(hydra_config)
     plain: Config = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     import_from(plain)

@@ -34,7 +34,7 @@ OF_RECORDED = ("resume=", "from=", "trust=")
 OF_THE_SWEEP = ("launcher", "sweeper")
 """Groups that say how the jobs of a sweep run; they are not part of a job's configuration."""
 
-CHOOSES = r"[A-Za-z_]\w*=(\w+|\[\w+(,\w+)*\])"
+CHOICE_PATTERN = r"[A-Za-z_]\w*=(\w+|\[\w+(,\w+)*\])"
 """Pattern of a word that chooses options of a group, as `augment=[flip,shift]`, or sets a plain top-level key."""
 
 
