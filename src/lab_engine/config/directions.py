@@ -77,10 +77,10 @@ def _with_mode(node: Mapping[str, Any], key: str, task: Mapping[str, Any]) -> di
     takes = "mode" in node or str(node.get("_target_")).rpartition(".")[2] in WATCHERS
     if not isinstance(metric, str) or not takes:
         return dict(node)
-    return {**node, "mode": settled_mode(key, metric, mode, task)}
+    return {**node, "mode": resolve_mode(key, metric, mode, task)}
 
 
-def settled_mode(key: str, metric: str, mode: str | None, task: Mapping[str, Any]) -> str:
+def resolve_mode(key: str, metric: str, mode: str | None, task: Mapping[str, Any]) -> str:
     """Return the given mode of a callback or scheduler, or else the direction that the task gives for its metric.
 
     Args:
