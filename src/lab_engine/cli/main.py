@@ -16,7 +16,7 @@ from lab_engine.base.imports import import_quickly
 from lab_engine.base.quoting import quote_paths
 from lab_engine.base.signals import ended_by_signals
 from lab_engine.config.command import Command
-from lab_engine.config.command_line import MULTIRUN, SHOWS, in_order, is_recorded, patch_hydra_parser
+from lab_engine.config.command_line import MULTIRUN, SHOWS, is_recorded, options_first, patch_hydra_parser
 from lab_engine.config.explain import user_errors
 
 HELP = "lab_engine.cli.usage:show_usage"
@@ -36,7 +36,7 @@ def main(command: Command) -> None:
         patch_hydra_parser()
         way = HELP
         if {"--help", "-h"}.isdisjoint(words):
-            words = quote_paths(in_order(words), command.paths)
+            words = quote_paths(options_first(words), command.paths)
             way = _way(command, words)
             drop_launch_variables()
             limit_busy_waiting()

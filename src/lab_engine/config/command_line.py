@@ -23,7 +23,7 @@ MULTIRUN = ("-m", "--multirun")
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
 SHOWS = (*ONLY_SHOW, "--hydra-help", "--version", "--shell-completion", "-sc")
 """Options with which nothing runs."""
-ONE_WAY = (*SHOWS, *MULTIRUN, "--run", "-r")
+EXCLUSIVE = (*SHOWS, *MULTIRUN, "--run", "-r")
 """Options of which Hydra accepts only one."""
 CONFIG_DIR = ("--config-dir", "-cd")
 REFUSED = "--experimental-rerun"
@@ -57,7 +57,7 @@ def patch_hydra_parser() -> None:
     vars(utils)["argparse"] = SimpleNamespace(**{**vars(argparse), "ArgumentParser": _Parser})
 
 
-def in_order(words: Sequence[str]) -> list[str]:
+def options_first(words: Sequence[str]) -> list[str]:
     """Return the words with options such as -m first: Hydra does not read KEY=VALUE words on both sides of one.
 
     Raises:
@@ -97,7 +97,7 @@ def in_order(words: Sequence[str]) -> list[str]:
     for option in ("--resolve", "--package", "-p"):
         if option in given and given.keys().isdisjoint(ONLY_SHOW):
             raise UserError(f"{option} is refused without --cfg: it says how the configuration is shown")
-    if len(ways := [option for option in given if option in ONE_WAY]) > 1:
+    if len(ways := [option for option in given if option in EXCLUSIVE]) > 1:
         raise UserError(f"{' and '.join(ways)} are refused together: give one of them")
     several = not given.keys().isdisjoint((*MULTIRUN, *ONLY_SHOW))
     for word in overrides:
