@@ -94,10 +94,7 @@ def resolve_mode(key: str, metric: str, mode: str | None, task: Mapping[str, Any
     """
     known = direction(task, metric)
     if mode is None and known is None:
-        raise UserError(
-            f"{key}.monitor={metric} needs {key}.mode=max or {key}.mode=min: it is not known which is better.\n"
-            f"The task knows it of {_known(task)}."
-        )
+        raise UserError(f"{key}.monitor={metric} needs {key}.mode=max or {key}.mode=min: {_not_known(task)}")
     refuse_worst(f"{key}.monitor={metric}", f"{key}.mode={mode}", mode or "", known)
     return str(mode or known)
 
@@ -131,8 +128,7 @@ def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[st
     known = direction(task, metric) if isinstance(metric, str) else None
     if given is None and known is None and isinstance(metric, str) and task:
         raise UserError(
-            f"sweeper.metric={metric} needs sweeper.direction=maximize or sweeper.direction=minimize: it is not known "
-            f"which is better.\nThe task knows it of {_known(task)}."
+            f"sweeper.metric={metric} needs sweeper.direction=maximize or sweeper.direction=minimize: {_not_known(task)}"
         )
     if given is None:
         filled["direction"] = "minimize" if known == "min" else "maximize"
@@ -141,8 +137,9 @@ def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[st
     return filled
 
 
-def _known(task: Mapping[str, Any]) -> str:
+def _not_known(task: Mapping[str, Any]) -> str:
     names: Iterable[str] = dict.fromkeys(
         [task.get("monitor", ""), *(f"val/{name}" for name in task.get("directions") or {})]
     )
-    return ", ".join(name for name in names if name)
+    known = ", ".join(name for name in names if name)
+    return f"it is not known whether higher or lower is better.\nThe task says it only of {known}."
