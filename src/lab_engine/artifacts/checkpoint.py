@@ -155,7 +155,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def recover_latest_checkpoint(folder: Path) -> Path | None:
-    """Return `latest_checkpoint`; if the newest is damaged, warn and rename it.
+    """Return `latest_checkpoint`; warn if the newest is missing or damaged, and rename a damaged one.
 
     Under its own name, the next save would rotate the damaged file over the previous, good one.
     """

@@ -128,7 +128,8 @@ def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[st
     known = direction(task, metric) if isinstance(metric, str) else None
     if given is None and known is None and isinstance(metric, str) and task:
         raise UserError(
-            f"sweeper.metric={metric} needs sweeper.direction=maximize or sweeper.direction=minimize: {_not_known(task)}"
+            f"sweeper.metric={metric} needs sweeper.direction=maximize or sweeper.direction=minimize: "
+            + _not_known(task)
         )
     if given is None:
         filled["direction"] = "minimize" if known == "min" else "maximize"
