@@ -30,15 +30,15 @@ class JobLauncher(Launcher):
     """Runs each job in a process of its own, on this machine or another, as `launcher` says; for any sweeper."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives; `task_function` is the program's job factory, and no job calls it."""
+        """Keep what Hydra gives; `task_function` is a `Jobs`, which the processes of jobs do not call."""
         self.context, self.config = hydra_context, config
-        self.job_factory: Any = task_function
+        self.jobs: Any = task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs; one that fails returns NaN, and the others continue."""
         from lab_engine.sweeps.controller import Controller, result
 
-        controller = Controller(self.context, self.config, self.job_factory)
+        controller = Controller(self.context, self.config, self.jobs)
         jobs = controller.run_grid(job_overrides, initial_job_idx)
         return [
             JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=result(job, controller.metric))
@@ -59,11 +59,11 @@ class SearchSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives."""
         self.context, self.sweep_config = hydra_context, config
-        self.job_factory: Any = task_function
+        self.jobs: Any = task_function
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the search."""
         from lab_engine.sweeps.controller import Controller
         from lab_engine.sweeps.search import SearchPlan
 
-        Controller(self.context, self.sweep_config, self.job_factory).run_search(arguments, SearchPlan)
+        Controller(self.context, self.sweep_config, self.jobs).run_search(arguments, SearchPlan)

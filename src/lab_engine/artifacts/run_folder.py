@@ -35,7 +35,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            self.take_back()
+            self.remove_if_unused()
             raise UserError(
                 f"{key}={path} cannot be made: {error.strerror}. Choose another folder with {key}=DIR."
             ) from error
@@ -47,9 +47,9 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         """Remove the folder if the command has failed before it wrote anything."""
         if kind is not None:
-            self.take_back()
+            self.remove_if_unused()
 
-    def take_back(self) -> None:
+    def remove_if_unused(self) -> None:
         """Remove the folders that this command has made, unless files have been written to them."""
         if (new := names(self.path) - self._before) <= {*LEFT_BY_HYDRA}:
             for name in new:
