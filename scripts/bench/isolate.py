@@ -1,7 +1,7 @@
 """A section in a process of its own: what it does to threads, memory or its life is no matter to the others.
 
 Where it trains in this process, with lenet_lab or in a plain loop, OpenMP's threads wait for each other as they do in
-lenet_lab's commands (`lab_engine.base.devices.let_threads_sleep`): otherwise a section would measure what no
+lenet_lab's commands (`lab_engine.base.devices.limit_busy_waiting`): otherwise a section would measure what no
 command does.
 """
 
@@ -87,9 +87,9 @@ def main() -> None:
     """Be the process of a section."""
     name, order, result = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has started all in background
-    from lab_engine.base.devices import let_threads_sleep
+    from lab_engine.base.devices import limit_busy_waiting
 
-    let_threads_sleep()
+    limit_busy_waiting()
     given = json.loads(Path(order).read_text())
     setup = Setup(**given | {"data": Path(given["data"]), "scratch": Path(given["scratch"])})
     try:

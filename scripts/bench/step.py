@@ -28,7 +28,7 @@ from section import Aim, MeasurementError, Section, Setup
 from step_contenders import BATCH, Result
 from table import median_and_range
 
-from lab_engine.base.devices import TURNS_OF_A_WAIT
+from lab_engine.base.devices import SPIN_COUNT
 
 CONTENDERS = {
     "tutorial": "PyTorch's CIFAR-10 tutorial: image files, transforms for each image, 2 loader workers",
@@ -119,7 +119,7 @@ def as_in_a_shell() -> dict[str, str]:
 
     To lenet_lab it makes no difference: its commands set it anew.
     """
-    own = ("GOMP_SPINCOUNT", TURNS_OF_A_WAIT)
+    own = ("GOMP_SPINCOUNT", SPIN_COUNT)
     return {name: value for name, value in os.environ.items() if (name, value) != own}
 
 

@@ -1,6 +1,6 @@
-"""Where Hydra looks for plugins: the engine's own options, what starts the jobs of a sweep, and what chooses them.
+"""Hydra plugins: the engine's own options, the launcher of jobs, and the sweepers.
 
-Hydra imports this file at every start, so it imports nothing that is not needed to be found.
+Hydra imports this file at every start, so it imports only what the classes need to be found.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ import lab_engine
 
 
 class EngineOptions(SearchPathPlugin):
-    """Adds the options of the engine behind those of the project, which can have others of the same name."""
+    """Adds the engine's options after those of the project, which win where both have an option of the same name."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add them."""
+        """Append the engine's folder."""
         search_path.append(provider="lab_engine", path=f"file://{lab_engine.CONF}")
 
 
@@ -30,12 +30,12 @@ class JobLauncher(Launcher):
     """Runs each job in a process of its own, on this machine or another, as `launcher` says; for any sweeper."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives; the jobs do not call `task_function`, which lives in this process."""
+        """Keep what Hydra gives; `task_function` is a `Jobs`, which the processes of jobs do not call."""
         self.context, self.config = hydra_context, config
         self.jobs: Any = task_function
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs; one that fails gives NaN, and the others go on."""
+        """Run the jobs; one that fails returns NaN, and the others continue."""
         from lab_engine.sweeps.controller import Controller, result
 
         controller = Controller(self.context, self.config, self.jobs)
@@ -47,18 +47,18 @@ class JobLauncher(Launcher):
 
 
 class GridSweeper(BasicSweeper):
-    """All combinations of the values given."""
+    """Runs all combinations of the given values."""
 
     def validate_batch_is_legal(self, batch: Any) -> None:
-        """Check nothing: `JobLauncher` checks all jobs before it starts the first."""
+        """Check nothing, because `JobLauncher` checks all jobs before it starts the first."""
 
 
 class SearchSweeper(Sweeper):
-    """Values that a study chooses, trial by trial."""
+    """Runs values that an Optuna study chooses, trial by trial."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives."""
-        self.context, self.of_sweep = hydra_context, config
+        self.context, self.sweep_config = hydra_context, config
         self.jobs: Any = task_function
 
     def sweep(self, arguments: list[str]) -> None:
@@ -66,4 +66,4 @@ class SearchSweeper(Sweeper):
         from lab_engine.sweeps.controller import Controller
         from lab_engine.sweeps.search import SearchPlan
 
-        Controller(self.context, self.of_sweep, self.jobs).run_search(arguments, SearchPlan)
+        Controller(self.context, self.sweep_config, self.jobs).run_search(arguments, SearchPlan)

@@ -1,9 +1,9 @@
-"""The machinery of a research project: it trains any task on any data, and knows none of them.
+"""The engine of a research project: it trains any LightningModule on any LightningDataModule.
 
-A project's own package imports it; it imports no project.
+A project's package imports the engine; the engine imports no project.
 """
 
 from pathlib import Path
 
 CONF = Path(__file__).with_name("conf")
-"""Options of the engine's own, which a project finds behind those in its own `conf`."""
+"""Folder of the engine's own options, which Hydra searches after the project's `conf`."""

@@ -51,7 +51,7 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
     trained.network.to(device)
     trained.normalize.to(device)
     values = min(config["batch_size"], len(files)) * math.prod(trained.format.shape)
-    # half of the cores: the others decode, and threads that must wait for a core slow each other (`let_threads_sleep`)
+    # half of the cores: the others decode, and threads that must wait for a core slow each other (`limit_busy_waiting`)
     torch.set_num_threads(config["threads"] or max(threads_for(values) // 2, 1))
     explainer = _explainer(config, trained)
     facts = {

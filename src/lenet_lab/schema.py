@@ -138,7 +138,7 @@ class EvaluateConfig(RunParts, schema.RunConfig):
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
 
 
-class PredictConfig(Parts, schema.OfCheckpoint):
+class PredictConfig(Parts, schema.CheckpointConfig):
     """`python -m lenet_lab.predict`, once the checkpoint has told its task."""
 
     images: Images | Annotated[list[Images], Field(min_length=1)] = Field(
@@ -165,7 +165,7 @@ class PredictConfig(Parts, schema.OfCheckpoint):
         return self
 
 
-class ExportConfig(Parts, schema.OfCheckpoint):
+class ExportConfig(Parts, schema.CheckpointConfig):
     """`python -m lenet_lab.export`, once the checkpoint has told its task."""
 
     format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")

@@ -183,7 +183,8 @@ def test_a_search_goes_by_what_the_task_monitors(tmp_path: Path) -> None:
             [*REGRESSION, "callbacks.checkpoint.monitor=val/r2"],
             (
                 "callbacks.checkpoint.monitor=val/r2 needs callbacks.checkpoint.mode=max or "
-                "callbacks.checkpoint.mode=min: it is not known which is better.\nThe task knows it of val/mae."
+                "callbacks.checkpoint.mode=min: it is not known whether higher or lower is better.\n"
+                "The task says it only of val/mae."
             ),
         ),
         ([*REGRESSION, "task.mode=most"], "task.mode=most is refused: give min or max (whether less or more of "),

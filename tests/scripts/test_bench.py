@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from lab_engine.base.devices import TURNS_OF_A_WAIT
+from lab_engine.base.devices import SPIN_COUNT
 from lab_engine.training import terminal
 from tests.conftest import environment_in, write_images
 
@@ -223,7 +223,7 @@ def test_a_step_is_timed_by_those_that_were_done(
 def test_programs_of_others_wait_for_threads_as_they_do(
     parts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GOMP_SPINCOUNT", TURNS_OF_A_WAIT)
+    monkeypatch.setenv("GOMP_SPINCOUNT", SPIN_COUNT)
     assert "GOMP_SPINCOUNT" not in parts["step"].as_in_a_shell()
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     assert parts["step"].as_in_a_shell()["GOMP_SPINCOUNT"] == "7"

@@ -68,7 +68,7 @@ FOLDERS = [
     ),
     Case(
         TRAIN,
-        "HERE/images/ant/x.png cannot be decoded: not an image of a format that is read here: …\nReplace…",
+        "HERE/images/ant/x.png cannot be decoded: not an image in a supported format: …\nReplace…",
         files.and_(files.images("ant", "bee"), files.add("ant/x.png", b"no image")),
     ),
     Case(

@@ -1,1 +1,1 @@
-"""Layer 2: what a run leaves: checkpoints, curves, metrics, its folder and environment."""
+"""Layer 2: what a run writes: its folder, checkpoints, curves, metrics, environment."""

@@ -1,6 +1,6 @@
 """What a checkpoint says about itself, read as data: nothing in the file can name code to run.
 
-Beside what Lightning keeps in a checkpoint, its key "run" holds what `Metadata` lists, as a plain dictionary.
+In addition to Lightning's keys, a checkpoint has a key "run": the fields of `CheckpointMetadata` as a dictionary.
 """
 
 import functools
@@ -16,19 +16,19 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from lab_engine.artifacts.claims import MAX_VALUES, refuse_claims, refuse_packed
+from lab_engine.artifacts.claims import MAX_VALUES, refuse_compressed, refuse_expanded
 from lab_engine.base.errors import UserError
-from lab_engine.config.command_line import CHOOSES
+from lab_engine.config.command_line import CHOICE_PATTERN
 
 log = logging.getLogger(__name__)
 
 KEY = "run"
 FORMAT: Literal[2] = 2
 NOT_KEPT = {"mirrors", "cache", "takes", "gives", "init_from", "freeze"}
-"""Keys that concern a machine, which a stranger's file must not choose, or the program."""
+"""Keys about the machine, which a stranger's file must not set, or about the program."""
 LAST = Path("checkpoints", "last.ckpt")
 """In a run folder."""
-DEEPEST = 20  # settings within settings
+MAX_DEPTH = 20  # of settings within settings
 OPTION = r"^[\w/-]+$"
 
 
@@ -36,26 +36,26 @@ class CheckpointMetadata(BaseModel):
     """What a checkpoint says about its run.
 
     Attributes:
-        format: of this description.
+        format: version of these fields.
         choices: the option of each group.
-        words: of the command line that chose options, of a group with several, too.
-        values: by group, the values of the task, the data and what they take.
-        facts: what the data gave, see `lab_engine.config.facts`.
-        precision: Lightning's name for it.
+        words: of the command line that choose options, also several of one group.
+        values: plain values of the task, the data and what they take, by group.
+        facts: of the data, see `lab_engine.config.facts`.
+        precision: by Lightning's name, such as "bf16-mixed".
     """
 
     model_config = ConfigDict(strict=True)
 
     format: Literal[2]
     choices: dict[str, Annotated[str, Field(pattern=OPTION)]]
-    words: list[Annotated[str, Field(pattern=f"^{CHOOSES}$")]]
+    words: list[Annotated[str, Field(pattern=f"^{CHOICE_PATTERN}$")]]
     values: dict[str, Any]
     facts: dict[str, Any]
     precision: str
 
 
 def describe(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the checkpoints of a run are to say about it: strings, numbers, lists and dictionaries only.
+    """Return the metadata for the checkpoints of a run: only strings, numbers, lists and dictionaries.
 
     Args:
         config: of the run, checked.
@@ -78,20 +78,19 @@ def describe(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, A
 
 
 def _plain(value: Any) -> Any:
-    """Copy without what Hydra would act on and what concerns the machine."""
+    """Copy without keys that Hydra would act on, and those in `NOT_KEPT`."""
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items() if key not in NOT_KEPT and not key.startswith("_")}
     return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint that a run of this program wrote; tensors come to the CPU.
+    """Load a checkpoint that a run of this program wrote, with tensors on the CPU.
 
-    A file that has not changed since is not read again: what is given is shared, and to be left as it is.
+    The result is cached as long as the file does not change, so the caller must not modify it.
 
     Raises:
-        UserError: there is no such file, it is no checkpoint of this program, or it holds more than tensors and
-            plain data.
+        UserError: the file is missing, is no checkpoint of this program, or holds more than tensors and plain data.
     """
     if path.is_dir():
         raise UserError(f"checkpoint={path} is a folder. Give a file in it, such as {path / 'checkpoints/best.ckpt'}.")
@@ -101,22 +100,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return _read(path, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
-@functools.lru_cache(maxsize=2)  # of two runs that are compared
+@functools.lru_cache(maxsize=2)  # for a comparison of two runs
 def _read(path: Path, *version: int) -> dict[str, Any]:
     """Read as `read_checkpoint` does; `version` changes whenever the file does."""
     try:
-        refuse_packed(path)
+        refuse_compressed(path)
         _refuse_damaged(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of odd pickles, which are refused below
+            warnings.simplefilter("ignore")  # PyTorch warns of unusual pickles, which are refused below
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if checkpoint[KEY]["format"] != FORMAT:
             raise UserError(
-                f"checkpoint={path} was written by another version of this program, which described it otherwise.\n"
+                f"checkpoint={path} was written by another version of this program, in another format.\n"
                 "Train again, or evaluate it with that version."
             )
         metadata = CheckpointMetadata.model_validate(checkpoint[KEY])
-        refuse_claims(checkpoint)
+        refuse_expanded(checkpoint)
     except (OSError, UserError):
         raise
     except Exception as error:  # what is no checkpoint can raise anything
@@ -132,45 +131,45 @@ def _read(path: Path, *version: int) -> dict[str, Any]:
 
 
 def _refuse_damaged(path: Path) -> None:
-    """Refuse what has changed since it was written; PyTorch would not notice a bit that is another."""
+    """Refuse a file that has changed since it was written; PyTorch would not notice a changed bit."""
     with zipfile.ZipFile(path) as archive:
         if archive.testzip() is not None:
             raise UserError(
-                f"checkpoint={path} is damaged: what it holds is not what was written, and was not used.\n"
-                "Give another, such as last.ckpt or last.previous.ckpt beside it."
+                f"checkpoint={path} is damaged: its content has changed since it was written, and was not used.\n"
+                "Give another file of the run, such as last.ckpt or last.previous.ckpt."
             )
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before the one at `path` is kept."""
+    """Return where the previous checkpoint is kept when `path` is written again."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint that the run in `folder` goes on from: the newest that is whole. None: it has none.
+    """Return the checkpoint from which a run resumes, the newest that is undamaged; None if the run has none.
 
     Raises:
-        UserError: it has some, and none can be used.
+        UserError: all checkpoints are damaged.
     """
     return _latest_checkpoint(folder)[0]
 
 
-def take_up_last(folder: Path) -> Path | None:
-    """Return the latest checkpoint of a run that goes on now; warn if it is not the newest, move a damaged one aside.
+def recover_latest_checkpoint(folder: Path) -> Path | None:
+    """Return `latest_checkpoint`; warn if the newest is missing or damaged, and rename a damaged one.
 
-    Under its own name the damaged one would become the one before, in place of this one.
+    Under its own name, the next save would rotate the damaged file over the previous, good one.
     """
     found, wrong = _latest_checkpoint(folder)
     if found is not None and wrong:
-        log.warning("%s The one before it is used.", wrong)
+        log.warning("%s The previous checkpoint is used instead.", wrong)
         newest = folder / LAST
-        with suppress(FileNotFoundError):  # it is missing, or of several devices another was quicker
+        with suppress(FileNotFoundError):  # it is missing, or the process of another device was faster
             newest.replace(newest.with_name("last.damaged.ckpt"))
     return found
 
 
 def _latest_checkpoint(folder: Path) -> tuple[Path | None, str]:
-    """Return the checkpoint, and what is wrong with the one that should have been it, in a sentence."""
+    """Return the newest undamaged checkpoint, and a sentence on what is wrong with a newer one."""
     last = folder / LAST
     there = [path for path in (last, previous(last)) if path.exists()]
     wrong = "" if last in there else f"{last} is missing."
@@ -181,8 +180,8 @@ def _latest_checkpoint(folder: Path) -> tuple[Path | None, str]:
             wrong = str(error).splitlines()[0]
             if path == there[-1]:
                 raise UserError(
-                    f"{folder} cannot go on: {wrong}\n"
-                    f"To begin anew, remove {' and '.join(each.name for each in there)} from its checkpoints."
+                    f"{folder} cannot be resumed: {wrong}\n"
+                    f"To train from the start, remove {' and '.join(each.name for each in there)} from its checkpoints."
                 ) from error
         else:
             return path, wrong
@@ -190,11 +189,11 @@ def _latest_checkpoint(folder: Path) -> tuple[Path | None, str]:
 
 
 def _refuse_instructions(value: Any, path: Path, left: Iterator[int], depth: int = 0, texts: bool = False) -> None:
-    """Refuse all but plain data, and what Hydra would act on: keys such as `_target_`, and interpolations.
+    """Refuse what is not plain data, and what Hydra would act on: keys such as `_target_`, and interpolations.
 
-    Facts of the data may be any `texts`, such as names of classes: they do not come to Hydra.
+    With `texts`, any text is allowed: the facts of the data, such as names of classes, are not given to Hydra.
     """
-    if depth > DEEPEST or next(left, None) is None:
+    if depth > MAX_DEPTH or next(left, None) is None:
         raise UserError(f"checkpoint={path} holds more settings than a network can have, and was not used.")
     if type(value) is dict:
         for key, part in value.items():
@@ -211,7 +210,7 @@ def _refuse_instructions(value: Any, path: Path, left: Iterator[int], depth: int
 
 
 def read_metadata(path: Path) -> CheckpointMetadata:
-    """Return what a checkpoint says about its run; raises as `read_checkpoint` does."""
+    """Return the metadata of a checkpoint; raises as `read_checkpoint` does."""
     return CheckpointMetadata.model_validate(read_checkpoint(path)[KEY])
 
 
@@ -219,7 +218,7 @@ def load_weights(task: nn.Module, path: Path) -> None:
     """Load the weights of a checkpoint into a task.
 
     Raises:
-        UserError: they are those of another one.
+        UserError: they are the weights of another task.
     """
     try:
         task.load_state_dict(read_checkpoint(path)["state_dict"])
@@ -231,5 +230,5 @@ def load_weights(task: nn.Module, path: Path) -> None:
 
 
 def steps_of(path: Path) -> int:
-    """Return how many optimizer steps a checkpoint has behind it; raises as `read_checkpoint` does."""
+    """Return after how many optimizer steps a checkpoint was written; raises as `read_checkpoint` does."""
     return int(read_checkpoint(path)["global_step"])

@@ -1,4 +1,4 @@
-"""How checkpoints reach the disk: whole, or not at all."""
+"""Atomic writes of checkpoints."""
 
 import logging
 import os
@@ -18,16 +18,15 @@ from lab_engine.base.atomic_write import create_beside, name_beside, remove_besi
 log = logging.getLogger(__name__)
 
 HYPER_PARAMETERS = ("hyper_parameters", "hparams_name", "hparams_type")
-"""How keys end that Lightning adds for modules that have called `save_hyperparameters`."""
+"""Ends of the keys that Lightning adds for modules that have called `save_hyperparameters`."""
 KEEP_PREVIOUS = {"keep_previous": True}
 """Option of `Trainer.save_checkpoint`: see `write_checkpoint`."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the old file and then takes its place, so that a run that is killed leaves one of the two.
+    """Writes a new file beside the old one and then replaces it, so that a killed run leaves one of the two.
 
-    Lightning's own way writes to the system's temporary folder first, and a move from there to another disk can be
-    cut off half way.
+    Lightning writes to the system's temporary folder first, and a move from there to another disk is not atomic.
 
     Args:
         folder: of the run, outside which no checkpoint is removed.
@@ -40,7 +39,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self._metadata = metadata
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a file, or a checkpoint that is a folder, below the run folder; what a link leads to stays.
+        """Remove a checkpoint, a file or a folder, from the run folder; links are not followed.
 
         Lightning asks for whatever path its callbacks remember, with any scheme that fsspec knows.
         """
@@ -56,7 +55,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             shutil.rmtree(place)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Save, as Lightning asks for it, without the objects that `save_hyperparameters` keeps: data is read again."""
+        """Save without the objects of `save_hyperparameters`, because `read_checkpoint` accepts plain data only."""
         kept = {key: value for key, value in checkpoint.items() if not key.endswith(HYPER_PARAMETERS)}
         if self._metadata is not None:
             kept[KEY] = self._metadata
@@ -64,12 +63,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool = False) -> None:
-    """Write tensors and plain data; what was at `path` stays until the new file is on the disk.
+    """Write tensors and plain data; an old file at `path` stays until the new one is on the disk.
 
     Args:
         checkpoint: what to write.
-        path: where to.
-        keep_previous: what was at `path` stays, as `lab_engine.artifacts.checkpoint.previous(path)`.
+        path: of the file.
+        keep_previous: keep the old file, as `lab_engine.artifacts.checkpoint.previous(path)`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_beside(path)
@@ -83,25 +82,25 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool
             _link(path, previous(path))
         unfinished.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)  # of a full disk
+        unfinished.unlink(missing_ok=True)  # after an error, such as a full disk
     _sync(path.parent)
 
 
 def _link(path: Path, other: Path) -> None:
-    """Add a second name to a file, in place of what had it; there is always one at `path`, if the disk can link."""
+    """Give a file a second name, which may replace another file; `path` never disappears if the disk supports links."""
     remove_beside(other)
     link = name_beside(other)
     try:
         link.hardlink_to(path)
-    except OSError:  # not every disk can
+    except OSError:  # the disk does not support links
         path.replace(other)
     else:
         link.replace(other)
-        link.unlink(missing_ok=True)  # two names of one file, after a write that was cut off: then both would stay
+        link.unlink(missing_ok=True)  # replace does nothing if both names already belong to one file
 
 
 def _sync(folder: Path) -> None:
-    """Write the names in a folder to the disk, where the system can."""
+    """Write the entries of a folder to the disk, if the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -10,13 +10,12 @@ from typing import Any
 
 from lab_engine.base.atomic_write import atomic_write
 
-FIRST = ("epoch", "step", "train/loss")
-"""Columns before those of the metrics: epochs so far, the one that ends counted; optimizer steps so far; the last
-running loss."""
+FIXED_COLUMNS = ("epoch", "step", "train/loss")
+"""Columns before those of the metrics: finished epochs, optimizer steps, the last running loss."""
 
 
 def read_curves(file: Path) -> tuple[dict[str, float], ...]:
-    """Return what `parse_curves` finds in a file; nothing where there is no file."""
+    """Return the rows of a file, see `parse_curves`; none if there is no file."""
     try:
         return parse_curves(file.read_text())
     except FileNotFoundError:
@@ -24,12 +23,12 @@ def read_curves(file: Path) -> tuple[dict[str, float], ...]:
 
 
 def parse_curves(text: str) -> tuple[dict[str, float], ...]:
-    """Return rows by step, without what is missing in them.
+    """Return the rows in the order of their steps, without empty cells.
 
-    The last row of a step counts; a line that was cut off, now or before the run was resumed, is left out.
+    The last row of a step counts; lines that were cut off are left out.
 
     Raises:
-        csv.Error: it is no such file.
+        csv.Error: the text is not CSV.
     """
     rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
     names = rows[0] if rows else []
@@ -42,14 +41,14 @@ def parse_curves(text: str) -> tuple[dict[str, float], ...]:
     return tuple(steps[step] for step in sorted(steps) if math.isfinite(step))
 
 
-def begin_curves(file: Path, step: int) -> None:
-    """Open a `curves.csv` where a run begins, or goes on from a checkpoint: rows of later steps will come again."""
+def start_curves(file: Path, step: int) -> None:
+    """Write `curves.csv` when a run starts or resumes at `step`, without later rows, which will be written again."""
     known = read_curves(file) if step else ()
     _write(file, [row for row in known if row["step"] <= step])
 
 
-def add_to_curves(file: Path, row: Mapping[str, Any]) -> None:
-    """Write a row at once; metrics that have no column yet get one."""
+def append_to_curves(file: Path, row: Mapping[str, Any]) -> None:
+    """Append a row; a metric that has no column yet gets one."""
     columns = _columns(file)
     if not row.keys() <= set(columns):
         _write(file, [*read_curves(file), row])
@@ -64,7 +63,7 @@ def _columns(file: Path) -> list[str]:
 
 
 def _write(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    columns = list(dict.fromkeys([*FIRST, *(name for row in rows for name in row)]))
+    columns = list(dict.fromkeys([*FIXED_COLUMNS, *(name for row in rows for name in row)]))
     stream = io.StringIO()
     csv.writer(stream).writerow(columns)
     csv.writer(stream).writerows(_cells(row, columns) for row in rows)

@@ -1,4 +1,4 @@
-"""What a run was done with: versions, machine, state of the code; `environment.json` in its folder."""
+"""The environment of a run, from `environment.json` in its folder: versions, machine, state of the code."""
 
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ class Git(BaseModel):
     Attributes:
         commit: its hash; None where it is not known.
         branch: None where there is none.
-        dirty: whether files differed from it, or new ones had been added.
+        dirty: whether files differed from the commit, or new ones had been added.
         reason: why the commit is not known, a line.
     """
 
@@ -25,21 +25,21 @@ class Git(BaseModel):
 
 
 class Environment(BaseModel):
-    """What a run was done with.
+    """The environment of a run.
 
     Attributes:
         started: local time with its offset, ISO 8601.
-        command: as typed, or what would do this job of a sweep alone.
+        command: as typed; for a job of a sweep, a command that would run this job alone.
         versions: of Python and packages.
         system: name and release.
         cpu: model.
-        cores: that the run might use.
-        threads: that each of its processes computed with on the CPU.
+        cores: CPU cores that the run was allowed to use.
+        threads: CPU threads of each process.
         memory_gb: of the machine, 10^9 bytes.
-        device: that the first process of the run computed on: "cpu", "cuda", …
-        gpus: models that this process could see; empty if it did not compute on a GPU.
-        precision: Lightning's name for it; what `auto` became on this machine, as all of `speed`.
-        speed: the settings of that group.
+        device: of the first process: "cpu", "cuda", …
+        gpus: models that the first process could see; empty if it did not compute on a GPU.
+        precision: by Lightning's name, such as "bf16-mixed"; never `auto`, but what it became on this machine.
+        speed: the settings of that group, likewise without `auto`.
         git: state of the code.
         data: the data's fingerprint: of images the SHA-256 of pixels, labels and class names.
     """
@@ -50,7 +50,7 @@ class Environment(BaseModel):
     system: str
     cpu: str
     cores: int
-    threads: int | None = None  # files of older versions do not say it, nor what follows with a default
+    threads: int | None = None  # older files do not have this key, nor those with a default below
     memory_gb: float
     device: str
     gpus: list[str]
@@ -61,7 +61,7 @@ class Environment(BaseModel):
 
 
 def read_environment(folder: Path) -> Environment | None:
-    """Read `environment.json`; None where there is none, or none that can be read."""
+    """Read `environment.json`; None where it is missing or unreadable."""
     try:
         return Environment.model_validate_json((folder / FILE).read_bytes())
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""What a run measured: the metrics that the task logged, and `metrics.json`."""
+"""The metrics that a task has logged, and `metrics.json`."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from lab_engine.base.atomic_write import atomic_write
 
 STAGES = ("val/", "test/")
 COUNT = "count"
-"""Last part of the name under which a task logs how many samples it has measured: a whole number."""
+"""Last part of the names under which a task logs the number of samples, a whole number."""
 
 
 def measured(trainer: Trainer) -> dict[str, float]:
@@ -24,6 +24,6 @@ def measured(trainer: Trainer) -> dict[str, float]:
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
-    """Write `metrics.json`, whole or not at all; null stands for what is not a finite number."""
+    """Write `metrics.json`; null stands for a value that is not finite."""
     finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
     atomic_write(folder / "metrics.json", json.dumps(finite, indent=1, allow_nan=False) + "\n")

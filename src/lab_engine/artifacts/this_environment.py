@@ -1,4 +1,4 @@
-"""What this process works with: versions, machine, state of the code; written to `environment.json`."""
+"""The environment of this process, written to `environment.json`: versions, machine, state of the code."""
 
 import logging
 import os
@@ -26,40 +26,40 @@ PACKAGES = (
     *("numpy", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "pydantic", "pillow"),
     *("tensorboard", "matplotlib", "optuna", "triton"),
 )
-"""Whose versions are told where they are installed, beside torch and this one."""
-SHOULD_STAY = {"versions", "git", "data"}
-"""What a run that goes on should find as it was."""
-SECONDS_FOR_GIT = 5.0  # a work tree on a slow disk must not keep a run waiting
+"""Packages whose versions are recorded if they are installed, besides torch and the project."""
+COMPARED = {"versions", "git", "data"}
+"""Fields that should be the same when a run resumes."""
+SECONDS_FOR_GIT = 5.0  # a checkout on a slow disk must not delay a run for long
 
 
-def note_environment(
+def record_environment(
     folder: Path,
     package: str,
     device: torch.device,
     config: Mapping[str, Any],
     fingerprint: str = "",
 ) -> None:
-    """Write `environment.json` and `changes.patch`; those of a run that now continues stay as they are.
+    """Write `environment.json` and `changes.patch`; when a run resumes, these files are not changed.
 
-    Where that run goes on with other code, versions or data, it is told, and `environment.N.json` says with what.
+    It warns if code, versions or data have changed since the run started, and writes them to `environment.N.json`.
 
     Args:
         folder: of the run.
-        package: whose code runs, such as "my_lab".
+        package: of the project, such as "my_lab".
         device: that this process computes on.
         config: of a training run, resolved (see `lab_engine.training.speed.resolve_auto`).
-        fingerprint: of the data; empty where they have none.
+        fingerprint: of the data; empty if they have none.
     """
     chosen = {"precision": config["trainer"]["precision"], "speed": config["speed"], "data": fingerprint}
     environment = gather(package, device).model_copy(update=chosen)
-    begun = read_environment(folder)
-    if begun is not None:
-        now, then = (each.model_dump(include=SHOULD_STAY) for each in (environment, begun))
-        if other := [key for key in now if now[key] != then[key]]:
+    started = read_environment(folder)
+    if started is not None:
+        now, then = (each.model_dump(include=COMPARED) for each in (environment, started))
+        if changed := [key for key in now if now[key] != then[key]]:
             number = len(list(folder.glob("environment.*.json"))) + 2
             again = folder / f"environment.{number}.json"
             atomic_write(again, environment.model_dump_json(indent=1) + "\n", errors="replace")
-            log.warning("The run goes on with other %s than it began with: see %s.", ", ".join(other), again.name)
+            log.warning("Changed since the run started: %s. See %s.", ", ".join(changed), again.name)
     elif not (folder / FILE).exists():
         if environment.git.dirty and (patch := uncommitted_patch(_folder(package), SECONDS_FOR_GIT)):
             atomic_write(folder / PATCH, patch)
@@ -67,7 +67,7 @@ def note_environment(
 
 
 def gather(package: str, device: torch.device) -> Environment:
-    """Collect what does not depend on the settings of a run; see `note_environment`."""
+    """Collect what does not depend on the settings of a run; see `record_environment`."""
     return Environment(
         started=datetime.now().astimezone().replace(microsecond=0),
         command=_printable(as_typed()),
@@ -110,14 +110,14 @@ def _cpu() -> str:
 
 
 def _gpus(device: "torch.device") -> list[str]:
-    if device.type != "cuda":  # to ask would start CUDA, which takes memory and seconds
+    if device.type != "cuda":  # asking for GPUs would start CUDA, which takes memory and seconds
         return []
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
 def git_state(folder: Path) -> Git:
-    """Ask git about the checkout that `folder`, that of the code, is in; a run never fails for it."""
-    if (folder / "conf").is_dir():  # as in `config_folder`; a checkout around it is another project's
+    """Return the state of the checkout that the code in `folder` belongs to; if git fails, the reason."""
+    if (folder / "conf").is_dir():  # installed, see `config_folder`: a checkout around it is that of another project
         return Git(reason="the package is installed, and not from a checkout")
     words = ("status", "--porcelain=v2", "--branch", "--untracked-files=normal")
     try:

@@ -1,4 +1,4 @@
-"""Devices, cores and threads, and this process's place among those of a run."""
+"""Devices, cores and threads, and this process's rank among those of a run."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -7,28 +7,20 @@ from typing import Any
 
 from lab_engine.base.errors import UserError
 
-MINUTES_TO_WAIT = 10.0  # for another device: what one alone does meanwhile, such as pictures, takes seconds
-VALUES_A_THREAD = 16 * 3 * 32 * 32  # of a batch; where a second thread began to gain (docs/speed.md)
-TURNS_OF_A_WAIT = "10000"  # of a busy loop: about what lies between two operations of a network
-FOREIGN = (
-    *(
-        "RANK",
-        "LOCAL_RANK",
-        "GROUP_RANK",
-        "NODE_RANK",
-        "ROLE_RANK",
-        "WORLD_SIZE",
-        "LOCAL_WORLD_SIZE",
-        "GROUP_WORLD_SIZE",
-    ),
+MINUTES_TO_WAIT = 10.0  # for the other processes: what one does alone, such as drawing pictures, takes seconds
+VALUES_PER_THREAD = 16 * 3 * 32 * 32  # of a batch; with fewer, one thread more costs more time than it saves
+SPIN_COUNT = "10000"  # turns of OpenMP's busy loop: about the pause between two operations of a network
+LAUNCH_VARIABLES = (
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "ROLE_RANK"),
+    *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"),
     *("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_", "PMI_", "PMIX_", "OMPI_", "SLURM_", "SLURMD_", "JSM_", "LSB_"),
 )
-"""How variables begin that tell a process its place among others; of another launch, they would mislead a new one."""
-NO_PLACE = ("SLURM_CONF", "SLURM_JWT")  # these tell how to reach SLURM
+"""Beginnings of the variables that tell a process its rank; inherited from another launch, they would mislead it."""
+SLURM_ACCESS = ("SLURM_CONF", "SLURM_JWT")  # these tell how to reach SLURM
 
 
 def rank() -> int:
-    """This process's number among those of the run, from 0; said by PyTorch's launcher or by SLURM."""
+    """Return this process's rank in the run, from 0, as PyTorch's launcher or SLURM has set it."""
     return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
 
 
@@ -38,11 +30,11 @@ def launched_by_slurm() -> bool:
 
 
 def device_count(trainer: Mapping[str, Any], gpus: int | None = None) -> int:
-    """How many processes `trainer.devices` asks for.
+    """Return how many processes `trainer.devices` asks for.
 
     Args:
-        trainer: of the configuration.
-        gpus: how many there are; None: torch is asked, if that makes a difference.
+        trainer: that group of the configuration.
+        gpus: number of GPUs; None: torch is asked, if that makes a difference.
     """
     devices = trainer["devices"]
     if isinstance(devices, list):
@@ -59,29 +51,33 @@ def device_count(trainer: Mapping[str, Any], gpus: int | None = None) -> int:
 
 
 def cores() -> int:
-    """How many cores this process is to use: those that it may, or fewer where OMP_NUM_THREADS says so."""
+    """Return how many CPU cores to use: those that this process may, or OMP_NUM_THREADS if that is fewer."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(allowed, int(wanted)) if wanted.isdecimal() and int(wanted) else allowed
 
 
 def threads_for(values: int) -> int:
-    """As many threads as a batch of so many values can keep busy.
+    """Return how many threads a batch with this number of values can keep busy.
 
-    With more, a step of a small batch is no faster, and slower as soon as another program wants the same cores: see
-    `let_threads_sleep`.
+    More threads do not make a step of a small batch faster; they make it slower when another program uses the same
+    cores, see `limit_busy_waiting`.
     """
-    return max(1, min(cores(), values // VALUES_A_THREAD))
+    return max(1, min(cores(), values // VALUES_PER_THREAD))
 
 
 def without_ranks(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of `environment` less `FOREIGN`."""
-    return {name: value for name, value in environment.items() if name in NO_PLACE or not name.startswith(FOREIGN)}
+    """Return the variables of `environment` without `LAUNCH_VARIABLES`."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in SLURM_ACCESS or not name.startswith(LAUNCH_VARIABLES)
+    }
 
 
 @contextmanager
 def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set these variables and no others, for processes that are started meanwhile."""
+    """Replace all environment variables by these, for processes that are started inside the block."""
     kept = dict(os.environ)
     os.environ.clear()
     os.environ.update(variables)
@@ -92,11 +88,11 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(kept)
 
 
-def stand_alone() -> None:
-    """Forget the place among others that this process may have inherited, as inside an allocation of SLURM.
+def drop_launch_variables() -> None:
+    """Remove the inherited `LAUNCH_VARIABLES`, such as those of a SLURM allocation, from the environment.
 
     Raises:
-        UserError: it is indeed one of several that `srun` has started.
+        UserError: `srun` has started this process as one of several.
     """
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if tasks > 1:
@@ -108,21 +104,21 @@ def stand_alone() -> None:
         del os.environ[name]
 
 
-def let_threads_sleep() -> None:
-    """Make OpenMP's threads wait for each other in a busy loop for a moment only, unless the user has said how long.
+def limit_busy_waiting() -> None:
+    """Limit how long OpenMP's threads wait for each other in a busy loop, unless the user has set it.
 
-    Called before torch is imported. By default (GNU's OpenMP, as PyTorch brings it) they are busy for long, each
-    waiting for a core that another program holds, which makes a step many times slower (docs/speed.md).
+    Call it before torch is imported. By default the threads of GNU's OpenMP, which PyTorch brings, keep their cores
+    busy for long while they wait. When other programs use the same cores, a step becomes many times slower.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ["GOMP_SPINCOUNT"] = TURNS_OF_A_WAIT
+        os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
 
 
 def refuse_several_nodes(trainer: dict[str, Any]) -> None:
-    """Refuse several machines for a run that is not given to SLURM.
+    """Refuse several machines for a run that SLURM does not start.
 
     Raises:
-        UserError: it asks for more.
+        UserError: trainer.num_nodes is more than 1.
     """
     if trainer["num_nodes"] > 1:
         raise UserError(

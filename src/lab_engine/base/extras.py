@@ -10,15 +10,15 @@ OF_TARGETS = {
     "lightning.pytorch.loggers.MLFlowLogger": ("mlflow", "mlflow"),
     "lightning.pytorch.loggers.WandbLogger": ("wandb", "wandb"),
 }
-"""By `_target_`: the package that it needs, and the extra that has it."""
+"""For each `_target_`: the package that it needs, and the extra that installs the package."""
 
 
 def need(package: str, extra: str, what: str) -> None:
-    """Refuse what cannot be done without a package; it is looked for, and not imported.
+    """Refuse what needs a package that is not installed, without importing the package.
 
     Args:
-        package: as it is imported.
-        extra: of `pyproject.toml`, that has it.
+        package: the name under which it is imported.
+        extra: of `pyproject.toml`, which installs it.
         what: the setting or the command that needs it, as the user gave it.
 
     Raises:
@@ -29,7 +29,7 @@ def need(package: str, extra: str, what: str) -> None:
 
 
 def need_all(nodes: Mapping[str, Mapping[str, Any] | None], key: str) -> None:
-    """Check this for the parts of a group of the configuration that are listed in `OF_TARGETS`, all at once."""
+    """Refuse the parts of a group whose packages, listed in `OF_TARGETS`, are missing: all parts in one message."""
     needs = {f"{key}.{name}": OF_TARGETS.get(node["_target_"]) for name, node in nodes.items() if node is not None}
     missing = {what: needed for what, needed in needs.items() if needed and _is_missing(needed[0])}
     if missing:
@@ -40,4 +40,4 @@ def need_all(nodes: Mapping[str, Mapping[str, Any] | None], key: str) -> None:
 
 def _is_missing(package: str) -> bool:
     found = importlib.util.find_spec(package)
-    return found is None or found.origin is None  # a folder of that name, such as W&B leaves, is no package
+    return found is None or found.origin is None  # a folder of that name, such as W&B writes, is not a package

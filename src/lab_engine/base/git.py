@@ -1,4 +1,4 @@
-"""Git, asked about the checkout that the code is in: its commit, and as a patch what the code has beside it."""
+"""The git checkout that the code is in: its state, and its uncommitted changes as a patch."""
 
 import os
 import re
@@ -10,26 +10,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 PATCH = "changes.patch"
-MAX_BYTES = 1_000_000  # of the patch; whole files are left out beyond
+MAX_BYTES = 1_000_000  # of the patch; files that do not fit are left out
 MAX_NEW_FILE = 100_000  # bytes; code is smaller, and data does not belong here
-CREDENTIALS = r"(://[^\s/:@]*):[^\s/@]+@"  # in an address
-IN_ITS_PLACE = r"\1:…@"
+CREDENTIALS = r"(://[^\s/:@]*):[^\s/@]+@"  # a password in an address
+MASKED = r"\1:…@"
 
 
 def git(folder: Path, *words: str, seconds: float, **variables: str) -> "subprocess.CompletedProcess[bytes]":
-    """Run git in a folder, with the repository that the folder is in; it takes no locks, for many runs ask at once.
+    """Run git in a folder, without its optional locks, because many runs may call it at once.
 
     Args:
-        folder: where to.
+        folder: in which git runs.
         words: of the command line, after `git`.
         seconds: that it may take.
-        variables: of the environment, beside those that there are.
+        variables: to add to the environment.
 
     Raises:
         OSError: it cannot be started.
         subprocess.TimeoutExpired: it took longer.
     """
-    # Inside a hook, git names its own repository in variables, which go before the folder.
+    # Inside a hook, variables name the repository of the hook, and git would prefer it to that of the folder.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     return subprocess.run(  # noqa: S603 - git where PATH has it, as the user calls it
         ("git", "--no-optional-locks", "--literal-pathspecs", *words),  # noqa: S607
@@ -42,17 +42,17 @@ def git(folder: Path, *words: str, seconds: float, **variables: str) -> "subproc
 
 
 def uncommitted_patch(folder: Path, seconds: float) -> bytes:
-    """Return what `git apply` would take, of changed and of new files that no .gitignore names.
+    """Return a patch for `git apply` with the changed files, and the new ones that no .gitignore names.
 
-    Binary files are in it, too. Passwords in addresses are left out, and so are files that would make it too large; the
-    first lines name these.
+    Binary files are included. Passwords in addresses are masked. Files that would make the patch too large are left
+    out, and its first lines name them.
 
     Args:
         folder: in a checkout with a commit.
         seconds: that git may take.
 
     Returns:
-        The patch; empty where there is nothing, or git cannot tell.
+        The patch; empty if nothing has changed, or git fails.
     """
     until = time.monotonic() + seconds
     try:
@@ -62,7 +62,7 @@ def uncommitted_patch(folder: Path, seconds: float) -> bytes:
             name for name in _git(top, until, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0") if name
         ]
         large = [name for name in new if not _is_small(top / os.fsdecode(name))]
-        with TemporaryDirectory() as place:  # new files are announced in a copy of git's index, not in git's own
+        with TemporaryDirectory() as place:  # new files are added to a copy of git's index, not to the index itself
             own = {"GIT_INDEX_FILE": str(Path(place) / "index")}
             shutil.copyfile(top / index, own["GIT_INDEX_FILE"])
             if small := [name for name in new if name not in large]:
@@ -72,7 +72,7 @@ def uncommitted_patch(folder: Path, seconds: float) -> bytes:
             patch = _git(top, until, "diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", **own)
     except (OSError, subprocess.SubprocessError):
         return b""
-    return re.sub(CREDENTIALS.encode(), IN_ITS_PLACE.encode(), _bounded(patch, large))
+    return re.sub(CREDENTIALS.encode(), MASKED.encode(), _bounded(patch, large))
 
 
 def _git(folder: Path, until: float, *words: str, **variables: str) -> bytes:
@@ -88,7 +88,7 @@ def _is_small(file: Path) -> bool:
 
 
 def _bounded(patch: bytes, left_out: list[bytes]) -> bytes:
-    """Keep the files that fit, in order, after lines that name those that do not: git passes over such lines."""
+    """Keep the files that fit, in order, after lines that name the ones left out, which `git apply` ignores."""
     kept, size = [], 0
     for part in re.split(rb"(?m)^(?=diff --git )", patch):
         if size + len(part) > MAX_BYTES:

@@ -1,4 +1,4 @@
-"""How torch and Lightning are imported, which is most of the time from Enter to the first step."""
+"""Imports of large packages: torch and Lightning take most of the time from Enter to the first step."""
 
 import gc
 import pkgutil
@@ -7,17 +7,16 @@ from typing import Any
 
 
 def import_quickly(name: str) -> Any:
-    """Import a module with all that it needs, such as torch and Lightning, before anything else does.
+    """Import a module and all that it needs, such as torch and Lightning, with the garbage collector paused.
 
-    The garbage collector waits meanwhile: it would look through a million objects dozens of times, a seventh of the
-    time, and find next to nothing. It leaves these objects alone from now on, which also lets processes that are
-    forked later share their memory.
+    The collector would look through the many new objects again and again, and free almost nothing. Afterwards it
+    ignores them, so that processes that are forked later can share their memory.
 
     Args:
         name: "module", or "module:attribute".
 
     Returns:
-        What it names.
+        The module or the attribute.
     """
     if name.partition(":")[0] in sys.modules:
         return pkgutil.resolve_name(name)

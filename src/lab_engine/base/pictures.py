@@ -32,7 +32,7 @@ def grid(
         side: pixels, to which the longer side of each image is enlarged or reduced.
 
     Returns:
-        An RGB picture; of one white cell if there are no images.
+        An RGB picture; one white cell if there are no images.
     """
     font = _font()
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
@@ -53,7 +53,7 @@ def grid(
 
 @functools.cache
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Matplotlib's own, which has the letters of most European scripts; Pillow's has English ones only."""
+    """Return Matplotlib's font, which has the letters of most European languages; Pillow's has only English ones."""
     matplotlib = importlib.util.find_spec("matplotlib")
     if matplotlib is None or matplotlib.origin is None:
         return ImageFont.load_default(FONT_SIZE)

@@ -1,4 +1,4 @@
-"""Names as words of a command line that Hydra takes for nothing else."""
+"""Values quoted for a command line, so that Hydra reads them as they are."""
 
 import os
 import re
@@ -15,13 +15,13 @@ from lab_engine.base.wording import shown
 
 
 def quoted(text: str) -> str:
-    """Return `text` as a value of Hydra's: no list, number, interpolation or choice of several, whatever it holds."""
-    plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # no interpolation
+    """Return `text` quoted so that Hydra reads no list, number, interpolation or sweep in it, whatever it holds."""
+    plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)  # quotes alone do not prevent an interpolation
     return str(QuotedString(text=plain, quote=Quote.single).with_quotes())
 
 
-def typed(key: str, value: Any) -> str:
-    """Return KEY=VALUE as one types it in a shell, for Hydra to read this plain value from it."""
+def shell_word(key: str, value: Any) -> str:
+    """Return KEY=VALUE quoted for a shell, from which Hydra reads this plain value."""
     plain = isinstance(value, str) and _read(f"x={value}") == value
     return shlex.quote(f"{key}={value if plain else _literal(value)}")
 
@@ -35,7 +35,7 @@ def _literal(value: Any) -> str:
 
 
 def _read(override: str) -> Any:
-    """Return the value that Hydra reads in a word; None where it can read none."""
+    """Return the value that Hydra reads from a word, or None if Hydra cannot read it."""
     try:
         return OverridesParser.create().parse_override(override).value()
     except HydraException:
@@ -43,7 +43,7 @@ def _read(override: str) -> Any:
 
 
 def readable(override: str) -> bool:
-    """Whether Hydra can read this word as KEY=VALUE."""
+    """Return whether Hydra can read this word as KEY=VALUE."""
     try:
         OverridesParser.create().parse_override(override)
     except HydraException:
@@ -52,9 +52,9 @@ def readable(override: str) -> bool:
 
 
 def quote_paths(words: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Return the words of a command line, with the values of these keys quoted where Hydra would read something else.
+    """Return the words of a command line, with the values of these keys quoted where Hydra would misread a path.
 
-    What exists is meant as it is. All else that Hydra can read, such as a list, is left to it.
+    A value that exists as a path is quoted. Any other value that Hydra can read, such as a list, stays as it is.
     """
     return [_quote_path(word, keys) for word in words]
 
@@ -64,7 +64,7 @@ def _quote_path(word: str, keys: Sequence[str]) -> str:
     if key not in keys or not found:
         return word
     if os.path.lexists(value):
-        return f"{key}={quoted(str(Path(value).absolute()))}"  # a name such as ~x is meant as it is
+        return f"{key}={quoted(str(Path(value).absolute()))}"  # ~x may be the name of a file
     if readable(word):
         return word
     if value.startswith("[") and value.endswith("]"):

@@ -1,4 +1,4 @@
-"""Random numbers that do not depend on how a run got to where it is."""
+"""Random numbers that are the same whether or not a run was interrupted."""
 
 import random
 from typing import Any
@@ -12,10 +12,9 @@ RandomState = dict[str, Any]
 
 
 def epoch_seed(seed: int, epoch: int, rank: int) -> int:
-    """Return the seed of what a device draws at random in an epoch: augmentation, dropout.
+    """Return the seed of a device's random draws in an epoch: augmentation, dropout.
 
-    With a seed for each epoch, a run that continues from a checkpoint draws what it would have drawn without the
-    interruption.
+    With a seed for each epoch, a resumed run draws the same numbers as it would have without the interruption.
 
     Args:
         seed: of the run.
@@ -26,7 +25,7 @@ def epoch_seed(seed: int, epoch: int, rank: int) -> int:
 
 
 def seed_all(seed: int) -> None:
-    """Seed PyTorch's generators of all devices, and those of NumPy and Python, which code of the user's may use."""
+    """Seed PyTorch's generators of all devices, and those of NumPy and Python, which the user's code may use."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
@@ -46,7 +45,7 @@ def random_state(device: torch.device) -> RandomState:
 
 
 def set_random_state(state: RandomState, device: torch.device) -> None:
-    """Restore that state."""
+    """Restore a state that `random_state` has returned."""
     torch.set_rng_state(state["torch"])
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, taken note of until the run is where it can be cut."""
+"""Ctrl-C and SIGTERM, noted until the run reaches a point where it can stop."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 class Interrupted(SystemExit):
-    """The run has been asked to end; ends the program as a shell expects it.
+    """A signal has asked the program to end; its exit status is 128 + number, as shells expect.
 
     Args:
         number: of the signal.
@@ -24,44 +24,44 @@ class Interrupted(SystemExit):
         super().__init__(self.status)
 
 
-def take(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Set a handler of the signals, and return what they had; one that is ignored, as after `nohup`, stays so.
+def set_handlers(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Set a handler of the signals, and return the previous ones.
 
-    In a thread that is not the main one, where Python cannot, they are left as they are.
+    A signal that is ignored, as after `nohup`, stays ignored. Outside the main thread, where Python can set no
+    handlers, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    return {number: signal.signal(number, handler) for number in heeded}
+    handled = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in handled}
 
 
-def give_back(handlers: dict[int, Any]) -> None:
-    """Restore what the signals did before."""
+def _restore(handlers: dict[int, Any]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Make a signal raise `Interrupted` wherever the program is, but where an `Interruption` listens."""
+    """Raise `Interrupted` at a signal, wherever the program is, unless an `Interruption` listens."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    before = take(end)
+    before = set_handlers(end)
     try:
         yield
     finally:
-        give_back(before)
+        _restore(before)
 
 
 class Interruption:
-    """Takes note of the first signal; a second one ends the run at once, with the last checkpoint as it is.
+    """Notes the first signal, for the run to stop where its state can be saved; a second one ends the run at once.
 
     Args:
         speaks: this process tells the user.
-        one_of_several: of a run's processes. A terminal and the process that started it may both send the signal, so
-            a second one means nothing.
+        one_of_several: the run has several processes. The terminal and the process that started this one may both
+            send the signal, so a second one is ignored.
 
     Attributes:
         asked: number of the signal that came, or 0.
@@ -76,18 +76,18 @@ class Interruption:
     def listen(self) -> None:
         """Handle the signals."""
         if not self._before:
-            self._before = take(self._take)
+            self._before = set_handlers(self._note)
 
     def leave(self) -> None:
-        """Restore what the signals did before."""
-        give_back(self._before)
+        """Restore the previous handlers."""
+        _restore(self._before)
         self._before = {}
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked and not self.one_of_several:
             raise Interrupted(number)
         if not self.asked and self.speaks:
-            text = f"\n{NAMES[signal.Signals(number)]}: the run is kept and ends; once more ends it at once.\n"
-            with suppress(OSError):  # by itself: a print that this has cut into could not be called again
+            text = f"\n{NAMES[signal.Signals(number)]}: the run is stopping; a second signal stops it at once.\n"
+            with suppress(OSError):  # print is not reentrant, and the signal may have come inside one
                 os.write(2, text.encode())
         self.asked = self.asked or number

@@ -1,8 +1,8 @@
-"""What a spreadsheet makes of the text in a CSV file."""
+"""Text in a CSV file that a spreadsheet would take for a formula."""
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # it takes text that begins like this for something to work out
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how text begins that a spreadsheet takes for a formula
 
 
 def escape_formula(text: str) -> str:
-    """Return text that is no formula to a spreadsheet: what could be one begins with an apostrophe."""
+    """Return text with an apostrophe in front if a spreadsheet would take it for a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -1,24 +1,24 @@
-"""Pieces of messages: values as a line can hold them, and what was perhaps meant."""
+"""Parts of messages: values on one line, numbers with their nouns, suggestions for misspelled names."""
 
 import textwrap
 from collections.abc import Iterable
 from typing import Any
 
-LONGEST = 200  # characters of a value in a message
-MAX_LINE = 240  # characters of a line of somebody else's
+MAX_VALUE = 200  # characters of a value in a message
+MAX_LINE = 240  # characters of a line from another program
 
 
 def shown(value: Any) -> str:
-    """Write a value of the configuration on one line, as `printable`; what is too long is cut in the middle."""
+    """Write a value of the configuration on one line, as `printable`; a long value is cut in the middle."""
     plain = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     text = printable(plain)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 :]}"
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE // 2]}…{text[-MAX_VALUE // 2 :]}"
 
 
 def printable(text: str, kept: str = "") -> str:
-    r"""Write text or the path of a file in characters that every terminal and UTF-8 file takes, on one line.
+    r"""Write text or the path of a file on one line, in characters that every terminal and UTF-8 file can hold.
 
-    Bytes that are no text are written as in `caf\xe9.png`, control characters, which a terminal would obey, as in
+    Bytes that are not text are written as in `caf\xe9.png`, control characters, which a terminal would obey, as in
     `a\nb.png`.
 
     Args:
@@ -29,12 +29,12 @@ def printable(text: str, kept: str = "") -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """Write how many there are of what is named in the singular."""
+    """Write a number with its noun, given in the singular: 1 file, 2 files."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def described(value: Any) -> str:
-    """Write what kind of value it is: of a tensor or an array, type and shape."""
+    """Write the dtype and shape of a tensor or an array, and the type of any other value."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if isinstance(value, list | tuple):
@@ -43,36 +43,36 @@ def described(value: Any) -> str:
 
 
 def is_percent(name: str, percent: Iterable[str]) -> bool:
-    """Return whether a metric such as `val/recall/cat` is among those that are fractions, such as `recall`."""
+    """Return whether a metric is written in percent, as `val/recall/cat` is where `percent` has `recall`."""
     return name.partition("/")[2].partition("/")[0] in percent
 
 
 def metric(name: str, value: float, percent: Iterable[str]) -> str:
-    """Write a metric as a person reads it: a fraction in percent, and the first digits of others."""
+    """Write a metric for a person to read: rounded, in percent if `percent` has its name."""
     if is_percent(name, percent):
         return f"{value:.2%}"
     return f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
 
 
 def shortened(text: str, most: int = MAX_LINE) -> str:
-    """Write somebody else's words on one line, as `printable`; what is too long is cut at the end of a word."""
+    """Write text of another program on one line, as `printable`; long text is cut at the end of a word."""
     return textwrap.shorten(printable(text), most, placeholder="…")
 
 
 def encodable(name: str) -> str:
-    r"""Return a name of a file as UTF-8 can hold it: bytes that are no text are written as in `caf\xe9`."""
+    r"""Return a name of a file as UTF-8 can hold it: bytes that are not text are written as in `caf\xe9`."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _escaped(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte that is no text
+    if "\udc80" <= character <= "\udcff":  # how Python keeps a byte that is not text
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
 
 
-def meant(name: str, options: Iterable[str]) -> str:
-    """Ask whether a similar one of `options` was meant, in words to be appended, or say nothing."""
-    import difflib  # only now: a correct start need not pay for it
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return a suggestion from `options` to append to a message; empty if none is similar."""
+    import difflib  # here, so that a start without errors is not slower
 
     close = difflib.get_close_matches(name, list(options), n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from lab_engine.base.devices import let_threads_sleep, stand_alone
+from lab_engine.base.devices import drop_launch_variables, limit_busy_waiting
 from lab_engine.base.errors import UserError
 from lab_engine.base.imports import import_quickly
 from lab_engine.base.quoting import quote_paths
 from lab_engine.base.signals import ended_by_signals
 from lab_engine.config.command import Command
-from lab_engine.config.command_line import MULTIRUN, SHOWS, in_order, is_recorded, patch_hydra_parser
+from lab_engine.config.command_line import MULTIRUN, SHOWS, is_recorded, options_first, patch_hydra_parser
 from lab_engine.config.explain import user_errors
 
 HELP = "lab_engine.cli.usage:show_usage"
@@ -36,10 +36,10 @@ def main(command: Command) -> None:
         patch_hydra_parser()
         way = HELP
         if {"--help", "-h"}.isdisjoint(words):
-            words = quote_paths(in_order(words), command.paths)
+            words = quote_paths(options_first(words), command.paths)
             way = _way(command, words)
-            stand_alone()
-            let_threads_sleep()
+            drop_launch_variables()
+            limit_busy_waiting()
         import_quickly(way)(command, words)
 
 

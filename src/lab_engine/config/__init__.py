@@ -1,1 +1,1 @@
-"""Layer 1: what a run is configured by, composed, checked and built."""
+"""Layer 1: the configuration of a run: composed, checked, and built into objects."""

@@ -1,4 +1,4 @@
-"""A configuration held against its schema, and a line or two on what is wrong with it."""
+"""Validation of a configuration against its schema, with errors in a line or two."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args, get_origin
@@ -7,17 +7,17 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import meant, shown
+from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM
 from lab_engine.config.facts import find_from_data
 from lab_engine.config.schema import CONTRADICTION, MAX_NUMBER, Target
 
 
 def check(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-    """Return `config` with paths made absolute, or refuse it.
+    """Return `config` with absolute paths, or refuse it.
 
     Raises:
-        UserError: key, value, what is allowed; a line or two, of the first wrong value or the first two.
+        UserError: names key, value and what is allowed, for the first wrong value or the first two.
     """
     try:
         return schema.model_validate(config).model_dump(by_alias=True, exclude_unset=True)
@@ -28,10 +28,10 @@ def check(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
 
 
 def check_with_taken(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
-    """Check as `check` does, where task and data may take keys of the configuration that the schema does not know.
+    """Check as `check` does; task and data may take keys that the schema does not know.
 
     Raises:
-        UserError: see `check`; or a `from_data` that the data do not give, or a key that is taken and not there.
+        UserError: see `check`; or a `from_data` that the data do not give, or a key that is taken and missing.
     """
     owners = {name: node for name in ("task", "data") if isinstance(node := config.get(name), dict)}
     taken = {name: owner for owner, node in owners.items() for name in node.get("takes") or () if type(name) is str}
@@ -39,7 +39,7 @@ def check_with_taken(config: dict[str, Any], schema: type[BaseModel]) -> dict[st
     checked = check({key: value for key, value in config.items() if key not in foreign}, schema) | foreign
     if "speed" in checked:
         _refuse_useless(checked, taken)
-    if "data" in owners:  # commands that need no data take from a checkpoint what it gave
+    if "data" in owners:  # a command without data reads its facts from a checkpoint
         _refuse_lacking(checked, taken)
     return checked
 
@@ -49,8 +49,8 @@ def _refuse_useless(config: dict[str, Any], taken: dict[str, str]) -> None:
     speed, choices = config["speed"], config["choices"]
     if speed["compile"] is not None and taken.get("model") != "task":
         raise UserError(
-            f"speed.compile={speed['compile']} is refused: task={choices.get('task')} takes no model, which is what is "
-            "compiled\nCompile in the task, or leave speed.compile at null."
+            f"speed.compile={speed['compile']} is refused: task={choices.get('task')} takes no model, and only a model "
+            "is compiled\nCompile in the task, or leave speed.compile at null."
         )
     if speed["data_on_device"] is True and "on_device" not in config["data"]:
         raise UserError(
@@ -74,12 +74,13 @@ def _refuse_lacking(config: dict[str, Any], taken: dict[str, str]) -> None:
             key = ".".join((group, *path))
             if group not in filled or not path:
                 raise UserError(
-                    f"{key}=from_data is refused: only keys of the task and of what it takes can leave their value "
-                    "to the data.\nWrite the value in its place."
+                    f"{key}=from_data is refused: only keys of the task and of what it takes can get their value "
+                    "from the data.\nWrite the value in its place."
                 )
             if path[-1] not in gives:
                 raise UserError(
-                    f"{key}=from_data is refused: data={option} does not give {path[-1]}{meant(path[-1], gives)}.\n"
+                    f"{key}=from_data is refused: data={option} does not give {path[-1]}"
+                    f"{did_you_mean(path[-1], gives)}.\n"
                     f"It gives: {', '.join(gives) or 'nothing (data.gives is empty)'}. Write the value in its place."
                 )
 
@@ -87,10 +88,10 @@ def _refuse_lacking(config: dict[str, Any], taken: dict[str, str]) -> None:
 def _explain(
     config: dict[str, Any], schema: type[BaseModel], described: dict[str, str], problem: ErrorDetails
 ) -> list[str]:
-    """A line or two: KEY=VALUE and what is allowed there."""
+    """Return a line or two: KEY=VALUE and what is allowed there."""
     key: list[str] = []
     value: Any = config
-    for part in problem["loc"]:  # where a value may have several forms, the location names the form behind the key
+    for part in problem["loc"]:  # for a union of types, the location also has the name of a type, which is no key
         if isinstance(value, dict) and part in value:
             key.append(str(part))
             value = value[part]
@@ -103,8 +104,8 @@ def _explain(
     if kind == "extra_forbidden":
         siblings = [each for each in _keys(schema, key[:-1]) if each not in SET_BY_THE_PROGRAM]
         where = f"keys of {'.'.join(key[:-1])}" if key[1:] else "keys"
-        return [f"{given}: there is no such key{meant(key[-1], siblings)}", f"{where}: {', '.join(siblings)}"]
-    of_any = ".".join([*key[:-2], "*", *key[-1:]])  # of a part that the user has named
+        return [f"{given}: there is no such key{did_you_mean(key[-1], siblings)}", f"{where}: {', '.join(siblings)}"]
+    of_any = ".".join([*key[:-2], "*", *key[-1:]])  # the same key in any part of a group whose parts the user names
     allowed = described.get(name) or described.get(of_any)
     if allowed is None and kind in ("model_type", "dict_type"):
         allowed = "an option of the group, or keys with their values"
@@ -116,7 +117,7 @@ def _explain(
 def _missing(schema: type[BaseModel], key: Sequence[str], value: Any, described: dict[str, str], lacks: str) -> str:
     if len(key) == 1 and _is_target(schema, key[0]) and "_target_" not in value:
         removed = " ".join(f"~{key[0]}.{own}" for own in value)
-        if value:  # an experiment has set keys of another option, or a file of the user's own is not complete
+        if value:  # an experiment sets keys of another option, or the user's file is not complete
             return (
                 f"{key[0]} has {', '.join(map(str, value))}, but no _target_: add it to the file of the option; "
                 f"or if these are of another option, remove them with {removed}"
@@ -128,19 +129,19 @@ def _missing(schema: type[BaseModel], key: Sequence[str], value: Any, described:
 
 
 def _is_target(schema: type[BaseModel], name: str) -> bool:
-    """Return whether a group has one option, which is a target."""
+    """Return whether the option of a group is a `Target`, not a dictionary of them."""
     form = form_of(schema, name)
     return form is not None and issubclass(form, Target)
 
 
 def form_of(schema: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """Return the class of a part by its key; None: the schema does not know it, or it is a plain value."""
+    """Return the class of a part by its key; None if the schema does not know the key, or its value is plain."""
     field = next((field for key, field in schema.model_fields.items() if name in (key, field.alias)), None)
     return None if field is None else next(_classes(field.annotation), None)
 
 
 def _classes(form: Any) -> Iterator[type[BaseModel]]:
-    """Return the classes of parts that a value may be of."""
+    """Yield the classes of parts that a type allows."""
     if isinstance(form, type) and issubclass(form, BaseModel):
         yield form
     elif get_origin(form) is not dict:

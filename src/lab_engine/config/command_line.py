@@ -1,4 +1,4 @@
-"""The words of a command line, in the order in which Hydra reads them, or a line on what is wrong with them."""
+"""The words of a command line: checked, and in an order that Hydra reads."""
 
 import argparse
 import os
@@ -13,33 +13,33 @@ from typing import Any
 from hydra._internal import utils
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.git import CREDENTIALS, IN_ITS_PLACE
-from lab_engine.base.wording import meant, shown
+from lab_engine.base.git import CREDENTIALS, MASKED
+from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.config.config_dir import refuse_missing
 
-TOLD = "LAB_ENGINE_COMMAND"
-"""Variable that tells the processes of a run with several devices what the user typed."""
+COMMAND_VARIABLE = "LAB_ENGINE_COMMAND"
+"""Environment variable that tells the processes of a run which command the user typed."""
 MULTIRUN = ("-m", "--multirun")
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
 SHOWS = (*ONLY_SHOW, "--hydra-help", "--version", "--shell-completion", "-sc")
 """Options with which nothing runs."""
-ONE_WAY = (*SHOWS, *MULTIRUN, "--run", "-r")
-"""Options of which Hydra takes one."""
+EXCLUSIVE = (*SHOWS, *MULTIRUN, "--run", "-r")
+"""Options of which Hydra accepts only one."""
 CONFIG_DIR = ("--config-dir", "-cd")
 REFUSED = "--experimental-rerun"
-"""Hydra's way to read a pickle, which is code."""
+"""Hydra's option to load a pickle, which can run code."""
 SET_BY_THE_PROGRAM = ("folder", "choices", "words", "config_dir")
 OF_RECORDED = ("resume=", "from=", "trust=")
-"""How the words begin that concern a run whose configuration lies in its folder (see `lab_engine.runs.recorded`)."""
+"""Beginnings of the words about a run whose configuration lies in its folder (see `lab_engine.runs.recorded`)."""
 OF_THE_SWEEP = ("launcher", "sweeper")
-"""Groups that say how jobs run, and are no part of what a job is."""
+"""Groups that say how the jobs of a sweep run; they are not part of a job's configuration."""
 
-CHOOSES = r"[A-Za-z_]\w*=(\w+|\[\w+(,\w+)*\])"
+CHOICE_PATTERN = r"[A-Za-z_]\w*=(\w+|\[\w+(,\w+)*\])"
 """Pattern of a word that chooses options of a group, as `augment=[flip,shift]`, or sets a plain top-level key."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that accepts help of any type and checks it only when it is shown."""
+    """A parser that accepts a help text of any type until it is shown."""
 
     def add_argument(self, *names: str, help: Any = None, **rest: Any) -> argparse.Action:  # noqa: A002 - argparse's
         action = super().add_argument(*names, **rest)
@@ -50,19 +50,19 @@ class _Parser(argparse.ArgumentParser):
 def patch_hydra_parser() -> None:
     """Make Hydra's command line work on Python 3.14; call it before Hydra reads one.
 
-    From 3.14 on argparse refuses a help text that is no string as soon as it is added. That of --shell-completion in
-    Hydra 1.3 is an object which becomes a text when shown. Only the name `argparse` in Hydra's own module is replaced,
-    so parsers of others stay as they are. Hydra 1.4 does without this, and works with it.
+    From 3.14 on argparse refuses a help text that is not a string. Hydra 1.3 gives --shell-completion an object that
+    becomes text when it is shown. Only the name `argparse` in Hydra's own module is replaced, so other parsers are not
+    changed. Hydra 1.4 does not need the patch, and works with it.
     """
     vars(utils)["argparse"] = SimpleNamespace(**{**vars(argparse), "ArgumentParser": _Parser})
 
 
-def in_order(words: Sequence[str]) -> list[str]:
-    """Return the words with options such as -m first: Hydra takes them between KEY=VALUE for the end of these.
+def options_first(words: Sequence[str]) -> list[str]:
+    """Return the words with options such as -m first: Hydra does not read KEY=VALUE words on both sides of one.
 
     Raises:
-        UserError: an option that there is not, or without its value; a word that sets what the program sets; what
-            concerns sweeps without -m.
+        UserError: an unknown option, one without its value, a key that the program sets, or a setting of sweeps
+            without -m.
     """
     parser = utils.get_args_parser()
     actions = {option: action for action in parser._actions for option in action.option_strings if option != REFUSED}
@@ -77,7 +77,7 @@ def in_order(words: Sequence[str]) -> list[str]:
             continue
         if name not in actions:
             raise UserError(
-                f"{shown(word)} is refused: there is no such option{meant(name, actions)}\n"
+                f"{shown(word)} is refused: there is no such option{did_you_mean(name, actions)}\n"
                 f"options: {', '.join(option for option in actions if option.startswith('--'))}"
             )
         action = actions[name]
@@ -97,7 +97,7 @@ def in_order(words: Sequence[str]) -> list[str]:
     for option in ("--resolve", "--package", "-p"):
         if option in given and given.keys().isdisjoint(ONLY_SHOW):
             raise UserError(f"{option} is refused without --cfg: it says how the configuration is shown")
-    if len(ways := [option for option in given if option in ONE_WAY]) > 1:
+    if len(ways := [option for option in given if option in EXCLUSIVE]) > 1:
         raise UserError(f"{' and '.join(ways)} are refused together: give one of them")
     several = not given.keys().isdisjoint((*MULTIRUN, *ONLY_SHOW))
     for word in overrides:
@@ -120,12 +120,12 @@ def _refuse(word: str, several: bool) -> None:
 
 
 def is_recorded(word: str) -> bool:
-    """Return whether a word concerns a run whose configuration lies in its folder."""
+    """Return whether a word is `resume=`, `from=` or `trust=`, which are about a recorded run."""
     return word.lstrip("+~").startswith(OF_RECORDED)
 
 
 def given_twice(overrides: Sequence[str]) -> list[str]:
-    """Return a line on each word that a later one undoes, in single runs and sweeps alike: the last of a key counts."""
+    """Return a warning for each word whose key comes again later, because the last word of a key counts."""
     keys = [word.partition("=")[0].lstrip("+") for word in overrides]
     last = {key: number for number, key in enumerate(keys)}
     undone = [word for number, word in enumerate(overrides) if last[keys[number]] != number]
@@ -135,9 +135,9 @@ def given_twice(overrides: Sequence[str]) -> list[str]:
 def as_typed() -> str:
     """Return the command that the user typed, without passwords in addresses."""
     words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
-    return os.environ.get(TOLD) or without_passwords(shlex.join(words))
+    return os.environ.get(COMMAND_VARIABLE) or without_passwords(shlex.join(words))
 
 
 def without_passwords(text: str) -> str:
-    """Return the text with … in their place: a report is made to be shown around."""
-    return re.sub(CREDENTIALS, IN_ITS_PLACE, text)
+    """Return the text with … in place of passwords in addresses: reports are passed on to other people."""
+    return re.sub(CREDENTIALS, MASKED, text)

@@ -1,4 +1,4 @@
-"""Hydra, ready to compose the configuration of a command from its words."""
+"""Composition of a command's configuration by Hydra."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,9 +23,9 @@ class Composition:
     """What Hydra has composed for a command line, and what its launchers and sweepers need.
 
     Attributes:
-        name: of the command's file among the options.
+        name: of the command's main file in `conf`.
         config: all groups, `hydra` among them, with their interpolations.
-        context: loader of options, and callbacks of Hydra's own.
+        context: Hydra's loader of options, and its callbacks.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Composition:
 
 @contextmanager
 def composed(command: Command, words: Sequence[str], mode: RunMode) -> Iterator[Composition]:
-    """Compose once; Hydra's own `main` would do so twice.
+    """Compose the configuration once; Hydra's own `main` would do it twice.
 
     Args:
-        command: in question.
+        command: whose configuration it is.
         words: of its command line.
         mode: one run, or several.
     """

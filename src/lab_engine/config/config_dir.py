@@ -10,33 +10,33 @@ from lab_engine.base.quoting import quoted
 from lab_engine.base.wording import shown
 
 KEY = "config_dir"
-"""Of the configuration, where the folder is recorded."""
+"""Key of the configuration under which the folder is recorded."""
 
 
 def given_folder(hydra_config: Any) -> str | None:
-    """Return the folder that the command line of Hydra names, or None."""
+    """Return the folder that `--config-dir` has given to Hydra, or None."""
     sources = hydra_config.runtime.config_sources
     folders = [source.path for source in sources if source.provider == "command-line" and source.schema == "file"]
     return str(Path(folders[0]).absolute()) if folders else None
 
 
 def search_word(folder: str | Path) -> str:
-    """Return the word that has Hydra find the options in a folder, where its command line is not read."""
+    """Return a KEY=VALUE word that adds a folder to Hydra's search path, where its options are not read."""
     return f"hydra.searchpath=[{quoted(f'file://{Path(folder).absolute()}')}]"
 
 
 def refuse_missing(folder: str) -> None:
-    """Refuse what `--config-dir` was given if it is no folder.
+    """Refuse a value of `--config-dir` that is no folder.
 
     Raises:
-        UserError: it is none.
+        UserError: there is no such folder.
     """
     if not Path(folder).is_dir():
         raise UserError(f"--config-dir={shown(str(Path(folder).absolute()))} is refused: there is no such folder")
 
 
 def import_from(config: Mapping[str, Any]) -> None:
-    """Allow modules to be imported from the folder that a configuration records, behind those of Python's own path."""
+    """Append the folder that a configuration records to Python's path, so that its modules can be imported."""
     folder = config.get(KEY)
     if isinstance(folder, str) and folder not in sys.path:
         sys.path.append(folder)

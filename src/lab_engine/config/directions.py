@@ -1,4 +1,4 @@
-"""Whether more or less of a metric is better: said by the task, and never guessed from a name."""
+"""Whether higher or lower is better for a metric: said by the task, never guessed from a name."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -17,17 +17,17 @@ Mode = Literal["max", "min"]
 MAX_BYTES = 100_000
 
 FILE = "task.json"
-"""In a run folder: what is better of the metrics that the task logs."""
+"""In a run folder: the directions of the metrics that the task logs."""
 WATCHERS = {"ModelCheckpoint", "EarlyStopping", "ReduceLROnPlateau"}
-"""Classes that take a mode; their default of it would be a guess."""
+"""Classes that take a mode, whose default would be a guess."""
 
 
 def direction(task: Mapping[str, Any], metric: str) -> Mode | None:
-    """Return what is better of a metric, or None where the task does not say.
+    """Return "max" if higher is better for a metric, "min" if lower is, None where the task does not say.
 
     Args:
-        task: of the configuration. `directions` has metrics by their names without the stage, such as `loss`.
-        metric: such as `val/loss`, or `val/recall/cat`, which goes as `recall`.
+        task: of the configuration; its `directions` have names without the stage, such as `loss`.
+        metric: such as `val/loss`, or `val/recall/cat`, which has the direction of `recall`.
     """
     if metric == task.get("monitor"):
         return task.get("mode")
@@ -38,12 +38,12 @@ def direction(task: Mapping[str, Any], metric: str) -> Mode | None:
 
 
 def write_directions(folder: Path, directions: Mapping[str, Mode]) -> None:
-    """Write `task.json`; names are without their stage."""
+    """Write `task.json`, with names without their stage."""
     atomic_write(folder / FILE, json.dumps({"directions": directions}, indent=1) + "\n")
 
 
 def read_directions(folder: Path) -> dict[str, Mode]:
-    """Read `task.json` of a run, perhaps a stranger's; empty where there is none, or none that can be read."""
+    """Read `task.json` of a run, perhaps a stranger's; empty where it is missing or unreadable."""
     try:
         with (folder / FILE).open("rb") as stream:
             found = json.loads(stream.read(MAX_BYTES))["directions"]
@@ -82,10 +82,10 @@ def with_metrics(config: Mapping[str, Any], watched: Iterable[Any]) -> dict[str,
 
 
 def fill_modes(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a training configuration with the `mode` of each callback that watches a metric.
+    """Copy a training configuration, and set the `mode` of each callback and scheduler that watches a metric.
 
     Raises:
-        UserError: it is not known, or the given one would take the worst for the best.
+        UserError: the mode is not known, or the given one would take the worst for the best.
     """
     parts = [*(config.get("callbacks") or {}).values(), config.get("scheduler"), config.get("task")]
     task = with_metrics(config, [part.get("monitor") for part in parts if isinstance(part, Mapping)])
@@ -112,27 +112,24 @@ def _with_mode(node: Mapping[str, Any], key: str, task: Mapping[str, Any]) -> di
     takes = "mode" in node or str(node.get("_target_")).rpartition(".")[2] in WATCHERS
     if not isinstance(metric, str) or not takes:
         return dict(node)
-    return {**node, "mode": settled_mode(key, metric, mode, task)}
+    return {**node, "mode": resolve_mode(key, metric, mode, task)}
 
 
-def settled_mode(key: str, metric: str, mode: str | None, task: Mapping[str, Any]) -> str:
-    """Return the given mode of what watches a metric, or where there is none what the task says.
+def resolve_mode(key: str, metric: str, mode: str | None, task: Mapping[str, Any]) -> str:
+    """Return the given mode of a callback or scheduler, or else the direction that the task gives for its metric.
 
     Args:
-        key: of what watches, in the configuration.
+        key: of the callback or scheduler in the configuration.
         metric: that it watches.
         mode: "max" or "min", or None.
         task: of the configuration.
 
     Raises:
-        UserError: it is not known, or the given one would take the worst for the best.
+        UserError: the mode is not known, or the given one would take the worst for the best.
     """
     known = direction(task, metric)
     if mode is None and known is None:
-        raise UserError(
-            f"{key}.monitor={metric} needs {key}.mode=max or {key}.mode=min: it is not known which is better.\n"
-            f"The task knows it of {_known(task)}."
-        )
+        raise UserError(f"{key}.monitor={metric} needs {key}.mode=max or {key}.mode=min: {_not_known(task)}")
     refuse_worst(f"{key}.monitor={metric}", f"{key}.mode={mode}", mode or "", known)
     return str(mode or known)
 
@@ -143,18 +140,18 @@ def refuse_worst(monitor: str, given: str, mode: str, known: str | None) -> None
     Args:
         monitor: KEY=METRIC.
         given: KEY=VALUE of the direction.
-        mode: "max" or "min", that it means.
-        known: what the task says.
+        mode: "max" or "min", that VALUE means.
+        known: the direction that the task gives.
 
     Raises:
-        UserError: they differ.
+        UserError: `mode` and `known` differ.
     """
     if mode in ("max", "min") and known is not None and mode != known:
         raise UserError(f"{monitor} cannot go with {given}: the worst would count as the best")
 
 
 def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy `sweeper` with its metric and direction: what the task monitors, unless they are given.
+    """Copy `sweeper` with its metric and direction, which default to those that the task monitors.
 
     Raises:
         UserError: the direction is not known, or the given one would take the worst for the best.
@@ -166,8 +163,8 @@ def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[st
     known = direction(task, metric) if isinstance(metric, str) else None
     if given is None and known is None and isinstance(metric, str) and task:
         raise UserError(
-            f"sweeper.metric={metric} needs sweeper.direction=maximize or sweeper.direction=minimize: it is not known "
-            f"which is better.\nThe task knows it of {_known(task)}."
+            f"sweeper.metric={metric} needs sweeper.direction=maximize or sweeper.direction=minimize: "
+            + _not_known(task)
         )
     if given is None:
         filled["direction"] = "minimize" if known == "min" else "maximize"
@@ -176,8 +173,9 @@ def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[st
     return filled
 
 
-def _known(task: Mapping[str, Any]) -> str:
+def _not_known(task: Mapping[str, Any]) -> str:
     names: Iterable[str] = dict.fromkeys(
         [task.get("monitor", ""), *(f"val/{name}" for name in task.get("directions") or {})]
     )
-    return ", ".join(name for name in names if name)
+    known = ", ".join(name for name in names if name)
+    return f"it is not known whether higher or lower is better.\nThe task says it only of {known}."

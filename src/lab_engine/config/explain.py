@@ -1,4 +1,4 @@
-"""Other people's exceptions in a line or two: which value, why, and what to do about it."""
+"""Exceptions of other packages in a line or two: which value, why, and what to do about it."""
 
 import errno
 import os
@@ -25,31 +25,31 @@ from omegaconf.errors import (
 from lab_engine import CONF
 from lab_engine.base.errors import UserError
 from lab_engine.base.signals import Interrupted
-from lab_engine.base.wording import meant, printable, shortened, shown
+from lab_engine.base.wording import did_you_mean, printable, shortened, shown
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM
 
-MENDABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+FIXABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
 NO_GROUP = re.compile(r"Could not override '([\w/]+)'")
 SEVERAL = re.compile(r"Ambiguous value for argument '(.*)'")
 COMPOSES = ("hydra._internal.defaults_list", "hydra._internal.config_", "hydra.core.override_parser")
-"""Modules of Hydra that see nothing but the user's words and files; what they stumble over is not always caught."""
+"""Modules of Hydra that read only the user's words and files; Hydra does not catch all errors in these."""
 NO_MEMORY = (
     *("can't allocate memory", "Cannot allocate memory", "not enough memory", "out of memory"),
     "Unable to allocate",
 )
-"""What PyTorch, CUDA, NumPy and the system say where there is none left."""
-NOT_THERE = re.compile(r"Interpolation key '([\w.]+)' not found")
+"""Messages of PyTorch, CUDA, NumPy and the system when memory runs out."""
+NO_SUCH_KEY = re.compile(r"Interpolation key '([\w.]+)' not found")
 SMALLER = "Make data.batch_size, the images or the network smaller."
 
 
 def explain(error: Exception, conf: Path | None = None) -> str | None:
-    """Explain in one or two lines what the user should mend, or None where it is not the user's to mend.
+    """Explain in one or two lines what the user should fix; None if the user cannot fix it.
 
     Args:
         error: whatever was raised.
-        conf: the folder of all options, where some may be wrong.
+        conf: folder of the project's options, to list those that are allowed.
     """
     cause = error.__cause__
     if isinstance(error, UserError):
@@ -63,7 +63,7 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give it as {error.full_key}=VALUE"
     if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
-        lacking = NOT_THERE.match(_first_line(error))
+        lacking = NO_SUCH_KEY.match(_first_line(error))
         first = f"Set {lacking[1]}, to which it refers, or give" if lacking else "Give"
         return f"{error.full_key} refers to another value: {_first_line(error)}\n{first} {error.full_key}=VALUE"
     if isinstance(error, ConfigCompositionException) and (found := NO_GROUP.match(str(error))):
@@ -92,7 +92,7 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return "\n".join(shortened(shown(line)) for line in lines[:2])
     if isinstance(error, RuntimeError) and (operation := NOT_DETERMINISTIC.match(str(error))):
-        return f"{operation[1]} has no deterministic form, and only such are allowed: add deterministic=false"
+        return f"{operation[1]} has no deterministic algorithm, and only those are allowed: add deterministic=false"
     if (of_disk := disk_error(error)) is not None:
         place = shown(str(of_disk.filename)) if of_disk.filename else "file"
         return f"{place}: {of_disk.strerror}. Choose another place, or make room there."
@@ -100,18 +100,18 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
 
 
 def disk_error(error: Exception) -> OSError | None:
-    """Return the error of a full disk, or one that may not be written, that `error` is or comes from, or None."""
-    # torch.save cannot end its file then, and says so instead of why
+    """Return the disk error that the user can fix, such as a full disk, which `error` is or comes from; else None."""
+    # torch.save fails again when it closes the file, and raises that error
     found = error.__context__ if isinstance(error, RuntimeError) else error
-    return found if isinstance(found, OSError) and found.errno in MENDABLE else None
+    return found if isinstance(found, OSError) and found.errno in FIXABLE else None
 
 
 @contextmanager
 def user_errors(conf: Path | None = None) -> Iterator[None]:
-    """Print errors that the user can mend in a line or two, and end with status 2; let all others through.
+    """Print errors that the user can fix in a line or two, and end with status 2; let all others through.
 
     Args:
-        conf: the folder of all options, where some may be wrong.
+        conf: folder of the project's options, to list those that are allowed.
     """
     try:
         yield
@@ -132,7 +132,7 @@ def user_errors(conf: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def naming(folder: Path) -> Iterator[None]:
-    """Add this folder to an error of the disk that does not say where it was, as of a file that was open."""
+    """Add this folder to a disk error that names no file, such as one from a file that was already open."""
     try:
         yield
     except Exception as error:
@@ -142,18 +142,18 @@ def naming(folder: Path) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """Sum up what a traceback ends with."""
+    """Return the end of a traceback: the type of the exception, and the first line of its message."""
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".removesuffix(": ")
 
 
 def _no_such_option(error: MissingConfigException, conf: Path | None) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     options = sorted(error.options or [])
-    if not options and group:  # of several, as logger=[a,b], Hydra does not tell them
+    if not options and group:  # for several, as in logger=[a,b], Hydra does not list them
         options = _options(group, conf)
     if not group or not options:
         return str(error).splitlines()[0]
-    there_is = f"there is no such option{meant(name, options)}\nallowed: {', '.join(options)}"
+    there_is = f"there is no such option{did_you_mean(name, options)}\nallowed: {', '.join(options)}"
     return f"{group}={shown(name)} is refused: {there_is}"
 
 
@@ -162,7 +162,7 @@ def _options(group: str, conf: Path | None) -> list[str]:
 
 
 def _no_option(error: Exception, conf: Path | None) -> str:
-    """Explain a group's value that is no name, such as model=null or logger=[1]; Hydra does not say which."""
+    """Explain which group has a value that is no name, such as model=null or logger=[1]; Hydra does not say it."""
     try:
         overrides = OverridesParser.create().parse_overrides([word for word in sys.argv[1:] if "=" in word])
     except HydraException:
@@ -204,4 +204,4 @@ def _no_such_key(error: OmegaConfBaseException) -> str:
     where = f"keys of {parent}" if parent else "keys"
     allowed = f"\n{where}: {', '.join(siblings)}" if siblings else ""
     of_folders = [] if parent else ["resume", "from", "trust"]
-    return f"{shown(given)} is refused: there is no such key{meant(name, siblings + of_folders)}{allowed}"
+    return f"{shown(given)} is refused: there is no such key{did_you_mean(name, siblings + of_folders)}{allowed}"

@@ -6,7 +6,7 @@ from typing import Any
 from lab_engine.base.errors import UserError
 
 FROM_DATA = "from_data"
-"""As a value of any key, it stands for the data's fact of the key's name."""
+"""As the value of a key, it stands for the fact of the data that has the key's name."""
 
 
 def find_from_data(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -22,14 +22,14 @@ def find_from_data(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str,
 
 
 def plain_fact(name: str, value: Any) -> Any:
-    """Return a fact as plain data, as a checkpoint can keep it: NumPy's and PyTorch's numbers become Python's.
+    """Return a fact as plain data, for a checkpoint: numbers of NumPy and PyTorch become Python's.
 
     Args:
         name: of the fact, for the message.
         value: what the data have returned.
 
     Raises:
-        UserError: it is no number, text, true, false or null, nor a list of them.
+        UserError: it is neither a number, text, true, false or null, nor a list of them.
     """
     if isinstance(value, tuple | list):
         return [plain_fact(name, each) for each in value]
@@ -44,9 +44,12 @@ def plain_fact(name: str, value: Any) -> Any:
 
 
 def split_facts(node: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Separate the keys of a part that are `from_data` from the others, in which they are filled in below.
+    """Separate the keys of a part whose value is `from_data`, and fill in the facts deeper in the other keys.
 
-    A fact may be a text of the data's, such as the name of a class. To Hydra, `${…}` in it would mean something.
+    A fact may be any text, such as the name of a class; Hydra would read `${…}` in it as an interpolation.
+
+    Returns:
+        The other keys, and the facts by their keys.
 
     Raises:
         KeyError: there is no such fact.

@@ -1,4 +1,4 @@
-"""Objects from the configuration: what `_target_` names, called with the keys beside it."""
+"""Objects built from the configuration: what `_target_` names, called with the other keys."""
 
 import fnmatch
 import functools
@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import meant, printable, shortened
+from lab_engine.base.wording import did_you_mean, printable, shortened
 from lab_engine.config.facts import split_facts
 from lab_engine.config.schedule import Schedule
 
@@ -30,19 +30,19 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
 
     Args:
         node: plain configuration of one object.
-        key: where it stands in the configuration, for the message.
-        arguments: what does not come from the configuration.
+        key: of the object in the configuration, for the message.
+        arguments: those that do not come from the configuration.
 
     Raises:
         UserError: there is no such target, or it does not take these arguments.
     """
     try:
-        if arguments and not node.get("_partial_"):  # Hydra would take a dataclass for a configuration
+        if arguments and not node.get("_partial_"):  # Hydra would convert a dataclass among them
             made = instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
         else:
             made = instantiate(node, _convert_="all")
             made = functools.partial(made, **arguments) if arguments else made
-        if isinstance(made, functools.partial):  # called later, far from here: find a wrong argument now
+        if isinstance(made, functools.partial):  # called later: find a wrong argument now
             inspect.signature(made.func).bind_partial(*made.args, **made.keywords)
     except Exception as error:
         cause = (error.__cause__ or error) if isinstance(error, InstantiationException) else error
@@ -52,15 +52,15 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
             type(cause).__name__ == "MisconfigurationException"  # Lightning's, which need not be imported here
         ):
             raise UserError(f"{key} ({node['_target_']}): {_missing(node['_target_']) or _reason(cause)}") from error
-        if isinstance(cause, OSError) and cause.filename is not None:  # such as weights that are to be read
+        if isinstance(cause, OSError) and cause.filename is not None:  # for example a file of weights
             reason = f"{cause.strerror}: {printable(str(cause.filename))}"
             raise UserError(f"{key} ({node['_target_']}) cannot read a file. {reason}") from error
-        raise cause from None  # a fault of what was called, as if it had been called directly
+        raise cause from None  # an error inside the target, raised as if it had been called directly
     return made
 
 
 def _missing(target: str) -> str:
-    """Explain that a target is not there, and where one is looked for; empty where it is."""
+    """Explain why a target cannot be found; empty if it can."""
     package, name = target.partition(".")[0], target
     while "." in name:
         name = name.rpartition(".")[0]
@@ -69,7 +69,7 @@ def _missing(target: str) -> str:
                 lacks = target.removeprefix(f"{name}.").partition(".")[0]
                 module = sys.modules.get(name)
                 there = module is None or hasattr(module, lacks)
-                return "" if there else f"there is no {lacks} in {name}{meant(lacks, vars(module))}"
+                return "" if there else f"there is no {lacks} in {name}{did_you_mean(lacks, vars(module))}"
     if package in sys.modules or package == target:
         return ""
     return (
@@ -79,7 +79,7 @@ def _missing(target: str) -> str:
 
 
 def _reason(cause: BaseException) -> str:
-    """Explain in a line: what Hydra was told by Python where a target cannot be imported, else the first line."""
+    """Return a line: Python's own message if Hydra could not import the target, else the first line of the message."""
     while str(cause).startswith(("Error locating", "Error loading")) and cause.__cause__:
         cause = cause.__cause__
     lines = str(cause).splitlines()
@@ -90,7 +90,7 @@ def _reason(cause: BaseException) -> str:
 
 
 def build_each(nodes: dict[str, Config | None], key: str) -> dict[str, Any]:
-    """Make the named parts of a group, in order; null switches one off."""
+    """Build the named parts of a group, in order; null switches one off."""
     return {name: build(node, f"{key}.{name}") for name, node in nodes.items() if node is not None}
 
 
@@ -111,14 +111,14 @@ def build_taken(config: Mapping[str, Any], owner: str, facts: Mapping[str, Any] 
 def _with_groups(
     make: Callable[..., Optimizer], groups: Mapping[str, Any], key: str, parameters: Iterable[tuple[str, nn.Parameter]]
 ) -> Optimizer:
-    """Make an optimizer whose groups of parameters are chosen by their names.
+    """Build an optimizer with groups of parameters that are chosen by name.
 
     Args:
-        make: from groups to an optimizer.
-        groups: settings of a group, by a pattern of names such as `fc3.*`; the first that fits counts, and what none
-            fits is in a group of its own.
+        make: builds the optimizer from groups.
+        groups: settings of each group, by a pattern of names such as `fc3.*`. The first pattern that fits counts;
+            parameters that no pattern fits form one more group.
         key: of the optimizer in the configuration, for the message.
-        parameters: of the network, by name; those without gradients are left out.
+        parameters: of the network, with their names; those without gradients are left out.
 
     Raises:
         UserError: a pattern fits no name.
@@ -148,8 +148,8 @@ def build_part(value: Any, name: str, facts: Mapping[str, Any] | None = None) ->
 
     Returns:
         An object for a group with a `_target_`; a dictionary of them for a group of named parts, such as `augment`;
-        None for an option that is empty; for a plain value, such as `seed`, the value. An optimizer that waits for its
-        parameters was tried on one, and a learning-rate scheduler that waits for its optimizer is a `Schedule`.
+        None for an option that is empty; for a plain value, such as `seed`, the value. An optimizer still needs its
+        parameters, but was tried on one; a learning-rate scheduler is a `Schedule`.
 
     Raises:
         UserError: see `build`.
@@ -170,7 +170,7 @@ def build_part(value: Any, name: str, facts: Mapping[str, Any] | None = None) ->
     if groups is not None:
         made = functools.partial(_with_groups, made, groups, name)
     elif isinstance(made, functools.partial) and inspect.isclass(made.func) and issubclass(made.func, Optimizer):
-        try:  # its complaints belong before training
+        try:  # to refuse a wrong value before training starts
             made([nn.Parameter(torch.zeros(1))])
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"{name} ({value['_target_']}): {error}") from error

@@ -1,4 +1,4 @@
-"""A learning-rate schedule that waits for its optimizer and the length of the run."""
+"""Learning-rate schedules, made once the optimizer and the length of the run are known."""
 
 import math
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from torch.optim import Optimizer
 from lab_engine.base.errors import UserError
 
 RUN_LENGTH = "run_length"
-"""As a value in `conf/scheduler`, it stands for the number of intervals in the whole run."""
+"""As a value in `conf/scheduler`, it stands for the length of the run, in steps or epochs as `interval` says."""
 
 RATES = ("max_lr", "base_lr")
-"""Arguments of schedulers that would give all groups of parameters one learning rate."""
+"""Arguments of schedulers that would give the same learning rate to all groups of parameters."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What an option of `conf/scheduler` is built to.
+    """A learning-rate scheduler without its optimizer, built from an option of `conf/scheduler`.
 
     Attributes:
-        make: from an optimizer to its scheduler.
-        interval: how often the learning rate moves.
-        monitor: metric that ReduceLROnPlateau and the like watch.
+        make: builds the scheduler of an optimizer.
+        interval: when the learning rate changes.
+        monitor: metric that a scheduler such as ReduceLROnPlateau watches.
     """
 
     make: "partial[Any]"

@@ -1,4 +1,4 @@
-"""The keys of a configuration that the engine knows: their types, their units, what is allowed.
+"""The configuration keys that the engine knows: their types, their units, what is allowed.
 
 The text of each `Field` is what a user reads when a value is refused, so it says what would be accepted. A project's
 own schema has subclasses of these with the keys of its groups. A class that is `Open` may hold keys that are not listed
@@ -17,23 +17,23 @@ def _absolute(path: str) -> str:
 
 
 def _absolute_database(uri: str) -> str:
-    """Return the address with an absolute path, if it is of SQLite: a run may be resumed from another folder."""
+    """Return the address of a SQLite database with an absolute path: a run may be resumed from another folder."""
     kind, found, path = uri.partition("sqlite:///")
     return f"{found}{_absolute(path)}" if found and not kind else uri
 
 
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 MAX_NUMBER = 2**32 - 1
-"""Of whole numbers: the largest seed that NumPy takes, and more than there is of anything else."""
+"""Largest whole number of any key: the largest seed that NumPy takes."""
 Positive = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
 Natural = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
 Share = Annotated[float, Field(gt=0, le=1)] | Positive
 ABSENT: Any = None
-"""Default of a key that need not be there; null is no value of it unless its type says so."""
+"""Default of an optional key; null is refused as its value unless its type allows null."""
 CONTRADICTION = "contradiction"
 METRIC = "metric"
-"""Marks a text that is the name of one."""
+"""Marks a text that is the name of a metric."""
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that use them on a GPU
 LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
 
@@ -45,7 +45,7 @@ class Closed(BaseModel):
 
 
 class Open(BaseModel):
-    """A part that users extend."""
+    """A part that may have more keys than those listed."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
@@ -56,7 +56,7 @@ class Target(Open):
     target: str = Field(alias="_target_", min_length=1, description="a class or function as package.module.Name")
 
 
-Names = Annotated[list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]], Field()]
+Names = list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]]
 
 
 class Task(Target):
@@ -109,7 +109,7 @@ class Optimizer(Target):
     )
 
 
-class Watcher(Target):
+class Callback(Target):
     """A callback, which may watch a metric: any of lightning.pytorch.callbacks or the user's own."""
 
     monitor: str = Field(ABSENT, description="a metric to watch, such as val/loss")
@@ -181,7 +181,7 @@ class Trainer(Target):
 
 
 class Speed(Closed):
-    """What makes a run fast and may change its numbers a little."""
+    """Settings that make a run faster and may change its numbers slightly."""
 
     memory_format: Literal["contiguous", "channels_last", "auto"] = Field(
         description="contiguous, channels_last or auto (order of the weights' values in memory, which the layers' "
@@ -203,7 +203,7 @@ class Speed(Closed):
 
 
 class Config(Closed):
-    """What every command shares: the two keys that the program sets itself."""
+    """Keys of every command, which the program sets itself."""
 
     folder: str
     choices: dict[str, Any]
@@ -220,14 +220,14 @@ class Parts(Config):
     scheduler: Annotated[Scheduler | None, BeforeValidator(lambda value: value or None)] = ABSENT
 
 
-class OfCheckpoint(Parts):
-    """What a command that needs a trained task, and no data, learns from its checkpoint."""
+class CheckpointConfig(Parts):
+    """A command that takes a trained task from a checkpoint and needs no data."""
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
 
 
 class RunConfig(Parts):
-    """What runs a task over data."""
+    """A command that runs a task on data."""
 
     data: Data
     trainer: Trainer
@@ -263,7 +263,7 @@ class TrainConfig(RunConfig):
     lean_loop: bool = Field(True, description="true or false (false: Lightning's own loop over the batches)")
     report: bool = Field(True, description="true or false (leave report.html)")
     speed: Speed
-    callbacks: dict[str, Watcher | None] = Field(description="named callbacks, each with a _target_")
+    callbacks: dict[str, Callback | None] = Field(description="named callbacks, each with a _target_")
     logger: dict[str, Logger | None] = Field(description="named loggers, each with a _target_")
 
     @model_validator(mode="after")
@@ -280,8 +280,8 @@ class TrainConfig(RunConfig):
         if self.speed.compile in CUDA_GRAPHS and trainer.accumulate_grad_batches > 1:
             raise PydanticCustomError(
                 CONTRADICTION,
-                "speed.compile={mode} cannot go with trainer.accumulate_grad_batches={batches}: gradients would lie "
-                "where the next CUDA graph writes; give speed.compile=default",
+                "speed.compile={mode} cannot go with trainer.accumulate_grad_batches={batches}: the next CUDA "
+                "graph would overwrite the gradients; give speed.compile=default",
                 {"mode": self.speed.compile, "batches": trainer.accumulate_grad_batches},
             )
         if trainer.check_val_every_n_epoch > trainer.max_epochs:

@@ -1,4 +1,4 @@
-"""Groups of the configuration that neither the task nor the data take."""
+"""Groups of the configuration that neither task nor data take."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ OF_THE_PROGRAM = {"hydra", "task", "data", "trainer", "speed", "callbacks", "log
 
 
 def untaken(composed: DictConfig, words: Sequence[str], choices: Mapping[str, Any]) -> set[str]:
-    """Return the groups that nobody takes; none where there is no task, as in commands that train nothing.
+    """Return the groups that nothing takes; none where there is no task yet, as in commands that read a checkpoint.
 
     Args:
         composed: whole.
@@ -21,10 +21,10 @@ def untaken(composed: DictConfig, words: Sequence[str], choices: Mapping[str, An
         choices: the option of each group.
 
     Raises:
-        UserError: one of them sets a key of such a group.
+        UserError: a word sets a key of a group that nothing takes.
     """
     task, data = composed.get("task"), composed.get("data")
-    if task is None or "_target_" not in task:  # of a checkpoint that is not read yet
+    if task is None or "_target_" not in task:  # it is in a checkpoint that is not read yet
         return set()
     taken = {*(task.get("takes") or ()), *((data or {}).get("takes") or ())}
     groups = {str(key) for key in composed if isinstance(composed._get_node(key), DictConfig)}

@@ -1,1 +1,1 @@
-"""Layer 1: images as stored arrays: decoding, download, fingerprint."""
+"""Layer 1: images as arrays on disk: download, decoding, fingerprint."""

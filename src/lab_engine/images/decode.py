@@ -1,4 +1,4 @@
-"""Image files to uint8 arrays, on all cores."""
+"""Decoding of image files to uint8 arrays, on all cores."""
 
 import io
 import logging
@@ -30,15 +30,15 @@ from lab_engine.images.store import GUARD
 
 log = logging.getLogger(__name__)
 
-MAX_REASON = 120  # characters of why a file cannot be read
-FILES_A_BLOCK = 512  # what one worker decodes before it reports back
-FILES_WORTH_A_POOL = 2048  # below this, starting worker processes takes longer than decoding
-FILES_TO_TIME = 16  # what tells how long decoding will take, where the files are not known to be small
-SECONDS_WORTH_A_POOL = 2.0  # of decoding; what worker processes save in less, their start costs
-SECONDS_A_PIECE = 0.5  # about, of what a worker decodes before it reports back: Ctrl-C waits for it
+MAX_REASON = 120  # characters of the reason why a file cannot be read
+FILES_PER_BLOCK = 512  # decoded by a worker process before it reports back
+MIN_FILES_FOR_POOL = 2048  # below this, starting worker processes takes longer than decoding
+FILES_TO_TIME = 16  # decoded first, to estimate the time for all
+MIN_SECONDS_FOR_POOL = 2.0  # of decoding; below this, starting worker processes takes longer than they save
+SECONDS_PER_PIECE = 0.5  # that a worker process decodes before it reports back, roughly: Ctrl-C waits for it
 
 FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
-"""Those that are read: Pillow knows others, hardly used and so hardly tried, and for EPS it starts Ghostscript."""
+"""Formats that are read. Pillow's others are rare and little tested, and for EPS it starts Ghostscript."""
 RESIZE: dict[str, Callable[..., Image.Image]] = {
     "stretch": lambda image, size: image.resize(size, Image.Resampling.BILINEAR),
     "crop": partial(ImageOps.fit, method=Image.Resampling.BILINEAR),
@@ -49,7 +49,7 @@ RESIZE: dict[str, Callable[..., Image.Image]] = {
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What every image is converted to.
+    """The format to which every image is converted.
 
     Attributes:
         channels: 1 (grey) or 3 (RGB); transparency is dropped.
@@ -70,23 +70,23 @@ class ImageFormat:
 
 
 def read_image(path: str | Path | IO[bytes], wanted: ImageFormat) -> npt.NDArray[np.uint8]:
-    """Decode one file of any of `FORMATS` and any mode, its first frame if it has several.
+    """Decode a file of one of `FORMATS`, in any mode; of several frames, the first.
 
     Args:
         path: the file, or its content.
-        wanted: what to convert it to.
+        wanted: the format to convert it to.
 
     Returns:
         uint8 (C, H, W).
 
     Raises:
-        Exception: the file cannot be decoded; of any kind, for some of Pillow's decoders go where the bytes lead them.
+        Exception: the file cannot be decoded; of any type, because Pillow's decoders do not catch all errors.
     """
     with Image.open(path, formats=FORMATS) as file:
         image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I"):  # 16 bits a pixel: Pillow's own conversion would clip at 255
+        if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow's own conversion would clip at 255
             image = Image.fromarray((_of_16_bits(image) // 257).astype(np.uint8))
-        elif image.mode == "F":  # it would clip these, too, and nobody knows whether 1.0 or 255.0 is white
+        elif image.mode == "F":  # clipped likewise, and it is not known whether 1.0 or 255.0 is white
             raise ValueError("its pixels are floats; convert it to 8 or 16 bits")
         image = image.convert("RGB" if wanted.channels == 3 else "L")
         if image.size != (wanted.width, wanted.height):
@@ -103,21 +103,21 @@ def _of_16_bits(image: Image.Image) -> npt.NDArray[np.int64]:
 
 
 def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | str:
-    """Decode as `read_image` does, a path or a file's content; of what cannot be decoded or is too large, say why."""
+    """Decode a path or a file's content as `read_image` does; return the reason if it fails."""
     with warnings.catch_warnings():
-        # A small file that unpacks to gigabytes is refused; other complaints of Pillow's do not concern the user.
+        # A small file that unpacks to gigabytes is refused; Pillow's other warnings do not concern the user.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             if isinstance(file, str):
                 facts = Path(file).stat()
-                if not stat.S_ISREG(facts.st_mode):  # to open a pipe would mean to wait for ever
+                if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for ever
                     return "not an ordinary file"
                 if facts.st_size == 0:
                     return "the file is empty"
             return read_image(file if isinstance(file, str) else io.BytesIO(file), wanted)
         except UnidentifiedImageError:
-            return f"not an image of a format that is read here: {', '.join(FORMATS)}"
+            return f"not an image in a supported format: {', '.join(FORMATS)}"
         except Exception as error:
             why = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
             return shortened(why.replace("\n", " "), MAX_REASON)
@@ -126,31 +126,31 @@ def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | st
 def decode_batches(
     files: Sequence[str | bytes], wanted: ImageFormat, batch_size: int
 ) -> Iterator[list[npt.NDArray[np.uint8] | str]]:
-    """Decode in order, on all cores if that takes a while; only a few batches are in memory at a time.
+    """Decode in order, on all cores if decoding takes long; only a few batches are in memory at a time.
 
     Args:
         files: paths, or files' contents.
-        wanted: what to convert each image to.
+        wanted: the format to convert each image to.
         batch_size: at most; some batches are smaller.
 
     Yields:
-        Of each file its image, uint8 (C, H, W), or why there is none.
+        For each file of a batch its image, uint8 (C, H, W), or the reason why it cannot be decoded.
 
     Raises:
-        UserError: a process that decodes has died.
+        UserError: a worker process has died.
     """
-    Image.init()  # what it takes once is not to count as the time of the first files
+    Image.init()  # so that it does not count as time of the first files
     started = time.perf_counter()
     first = min(FILES_TO_TIME, batch_size)
     decoded = _decode_each(files[:first], wanted)
     seconds_each = (time.perf_counter() - started) / first
     yield decoded
     left, workers = len(files) - first, cores()
-    if workers == 1 or seconds_each * left < SECONDS_WORTH_A_POOL:
+    if workers == 1 or seconds_each * left < MIN_SECONDS_FOR_POOL:
         for start in range(first, len(files), batch_size):
             yield _decode_each(files[start : start + batch_size], wanted)
         return
-    size = max(min(batch_size, left // (4 * workers), int(SECONDS_A_PIECE / seconds_each)), 1)
+    size = max(min(batch_size, left // (4 * workers), int(SECONDS_PER_PIECE / seconds_each)), 1)
     waiting: deque[Future[list[npt.NDArray[np.uint8] | str]]] = deque()
     with _pool(workers) as pool:
         for start in range(first, len(files), size):
@@ -167,36 +167,36 @@ def _decode_each(files: Sequence[str | bytes], wanted: ImageFormat) -> list[npt.
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    # "spawn": the parent may hold threads (progress bar, torch) that a fork would copy half-way
-    # Ctrl-C is for the parent to answer, which then ends them
+    # "spawn", because a fork copies the locks of the parent's threads (progress bar, torch) but not the threads.
+    # The workers ignore Ctrl-C: the parent handles it and ends them.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         yield pool
     except BrokenProcessPool as error:
         raise UserError(
-            f"The processes that decode images have died; what they said stands above.\n{GUARD}."
+            f"The processes that decode images have died; their error messages are above.\n{GUARD}."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def decode_files(files: Sequence[str], target: Path, wanted: ImageFormat) -> Iterator[tuple[int, str]]:
-    """Decode `files` into the rows of a .npy file, with a progress bar, and give those that failed.
+    """Decode `files` into the rows of a .npy file, with a progress bar, and yield those that failed.
 
     Args:
-        files: what to decode, one row each.
+        files: paths, one for each row.
         target: .npy file, uint8 (len(files), C, H, W).
-        wanted: what to convert each image to.
+        wanted: the format to convert each image to.
 
     Yields:
-        Row of a file that cannot be decoded, and why; the other rows are filled once the iterator is exhausted.
+        Row of a file that cannot be decoded, and the reason; the other rows are filled once the iterator is exhausted.
     """
-    starts = range(0, len(files), FILES_A_BLOCK)
-    blocks = [files[start : start + FILES_A_BLOCK] for start in starts]
+    starts = range(0, len(files), FILES_PER_BLOCK)
+    blocks = [files[start : start + FILES_PER_BLOCK] for start in starts]
     decode_block = partial(_decode_block, target=target, wanted=wanted)
     log.info("Decoding %d images, once; later runs start from the result.", len(files))
     with tqdm(total=len(files), desc="decoding", unit=" images", disable=not sys.stderr.isatty()) as bar:
-        if len(files) < FILES_WORTH_A_POOL or cores() == 1:
+        if len(files) < MIN_FILES_FOR_POOL or cores() == 1:
             yield from _report(map(decode_block, blocks, starts), blocks, bar)
             return
         with _pool(min(cores(), len(blocks))) as pool:

@@ -1,4 +1,4 @@
-"""One file from the network: checked, continued where it broke off, fetched by one process only."""
+"""Download of one file: checked, continued after an interruption, done by one process only."""
 
 import hashlib
 import logging
@@ -20,12 +20,12 @@ from lab_engine.base.errors import UserError
 
 log = logging.getLogger(__name__)
 
-CHUNK = 1 << 20  # bytes asked for at once; a slow connection gives fewer
-SLOWEST = 10_000  # bytes a second; with less, 170 MB would take almost five hours
+CHUNK = 1 << 20  # bytes per read at most
+MIN_SPEED = 10_000  # bytes per second; a slower address is given up
 
 
 class _MirrorError(Exception):
-    """This address does not give the file; the text says why in a few words."""
+    """The file cannot be had from an address; the text is the reason in a few words."""
 
 
 def download(
@@ -37,22 +37,22 @@ def download(
     stall_seconds: float = 30.0,
     max_bytes: int = 1 << 30,
 ) -> None:
-    """Make sure that `file` exists with this MD5; touch no network if it does.
+    """Make sure that `file` exists with this MD5; if it does, the network is not used.
 
-    What arrives is kept beside it (see `lab_engine.base.atomic_write.continue_beside`) until it is complete. The next
-    address, or a later call, continues there, because all addresses serve the same bytes. Processes that want the same
-    file wait for the first.
+    Bytes are kept in a temporary file (see `lab_engine.base.atomic_write.continue_beside`) until all have arrived. The
+    next address, or a later call, continues there, because all addresses serve the same bytes. Other processes that
+    need the file wait.
 
     Args:
-        file: where it belongs; its folder is made. A file with another MD5 is left as it is.
+        file: to download to; its folder is made. A file with another MD5 is not changed.
         urls: http or https addresses, tried in this order.
         md5: 32 hexadecimal digits.
-        cure: one sentence that ends the error's second line: what else the user can do.
-        stall_seconds: an address is given up after this long without a byte, or with less than `SLOWEST` in all of it.
+        cure: a sentence on what else the user can do, which ends the error's second line.
+        stall_seconds: an address is given up after this time without a byte, or slower than `MIN_SPEED`.
         max_bytes: an address is given up when it announces or sends more.
 
     Raises:
-        UserError: no address gave the file, it cannot be written, or a file with another MD5 is in its place.
+        UserError: no address has the file, it cannot be written, or a file with another MD5 is there.
     """
     _check_addresses(urls)
     md5 = md5.lower()
@@ -61,7 +61,7 @@ def download(
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
-            if not _is_done(file, md5):  # the process that had the lock before may have done it
+            if not _is_done(file, md5):  # the process that had the lock before may have downloaded it
                 path, part = continue_beside(file)
                 try:
                     with part:
@@ -75,7 +75,7 @@ def download(
             f"{file.name} could not be downloaded: {failure}.\n"
             f"Run again to continue, or put the file by hand at {file.absolute()} (MD5 {md5}). {cure}".strip()
         ) from failure
-    except OSError as error:  # of the disk: those of the network have become _MirrorError
+    except OSError as error:  # of the disk; network errors have become _MirrorError
         raise UserError(
             f"{file.absolute()} cannot be written or read: {error.strerror or error}.\n"
             f"Free some space in that folder, or make it writable. {cure}".strip()
@@ -131,15 +131,15 @@ def _fetch(url: str, name: str, part: BufferedRandom, md5: str, stall_seconds: f
     part.truncate(0)
     if not continued:
         raise _MirrorError("its file has another MD5")
-    # What lay in `part` may be at fault. Now there is nothing to continue, so this happens once.
+    # The earlier content of `part` may be wrong. It is empty after truncate, so this happens only once.
     _fetch(url, name, part, md5, stall_seconds, max_bytes)
 
 
 def _transfer(url: str, name: str, part: BufferedRandom, stall_seconds: float, max_bytes: int) -> bool:
-    """Write the file to `part`, after what is there already if the server can begin at that byte.
+    """Write the file to `part`, after its content if the server can start at that byte.
 
     Returns:
-        Whether `part` still begins with what was there before the call.
+        Whether `part` still begins with its content before the call.
     """
     size = part.seek(0, os.SEEK_END)
     log.info("%s %s from %s", "Continuing" if size else "Downloading", name, url)
@@ -167,10 +167,10 @@ def _transfer(url: str, name: str, part: BufferedRandom, stall_seconds: float, m
 
 
 def _request(url: str, begin: int, stall_seconds: float) -> HTTPResponse | None:
-    """Ask for the bytes from `begin` on, or for all if the server cannot do that (status 200).
+    """Request the bytes from `begin` on; a server that cannot start there sends all (status 200).
 
     Returns:
-        None if there are no bytes from `begin` on, so that what precedes them is complete or worthless.
+        The response; None if the server has no bytes from `begin` on, so that `part` is complete or wrong.
     """
     headers = {"User-Agent": "lab_engine"}  # some servers refuse urllib's own
     if begin:
@@ -198,12 +198,12 @@ def _chunks(response: HTTPResponse, stall_seconds: float) -> Iterator[bytes]:
     """Yield the body as it arrives.
 
     Raises:
-        _MirrorError: the network failed; so an OSError around this loop is one of the disk.
+        _MirrorError: the network failed; therefore an OSError in the loop over the chunks is one of the disk.
     """
     since, arrived = time.monotonic(), 0
     while True:
         try:
-            chunk = response.read1(CHUNK)  # unlike read, it loses nothing that came before a stall
+            chunk = response.read1(CHUNK)  # unlike read, it does not lose the bytes before a stall
         except (OSError, HTTPException) as error:
             raise _MirrorError(_cause(error, stall_seconds)) from error
         if not chunk:
@@ -211,13 +211,13 @@ def _chunks(response: HTTPResponse, stall_seconds: float) -> Iterator[bytes]:
         yield chunk
         arrived += len(chunk)
         if (seconds := time.monotonic() - since) > stall_seconds:
-            if arrived < SLOWEST * seconds:
-                raise _MirrorError(f"less than {SLOWEST:,} bytes a second for {stall_seconds:g} seconds")
+            if arrived < MIN_SPEED * seconds:
+                raise _MirrorError(f"less than {MIN_SPEED:,} bytes a second for {stall_seconds:g} seconds")
             since, arrived = time.monotonic(), 0
 
 
 def _cause(error: Exception, stall_seconds: float) -> str:
-    inner = getattr(error, "reason", error)  # what URLError wraps
+    inner = getattr(error, "reason", error)  # the cause that URLError wraps
     if isinstance(inner, TimeoutError):
         return f"no answer for {stall_seconds:g} seconds"
     text = inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)

@@ -1,4 +1,4 @@
-"""The files below a folder."""
+"""All files in a folder and its subfolders."""
 
 import os
 import stat
@@ -10,10 +10,10 @@ from lab_engine.base.wording import printable
 
 
 def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield path and facts of every ordinary file below, in no order; names that start with a dot are passed over.
+    """Yield path and `stat` of every ordinary file, in no order; names that start with a dot are skipped.
 
-    Links to folders may loop, so none is followed; links to files are. Plain strings and one `stat` a file: this runs
-    at every start, and Path objects would double its time.
+    Links to files are followed, but not links to folders, which may loop. Paths are strings, because Path objects
+    would make the walk much slower, which runs at every start.
     """
     for entry in os.scandir(folder):
         if entry.name.startswith("."):
@@ -26,15 +26,15 @@ def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
                 if not os.path.isfile(entry.path):  # noqa: PTH113
                     continue
                 facts = entry.stat()
-            if stat.S_ISREG(facts.st_mode):  # to read a pipe would mean to wait for ever
+            if stat.S_ISREG(facts.st_mode):  # reading a pipe would wait for ever
                 yield entry.path, facts
 
 
 def refuse_missing(root: str | Path) -> None:
-    """Refuse a root of image folders that is no folder.
+    """Refuse a `data.root` that is no folder.
 
     Raises:
-        UserError: it is none.
+        UserError: there is no such folder.
     """
     root = Path(root)
     if not root.is_dir():

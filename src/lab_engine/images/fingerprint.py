@@ -1,4 +1,4 @@
-"""A fingerprint of images: two runs that have the same were given the same pixels and labels."""
+"""A fingerprint of images: runs with the same fingerprint used the same pixels, labels and class names."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from lab_engine.base.atomic_write import atomic_write
 from lab_engine.images.image_set import ImageSet
 
 FILE = "fingerprint.json"  # in the folder of a store, so that later runs need not read all images
-ROWS = 4096  # of images that are read at once
+ROWS = 4096  # images that are read at once
 
 
 def fingerprint(parts: Sequence[ImageSet]) -> str:
@@ -28,19 +28,19 @@ def _of_part(images: ImageSet) -> str:
         if known["files"] == files and len(known["sha256"]) == 64:
             return str(known["sha256"])
     digest = _digest(images)
-    with suppress(OSError):  # the store may be somebody else's
+    with suppress(OSError):  # the store may be another user's
         atomic_write(file, json.dumps({"sha256": digest, "files": files}) + "\n")
     return digest
 
 
 def _files(store: Path) -> list[list[Any]]:
-    """What tells whether somebody has changed the store since."""
+    """Return name, size and time of the store's files, which show whether the store has changed."""
     facts = [(name, (store / name).stat()) for name in ("images.npy", "labels.npy", "facts.json")]
     return [[name, fact.st_size, fact.st_mtime_ns] for name, fact in facts]
 
 
 def _digest(images: ImageSet) -> str:
-    """Shapes come first, or other images could be cut out of the same bytes."""
+    """Hash the shape first: the same bytes could be images of another shape."""
     found = hashlib.sha256(json.dumps([images.images.shape, images.classes]).encode())
     for start in range(0, len(images), ROWS):
         found.update(images.images[start : start + ROWS].tobytes())

@@ -1,4 +1,4 @@
-"""Images with labels: what a data module loads and everything else consumes."""
+"""Images with labels, as data modules load them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class ImageSet:
         labels: values 0 to len(classes) - 1.
         classes: names, in the order of the labels.
         skipped: files that were left out because they could not be decoded.
-        store: the folder that they are mapped from, if they are.
+        store: the folder from which they are memory-mapped, if they are.
     """
 
     images: UInt8[np.ndarray, "N C H W"]

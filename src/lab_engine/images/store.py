@@ -1,4 +1,4 @@
-"""A folder on disk that holds decoded images once, for every later run to memory-map."""
+"""A folder of decoded images, which every later run memory-maps."""
 
 import errno
 import json
@@ -16,38 +16,38 @@ from filelock import FileLock
 from lab_engine.base.errors import UserError
 from lab_engine.images.image_set import ImageSet
 
-FORMAT = 1  # raise it when the files below change, and old stores are decoded anew
+FORMAT = 1  # raise it when the files change, so that old stores are decoded again
 
 
 class StoreWriter:
-    """Receives the images of one store while it is made.
+    """Writes the images of a new store.
 
     Args:
-        folder: where the files go; a temporary name until everything is written.
+        folder: of the store; it has a temporary name until it is complete.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def scratch(self) -> tempfile.TemporaryDirectory[str]:
-        """Make a folder for what is needed only while the images are decoded."""
+        """Make a temporary folder for use while the images are decoded."""
         return tempfile.TemporaryDirectory(dir=self._folder)
 
     def create(self, count: int, image_shape: tuple[int, int, int]) -> Path:
-        """Make room for `count` images of (C, H, W) and name the .npy file to fill: uint8 (count, C, H, W)."""
+        """Create the .npy file to fill with `count` images, uint8 (count, C, H, W), and return its path."""
         path = self._folder / "images.npy"
         np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, *image_shape)).flush()
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, but a crash when a mapped page is written
+        if hasattr(os, "posix_fallocate"):  # on a full disk this raises an error, but writing a mapped page would crash
             with path.open("r+b") as file:
                 try:
                     os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
                 except OSError as error:
-                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not every file system can do it
+                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not every file system supports it
                         raise
         return path
 
     def keep(self, rows: npt.NDArray[np.int64]) -> None:
-        """Drop all images but those of `rows`, in this order."""
+        """Keep only the images of `rows`, in this order."""
         source = np.load(self._folder / "images.npy", mmap_mode="r")
         self._folder.joinpath("images.npy").rename(self._folder / "all.npy")
         target = np.load(self.create(len(rows), source.shape[1:]), mmap_mode="r+")
@@ -57,23 +57,23 @@ class StoreWriter:
         self._folder.joinpath("all.npy").unlink()
 
     def finish(self, labels: npt.NDArray[np.int64], classes: tuple[str, ...], skipped: int = 0) -> None:
-        """Write what belongs to the images, row by row."""
+        """Write labels, one for each image, and class names."""
         np.save(self._folder / "labels.npy", labels.astype(np.int64))
         (self._folder / "facts.json").write_text(json.dumps({"classes": classes, "skipped": skipped}))
 
 
-GUARD = 'A script is imported by the processes that it starts: what it does belongs below `if __name__ == "__main__":`'
+GUARD = 'Processes that a script starts import the script: put its code below `if __name__ == "__main__":`'
 
 
 def open_store(cache: Path, key: str, make: Callable[[StoreWriter], None]) -> ImageSet:
-    """Map the store `key` below `cache`; call `make` to fill it if nobody has yet.
+    """Memory-map the store `key` in `cache`; call `make` to fill it if it does not exist yet.
 
-    The store appears under its name in one rename, so it is whole or absent, and a file lock lets one process
-    make it while others wait. The mapping is read-only and shared: all processes of a machine use the same pages.
+    The store gets its name when it is complete, and a file lock lets one process make it while others wait. The mapping
+    is read-only and shared: all processes of a machine use the same memory.
 
     Args:
         cache: folder of all stores.
-        key: name of the store, derived from everything that the images are made from.
+        key: name of the store, which depends on everything that the images are made from.
         make: fills the store.
 
     Raises:
@@ -81,7 +81,7 @@ def open_store(cache: Path, key: str, make: Callable[[StoreWriter], None]) -> Im
     """
     folder = cache / f"{key}-v{FORMAT}"
     if not folder.is_dir() and getattr(multiprocessing.current_process(), "_inheriting", False):
-        # A script without a guard, imported anew by a process that its first import has started and now waits for.
+        # A script without the guard is imported again by a process that its first import has started and waits for.
         raise RuntimeError(GUARD)
     try:
         if not folder.is_dir():
@@ -100,7 +100,7 @@ def open_store(cache: Path, key: str, make: Callable[[StoreWriter], None]) -> Im
 
 
 def _read(folder: Path) -> ImageSet:
-    """Map what is there; ValueError and the like where it is not what `StoreWriter` writes, whoever wrote it."""
+    """Memory-map a store; raise ValueError or a similar error if `StoreWriter` cannot have written it."""
     facts = json.loads((folder / "facts.json").read_text())
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)  # a header can claim any size
@@ -108,7 +108,7 @@ def _read(folder: Path) -> ImageSet:
     named = type(classes) is list and all(type(name) is str for name in classes) and type(skipped) is int
     shaped = images.dtype == np.uint8 and images.ndim == 4 and images.shape[1] in (1, 3) and min(images.shape) > 0
     if not (named and shaped and labels.dtype == np.int64 and labels.shape == images.shape[:1]):
-        raise ValueError("other arrays than those of images")
+        raise ValueError("not arrays of images and labels")
     labels = np.array(labels)
     if labels.min() < 0 or labels.max() >= len(classes):
         raise ValueError("labels without a class")

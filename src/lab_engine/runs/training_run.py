@@ -14,11 +14,11 @@ from lab_engine.artifacts.checkpoint import (
     latest_checkpoint,
     load_weights,
     read_metadata,
+    recover_latest_checkpoint,
     steps_of,
-    take_up_last,
 )
 from lab_engine.artifacts.results import measured, write_metrics
-from lab_engine.artifacts.this_environment import note_environment
+from lab_engine.artifacts.this_environment import record_environment
 from lab_engine.base.signals import Interrupted
 from lab_engine.reports.write import write_report
 from lab_engine.training import terminal
@@ -49,7 +49,7 @@ class TrainingRun:
         self.package = package
         self.folder = Path(config["folder"])
         terminal.open_log(self.folder / "train.log", package)
-        self.resume_from = take_up_last(self.folder)
+        self.resume_from = recover_latest_checkpoint(self.folder)
         begun = None if self.resume_from is None else read_metadata(self.resume_from).precision
         self.config = resolve_auto(dict(config), begun)
         if self.resume_from is not None and "model" in self.config:  # all weights are in the checkpoint
@@ -76,7 +76,7 @@ class TrainingRun:
             terminal.show_goes_on(self.resume_from, steps_of(self.resume_from))
         if trainer.is_global_zero:
             fingerprint = data.fingerprint() if isinstance(data, HasFingerprint) else ""
-            note_environment(self.folder, self.package, trainer.strategy.root_device, self.config, fingerprint)
+            record_environment(self.folder, self.package, trainer.strategy.root_device, self.config, fingerprint)
         log_hyperparameters(trainer.loggers, self.config)
 
     @contextmanager

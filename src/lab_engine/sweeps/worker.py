@@ -12,7 +12,7 @@ from lab_engine.base.devices import device_count, environment, rank
 from lab_engine.base.signals import Interrupted
 from lab_engine.base.wording import printable
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
-from lab_engine.config.command_line import TOLD, without_passwords
+from lab_engine.config.command_line import COMMAND_VARIABLE, without_passwords
 from lab_engine.config.explain import NO_MEMORY, explain, naming, one_line
 from lab_engine.runs.processes import ProcessFailedError, leave_group, run_on_devices
 from lab_engine.sweeps.job import State, command_of, read_record, write_record
@@ -101,7 +101,7 @@ def _run(module: str, folder: Path, launched: bool) -> tuple[int, State, str]:
 def _alone(module: str, folder: Path) -> dict[str, str]:
     """Return the variable that has a job note the command that would do it alone; empty where there is no job."""
     command = command_of(folder, module)
-    return {TOLD: without_passwords(command)} if command else {}
+    return {COMMAND_VARIABLE: without_passwords(command)} if command else {}
 
 
 def _failure(reason: str) -> State:

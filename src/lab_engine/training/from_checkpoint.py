@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from lab_engine.artifacts.checkpoint import NOT_KEPT, CheckpointMetadata, load_weights, read_metadata
 from lab_engine.base.errors import UserError
-from lab_engine.base.quoting import typed
+from lab_engine.base.quoting import shell_word
 from lab_engine.base.wording import shown
 from lab_engine.config.check import form_of
 from lab_engine.config.explain import NO_GROUP
@@ -216,9 +216,9 @@ def refuse_texts(
             continue
         there = group == "data" and key in LEFT_OPEN  # else the configuration of the command lacks the key
         name = f"{'' if there else '+'}{group}.{key}"
-        cure = f"If you want it, add {shown(typed(name, value))}"
+        cure = f"If you want it, add {shown(shell_word(name, value))}"
         if own[key] != "???":
-            cure += f"; if not, {shown(typed(name, own[key]))} as it is here"
+            cure += f"; if not, {shown(shell_word(name, own[key]))} as it is here"
         raise UserError(
             f"checkpoint={path} was trained with {group}.{key}={shown(value)}, and no text is taken from a file.\n"
             f"{cure}."

@@ -16,8 +16,8 @@ from lab_engine.artifacts.checkpoint import (
     previous,
     read_checkpoint,
     read_metadata,
+    recover_latest_checkpoint,
     steps_of,
-    take_up_last,
 )
 from lab_engine.artifacts.checkpoint_io import write_checkpoint
 from lab_engine.base.errors import UserError
@@ -180,15 +180,15 @@ def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], Any]
 ) -> None:
     file = two(tmp_path)
-    assert latest_checkpoint(tmp_path) == take_up_last(tmp_path) == file
+    assert latest_checkpoint(tmp_path) == recover_latest_checkpoint(tmp_path) == file
     damage(file)
     assert latest_checkpoint(tmp_path) == file.with_name("last.previous.ckpt")
     assert not caplog.records
-    assert take_up_last(tmp_path) == file.with_name("last.previous.ckpt")
+    assert recover_latest_checkpoint(tmp_path) == file.with_name("last.previous.ckpt")
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert str(file) in record.message
-    assert record.message.endswith("The one before it is used.")
+    assert record.message.endswith("The previous checkpoint is used instead.")
     assert (file.with_name("last.damaged.ckpt").exists(), file.exists()) == (damage is not Path.unlink, False)
 
 
@@ -197,25 +197,28 @@ def test_where_none_is_whole_nothing_is_moved(tmp_path: Path, damage: Callable[[
     file = two(tmp_path)
     for each in (file, previous(file)):
         damage(each)
-    for find in (latest_checkpoint, take_up_last):
+    for find in (latest_checkpoint, recover_latest_checkpoint):
         with pytest.raises(
-            UserError, match=r"cannot go on: .*\nTo begin anew, remove last.ckpt and last.previous.ckpt "
+            UserError, match=r"cannot be resumed: .*\nTo train from the start, remove last.ckpt and last.previous.ckpt "
         ):
             find(tmp_path)
     assert sorted(path.name for path in file.parent.iterdir()) == ["last.ckpt", "last.previous.ckpt"]
     file.unlink()
-    with pytest.raises(UserError, match=r"cannot go on: .*\nTo begin anew, remove last.previous.ckpt from its check"):
+    with pytest.raises(
+        UserError, match=r"cannot be resumed: .*\nTo train from the start, remove last.previous.ckpt from its check"
+    ):
         latest_checkpoint(tmp_path)
 
 
 def test_a_first_checkpoint_that_is_damaged_is_told(tmp_path: Path) -> None:
     turn_a_bit(write(tmp_path))
     with pytest.raises(
-        UserError, match=r"cannot go on: .*last.ckpt is damaged: .*not used.\nTo begin anew, remove last.ckpt from"
+        UserError,
+        match=r"cannot be resumed: .*last.ckpt is damaged: .*not used.\nTo train from the start, remove last.ckpt from",
     ):
         latest_checkpoint(tmp_path)
 
 
 def test_a_run_without_a_checkpoint_begins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert latest_checkpoint(tmp_path) is take_up_last(tmp_path) is None
+    assert latest_checkpoint(tmp_path) is recover_latest_checkpoint(tmp_path) is None
     assert not caplog.records

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lab_engine.artifacts.curves import add_to_curves, begin_curves, parse_curves, read_curves
+from lab_engine.artifacts.curves import append_to_curves, parse_curves, read_curves, start_curves
 
 ROWS = (
     {"epoch": 1, "step": 10, "train/loss": 2.5, "val/loss": 2.0, "val/accuracy": 0.25},
@@ -13,9 +13,9 @@ ROWS = (
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Of a run of two validations."""
-    begin_curves(tmp_path / "curves.csv", step=0)
+    start_curves(tmp_path / "curves.csv", step=0)
     for row in ROWS:
-        add_to_curves(tmp_path / "curves.csv", row)
+        append_to_curves(tmp_path / "curves.csv", row)
     return tmp_path / "curves.csv"
 
 
@@ -32,21 +32,21 @@ def test_no_file_is_no_rows(tmp_path: Path) -> None:
 
 
 def test_a_run_that_begins_begins_its_curves(file: Path) -> None:
-    begin_curves(file, step=0)
+    start_curves(file, step=0)
     assert read_curves(file) == ()
 
 
 @pytest.mark.parametrize(("step", "kept"), [(9, 0), (10, 1), (15, 1), (20, 2)])
 def test_rows_after_the_checkpoint_are_forgotten(file: Path, step: int, kept: int) -> None:
-    begin_curves(file, step)
+    start_curves(file, step)
     assert read_curves(file) == ROWS[:kept]
-    add_to_curves(file, {"epoch": 3.0, "step": 30.0, "val/loss": 0.5})
+    append_to_curves(file, {"epoch": 3.0, "step": 30.0, "val/loss": 0.5})
     assert read_curves(file) == (*ROWS[:kept], {"epoch": 3, "step": 30, "val/loss": 0.5})
     assert file.read_text().splitlines()[-1] == ("3,30,,0.5," if kept else "3,30,,0.5")
 
 
 def test_a_metric_that_is_logged_later_gets_a_column(file: Path) -> None:
-    add_to_curves(file, {"epoch": 3, "step": 30, "val/f1": 0.5})
+    append_to_curves(file, {"epoch": 3, "step": 30, "val/f1": 0.5})
     assert read_curves(file) == (*ROWS, {"epoch": 3, "step": 30, "val/f1": 0.5})
     assert file.read_text().splitlines()[1] == "1,10,2.5,2.0,0.25,"
 

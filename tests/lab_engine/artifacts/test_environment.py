@@ -12,9 +12,9 @@ import torch
 
 from lab_engine.artifacts import this_environment
 from lab_engine.artifacts.environment import Git, read_environment
-from lab_engine.artifacts.this_environment import git_state, note_environment
+from lab_engine.artifacts.this_environment import git_state, record_environment
 from lab_engine.base.git import uncommitted_patch
-from lab_engine.config.command_line import TOLD, without_passwords
+from lab_engine.config.command_line import COMMAND_VARIABLE, without_passwords
 from lab_engine.sweeps.job import Record, command_of, write_record
 from tests.conftest import Result
 
@@ -94,12 +94,12 @@ def test_what_git_cannot_tell_is_said(checkout: Path, tmp_path: Path, monkeypatc
 
 
 def test_the_first_environment_of_a_run_stays(tmp_path: Path) -> None:
-    note_environment(tmp_path, "lenet_lab", CPU, SETTLED)
+    record_environment(tmp_path, "lenet_lab", CPU, SETTLED)
     first = (tmp_path / "environment.json").read_bytes()
     written = read_environment(tmp_path)
     assert written is not None
     assert (written.precision, written.speed["memory_format"]) == ("bf16-mixed", "channels_last")
-    note_environment(tmp_path, "lenet_lab", torch.device("meta"), SETTLED)
+    record_environment(tmp_path, "lenet_lab", torch.device("meta"), SETTLED)
     assert (tmp_path / "environment.json").read_bytes() == first
 
 
@@ -110,18 +110,18 @@ def test_changes_are_not_written_through_a_link(tmp_path: Path, monkeypatch: pyt
     outside.write_text("precious")
     folder.mkdir()
     (folder / "changes.patch").symlink_to(outside)
-    note_environment(folder, "lenet_lab", CPU, SETTLED)
+    record_environment(folder, "lenet_lab", CPU, SETTLED)
     assert (folder / "changes.patch").read_bytes() == b"+ \xff\r\n"
     assert outside.read_text() == "precious"
 
 
 def test_a_run_that_goes_on_with_other_versions_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    note_environment(tmp_path, "lenet_lab", CPU, SETTLED)
+    record_environment(tmp_path, "lenet_lab", CPU, SETTLED)
     file = tmp_path / "environment.json"
     before = json.loads(file.read_text())
     file.write_text(json.dumps(before | {"versions": before["versions"] | {"torch": "1.0"}}))
-    note_environment(tmp_path, "lenet_lab", CPU, SETTLED)
-    expected = "The run goes on with other versions than it began with: see environment.2.json."
+    record_environment(tmp_path, "lenet_lab", CPU, SETTLED)
+    expected = "Changed since the run started: versions. See environment.2.json."
     assert [record.message for record in caplog.records] == [expected]
     assert json.loads((tmp_path / "environment.2.json").read_text())["versions"] == before["versions"]
 
@@ -136,8 +136,8 @@ def test_a_job_of_a_sweep_tells_the_command_that_would_do_it_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_record(tmp_path, Record(3, ["optimizer.lr=0.1", "+note='a b'"]))
-    monkeypatch.setenv(TOLD, command_of(tmp_path, "lenet_lab.train"))  # as a worker does
-    note_environment(tmp_path, "lenet_lab", CPU, SETTLED)
+    monkeypatch.setenv(COMMAND_VARIABLE, command_of(tmp_path, "lenet_lab.train"))  # as a worker does
+    record_environment(tmp_path, "lenet_lab", CPU, SETTLED)
     told = read_environment(tmp_path)
     assert told is not None
     assert shlex.split(told.command) == ["python", "-m", "lenet_lab.train", "optimizer.lr=0.1", "+note='a b'"]
@@ -184,7 +184,7 @@ def test_passwords_in_addresses_are_left_out() -> None:
 
 def test_a_command_line_that_is_not_utf8_fails_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.orig_argv", ["/bin/python3", "-m", "lenet_lab.train", "data.root=\udcff"])
-    note_environment(tmp_path, "lenet_lab", CPU, SETTLED)
+    record_environment(tmp_path, "lenet_lab", CPU, SETTLED)
     told = read_environment(tmp_path)
     assert told is not None
     assert told.command == "python3 -m lenet_lab.train 'data.root=?'"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lab_engine.base.signals import Interrupted, Interruption, take
+from lab_engine.base.signals import Interrupted, Interruption, set_handlers
 from tests import forked
 from tests.conftest import SMALL, environment_in
 
@@ -75,12 +75,12 @@ def test_a_second_signal_ends_a_run_that_is_alone(capfd: pytest.CaptureFixture[s
     finally:
         interruption.leave()
     assert signal.getsignal(signal.SIGTERM) is before
-    assert capfd.readouterr().err == "\nSIGTERM: the run is kept and ends; once more ends it at once.\n"
+    assert capfd.readouterr().err == "\nSIGTERM: the run is stopping; a second signal stops it at once.\n"
 
 
 def test_a_thread_leaves_the_signals_alone() -> None:
     taken = list[dict[int, Any]]()
-    thread = threading.Thread(target=lambda: taken.append(take(lambda *_: None)))
+    thread = threading.Thread(target=lambda: taken.append(set_handlers(lambda *_: None)))
     thread.start()
     thread.join()
     assert taken == [{}]

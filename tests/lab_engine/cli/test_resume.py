@@ -53,7 +53,7 @@ def cut_off(where: Path, *more: str) -> Path:
         assert is_locked(folder)
         other = run_command(where, "train", f"resume={folder}")
         assert other.status == 2
-        assert "is being worked on by another process" in other.err
+        assert "is in use by another process" in other.err
     finally:
         process.kill()
         process.communicate()
@@ -391,7 +391,7 @@ def test_a_folder_that_is_worked_on_is_not_begun_in(command: CommandLine, tmp_pa
     with hold(tmp_path / "run"):
         result = command("train", *SMALL)
     assert result.status == 2
-    assert "is being worked on by another process" in result.err
+    assert "is in use by another process" in result.err
     assert [file.name for file in (tmp_path / "run").iterdir()] == [LOCK]
 
 

@@ -27,7 +27,7 @@ def write(folder: Path, count: int) -> list[str]:
 @pytest.mark.parametrize("batch_size", [1, 10, 1000])
 def test_batches_keep_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, batch_size: int) -> None:
     monkeypatch.setattr(module, "cores", lambda: cores)
-    monkeypatch.setattr(module, "SECONDS_WORTH_A_POOL", 0.0)
+    monkeypatch.setattr(module, "MIN_SECONDS_FOR_POOL", 0.0)
     files: list[str | bytes] = [*write(tmp_path, 60)]
     files[40] = "nowhere.png"
     files[41] = Path(str(files[41])).read_bytes()
@@ -50,7 +50,7 @@ def test_says_why_a_file_cannot_be_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     reasons = [decode(str(tmp_path / name), WANTED) for name in ("empty", "text", "cut", "pipe", "")]
     assert reasons[0] == "the file is empty"
-    assert str(reasons[1]).startswith("not an image of a format that is read here: AVIF, BMP, ")
+    assert str(reasons[1]).startswith("not an image in a supported format: AVIF, BMP, ")
     assert "truncated" in str(reasons[2])
     assert reasons[3:] == ["not an ordinary file"] * 2
     assert np.array_equal(decode(whole, WANTED), read_image(image, WANTED))
@@ -61,8 +61,8 @@ def test_each_file_has_its_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, cores: int
 ) -> None:
     monkeypatch.setattr(module, "cores", lambda: cores)
-    monkeypatch.setattr(module, "FILES_WORTH_A_POOL", 0)
-    monkeypatch.setattr(module, "FILES_A_BLOCK", 7)
+    monkeypatch.setattr(module, "MIN_FILES_FOR_POOL", 0)
+    monkeypatch.setattr(module, "FILES_PER_BLOCK", 7)
     caplog.set_level("INFO")
     files = write(tmp_path, 30)
     for row in (0, 13, 29):
@@ -78,7 +78,7 @@ def test_each_file_has_its_row(
 
 def test_a_worker_that_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "cores", lambda: 2)
-    monkeypatch.setattr(module, "SECONDS_WORTH_A_POOL", 0.0)
+    monkeypatch.setattr(module, "MIN_SECONDS_FOR_POOL", 0.0)
     monkeypatch.setattr(module, "_decode_each", _die)
     with pytest.raises(UserError, match="have died"):
         list(decode_batches(list[str | bytes](write(tmp_path, 60)), WANTED, 10))

@@ -377,7 +377,7 @@ def test_what_a_continued_download_has_is_counted_from_its_beginning(serve, file
 
 def test_a_slow_server_that_keeps_on_is_fast_enough(serve, file, monkeypatch):
     """120 bytes in at least 1.2 s: two looks at how fast it is."""
-    monkeypatch.setattr("lab_engine.images.download.SLOWEST", 20)
+    monkeypatch.setattr("lab_engine.images.download.MIN_SPEED", 20)
     body = BODY[:120]
     md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
     download(file, urls=[serve(body, drip=0.01).url], md5=md5, stall_seconds=0.5)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lab_engine.base.devices import device_count, let_threads_sleep, stand_alone
+from lab_engine.base.devices import device_count, drop_launch_variables, limit_busy_waiting
 from lab_engine.base.errors import UserError
 from tests import forked
 from tests.conftest import ROUNDING, SMALL, Command, Result, environment_in, run_command
@@ -113,7 +113,7 @@ def test_a_command_forgets_the_allocation_it_is_called_in(monkeypatch: pytest.Mo
     """As in a batch script of SLURM, or in the shell that salloc gives."""
     for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID", "RANK", "MASTER_PORT", "SLURM_CONF"):
         monkeypatch.setenv(name, "2")
-    stand_alone()
+    drop_launch_variables()
     assert not os.environ.keys() & {"SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID", "RANK", "MASTER_PORT"}
     assert os.environ["SLURM_CONF"] == "2"
 
@@ -121,7 +121,7 @@ def test_a_command_forgets_the_allocation_it_is_called_in(monkeypatch: pytest.Mo
 def test_a_command_that_srun_has_started_several_times_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     with pytest.raises(UserError, match="srun has started this command 4 times"):
-        stand_alone()
+        drop_launch_variables()
 
 
 def test_several_nodes_need_slurm(command: Command) -> None:
@@ -159,7 +159,7 @@ def test_threads_wait_as_the_user_says_or_not_for_long(
         monkeypatch.delenv(name)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    let_threads_sleep()
+    limit_busy_waiting()
     assert os.environ.get("GOMP_SPINCOUNT") == left
 
 

@@ -58,7 +58,7 @@ def test_an_operation_without_such_a_form_is_named_with_the_cure(command: Comman
     words = ("--config-dir=own", *SMALL, "model=unpool", "debug=one_batch", "logger=none", "report=false")
     refused = command("train", *words)
     assert refused.status == 2
-    assert "has no deterministic form, and only such are allowed: add deterministic=false" in refused.err
+    assert "has no deterministic algorithm, and only those are allowed: add deterministic=false" in refused.err
     assert len(refused.err.splitlines()) == 1
     done = command("train", *words, "deterministic=false", "hydra.run.dir=done")
     assert done.status == 0, done.err

@@ -10,7 +10,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.quoting import typed
+from lab_engine.base.quoting import shell_word
 from lab_engine.config.command import config_folder
 from lab_engine.training.from_checkpoint import LEFT_OPEN, OPTION, refuse_texts
 from lenet_lab.schema import EvaluateConfig
@@ -97,7 +97,7 @@ def test_other_texts_are_refused_with_the_word_to_add(group: str, key: str, valu
     ],
 )
 def test_hydra_reads_what_is_typed(value: Any) -> None:
-    (word,) = shlex.split(typed("+model.x", value))
+    (word,) = shlex.split(shell_word("+model.x", value))
     found = OverridesParser.create().parse_override(word)
     read = found.value()
     if isinstance(value, str):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lab_engine.base.errors import UserError
-from lab_engine.images.decode import FILES_WORTH_A_POOL, decode_files
+from lab_engine.images.decode import MIN_FILES_FOR_POOL, decode_files
 from lenet_lab.data.image_folder import ImageFolder
 from tests import forked
 from tests.conftest import write_images
@@ -256,7 +256,7 @@ def test_odd_names_are_names_like_others(tmp_path: Path) -> None:
 def test_processes_that_start_together_decode_once(tmp_path: Path) -> None:
     root, cache = tmp_path / "images", tmp_path / "cache"
     for label, name in enumerate("ab"):
-        write_images(root / name, FILES_WORTH_A_POOL, label)
+        write_images(root / name, MIN_FILES_FOR_POOL, label)
     code = (
         "import sys; from tests.lenet_lab.data.test_image_folder import folder, Path\n"
         "import lenet_lab.data.image_folder as module, time\n"
@@ -314,7 +314,7 @@ import lab_engine.images.decode
 from lenet_lab.compose import compose
 from lenet_lab.data.image_folder import ImageFolder
 
-lab_engine.images.decode.FILES_WORTH_A_POOL = 0
+lab_engine.images.decode.MIN_FILES_FOR_POOL = 0
 lab_engine.images.decode.cores = lambda: 2
 ImageFolder("images", "cache", **{"channels": 3, "image_size": (8, 8), "resize": "stretch", "on_bad_file": "error",
     "test_fraction": 0.2, "test_seed": 0}).load()
@@ -330,4 +330,4 @@ def test_a_script_without_a_guard_ends_with_the_cure(tmp_path: Path) -> None:
     command = [sys.executable, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    assert 'what it does belongs below `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+    assert 'put its code below `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]

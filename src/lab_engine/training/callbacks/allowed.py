@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import (
 )
 
 from lab_engine.base.errors import UserError
-from lab_engine.config.directions import refuse_worst, settled_mode
+from lab_engine.config.directions import refuse_worst, resolve_mode
 
 INSTEAD: dict[type[Callback], str] = {
     BatchSizeFinder: "It would train with another batch size than config.yaml says. Try some: "
@@ -61,7 +61,7 @@ def refuse_guesses(callbacks: Mapping[str, Callback], nodes: Mapping[str, Any], 
     for name, callback in callbacks.items():
         metric, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
         if isinstance(metric, str) and mode in ("max", "min") and nodes[name].get("mode") is None:
-            known = settled_mode(f"callbacks.{name}", metric, None, task)
+            known = resolve_mode(f"callbacks.{name}", metric, None, task)
             default = f"the default mode={mode} of {type(callback).__name__}"
             refuse_worst(f"callbacks.{name}.monitor={metric}", default, mode, known)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lab_engine.artifacts.curves import add_to_curves, begin_curves
+from lab_engine.artifacts.curves import append_to_curves, start_curves
 from lab_engine.artifacts.results import COUNT, measured
 from lab_engine.training.callbacks.progress import Progress
 
@@ -26,7 +26,7 @@ class Curves(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue where the checkpoint was written."""
         if trainer.is_global_zero:
-            begin_curves(self.file, trainer.global_step)
+            start_curves(self.file, trainer.global_step)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a row."""
@@ -34,4 +34,4 @@ class Curves(Callback):
             known = {name: value for name, value in measured(trainer).items() if not name.endswith(f"/{COUNT}")}
             if not math.isnan(self.progress.loss):
                 known["train/loss"] = self.progress.loss
-            add_to_curves(self.file, {**known, "epoch": trainer.current_epoch + 1, "step": trainer.global_step})
+            append_to_curves(self.file, {**known, "epoch": trainer.current_epoch + 1, "step": trainer.global_step})

@@ -235,7 +235,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     os.killpg(run.pid, number)
     out, err = run.communicate(timeout=60)
     assert run.returncode == status, err
-    assert err == f"\n{name}: the run is kept and ends; once more ends it at once.\n"
+    assert err == f"\n{name}: the run is stopping; a second signal stops it at once.\n"
     assert out.splitlines()[-1].endswith("python -m lenet_lab.train resume=cut")
     steps = read_checkpoint(tmp_path / "cut" / "checkpoints" / "last.ckpt")["global_step"]
     assert f"interrupted, {steps:,} steps kept" in out
