@@ -1,7 +1,44 @@
-"""Losses that torch has not."""
+"""Losses of classes and labels."""
 
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
+
+class CrossEntropy(nn.Module):
+    """Mean cross entropy of logits.
+
+    Args:
+        label_smoothing: share of the probability that goes to all classes alike, 0 to below 1.
+        class_weights: how much an image of each class counts; "auto": in inverse proportion to the number of training
+            images of its class, 1 on average over the images. None: all alike.
+    """
+
+    weights: Tensor | None
+
+    def __init__(
+        self, label_smoothing: float = 0.0, class_weights: Sequence[float] | Literal["auto"] | None = None
+    ) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.waits_for_counts = class_weights == "auto"
+        given = None if class_weights is None or isinstance(class_weights, str) else torch.tensor(class_weights)
+        self.register_buffer("weights", given, persistent=False)
+
+    def use_counts(self, counts: Sequence[int]) -> None:
+        """Set the weights for so many training images of each class; a class without images counts nothing."""
+        each = torch.tensor(counts, dtype=torch.float64)
+        self.weights = torch.where(each > 0, each.sum() / (len(each) * each), 0.0).float()
+
+    def forward(
+        self, logits: Float[Tensor, "B classes"], targets: Int64[Tensor, "B"] | Float[Tensor, "B classes"]
+    ) -> Float[Tensor, ""]:
+        """Return the mean, weighted by class where there are weights; targets are labels, or shares of the classes."""
+        return F.cross_entropy(logits, targets, self.weights, label_smoothing=self.label_smoothing)
 
 
 class BinaryCrossEntropy(nn.BCEWithLogitsLoss):

@@ -43,6 +43,13 @@ class ImageData(schema.Data):
         ABSENT, description="a fraction above 0 and below 1 (of each class's train images, to validate on)"
     )
     split_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the validation images)")
+    folds: Annotated[int, Field(ge=2, le=1000)] | None = Field(
+        ABSENT, description="a whole number, at least 2 (parts for cross-validation), or null"
+    )
+    fold: Natural = Field(ABSENT, description="a whole number, 0 or more (of data.folds, the one to validate on)")
+    sampling: Literal["natural", "balanced"] = Field(
+        ABSENT, description="natural or balanced (draw each class as often as the others)"
+    )
     mean: float | list[float] = Field(ABSENT, description="a number, or one a channel, on the scale 0 to 1")
     std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = Field(
         ABSENT, description="a number above 0, or one a channel, on the scale 0 to 1"
@@ -98,6 +105,9 @@ class Loss(Target):
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="a number from 0 to below 1 (share of the probability that goes to all classes alike)"
+    )
+    class_weights: Literal["auto"] | list[Annotated[float, Field(ge=0)]] | None = Field(
+        None, description="auto (images of rare classes count more), a list with a number for each class, or null"
     )
 
 

@@ -19,7 +19,7 @@ from lab_engine.training.terminal import LOG_WIDTH, short
 def compare(config: dict[str, Any]) -> dict[str, Any]:
     """Write `results.csv` and `report.html` into the sweep folder, and print the tables; gives where the files are."""
     folder = Path(config["sweep"])
-    sweep = read_sweep(folder)
+    sweep = read_sweep(folder, config["repeats"])
     metric, mode = choose_metric(config, sweep)
     tables = report_on(sweep, metric, mode)
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH

@@ -25,6 +25,7 @@ from lab_engine.sweeps.importance import FEWEST
 from lab_engine.sweeps.job import ENDED, Job, State, read_metric, read_record, state_now, state_of
 from lab_engine.sweeps.job_factory import JobFactory
 from lab_engine.sweeps.jobs import Jobs
+from lab_engine.sweeps.ranking import Mode
 from lab_engine.sweeps.report import report
 from lab_engine.sweeps.settings import check_sweep
 from lab_engine.training import terminal
@@ -103,7 +104,7 @@ class Controller:
         settings = check_sweep(self.config)["sweeper"]
         loader = self.sweep.context.config_loader
         plan = search(settings, words, self.sweep.folder, make_job, config_loader=loader)
-        self._varies = {parameter.key for parameter in plan.space.parameters} | {"seed"}
+        self._varies = {parameter.key for parameter in plan.space.parameters} | {*settings["repeats"]}
         self._open(f"a search of {plan.jobs} jobs, study {plan.study.name}")
         executor.expect(plan.jobs)
         self._run(plan, executor, plan.jobs)
@@ -178,7 +179,8 @@ def finish(config: DictConfig, begun: Iterable[Path]) -> None:
     """Report on the sweep, and end with status 1 unless each job that was begun has ended well."""
     folder = Path(config.hydra.sweep.dir).absolute()
     sweeper = check_sweep(config)["sweeper"]
-    tables = report(folder, sweeper["metric"] or "", "max" if sweeper["direction"] == "maximize" else "min")
+    mode: Mode = "max" if sweeper["direction"] == "maximize" else "min"
+    tables = report(folder, sweeper["metric"] or "", mode, sweeper["repeats"])
     terminal.show(Text())
     terminal.show(tables)
     terminal.show(Text(f"report     {terminal.short(folder / 'report.html')}"))

@@ -34,7 +34,7 @@ def contents(sweep: SweepResults, ranking: Ranking) -> dict[str, Any]:
         "best": _best(ranking),
         "groups": _groups(sweep, ranking),
         "jobs": _jobs(sweep, ranking),
-        "curves": _curves(ranking),
+        "curves": _curves(ranking, sweep.repeats),
         "axes": _axes(sweep, ranking),
         "importance": list((importance(ranking) or {}).items()),
         "fewest": FEWEST,
@@ -61,7 +61,7 @@ def _names(sweep: SweepResults, ranking: Ranking) -> list[str]:
 
 
 def _groups(sweep: SweepResults, ranking: Ranking) -> dict[str, Any]:
-    keys = [key for key in sweep.parameters if key != "seed"]
+    keys = [key for key in sweep.parameters if key not in sweep.repeats]
     names = _names(sweep, ranking)
 
     def row(group: Group) -> list[Cell]:
@@ -122,13 +122,13 @@ def _parameter(parameters: dict[str, Any], key: str) -> Cell:
     return brief(plain), plain if is_number(plain) else text(plain)
 
 
-def _curves(ranking: Ranking) -> dict[str, Any]:
+def _curves(ranking: Ranking, repeats: Sequence[str]) -> dict[str, Any]:
     """Lines of all jobs, the best group's first; each names its group by place in the ranking."""
     lines = [
         {
             "group": place,
             "job": job.number,
-            "seed": text(job.parameters["seed"]) if "seed" in job.parameters else "",
+            "repeat": " ".join(f"{key}={text(job.parameters[key])}" for key in repeats if key in job.parameters),
             "state": job.state,
             "epoch": [row["epoch"] for row in job.curves],
             "values": {name: [_short(row.get(name)) for row in job.curves] for name in _curve_names([job])},
@@ -166,7 +166,8 @@ def _axes(sweep: SweepResults, ranking: Ranking) -> list[dict[str, Any]]:
         for job in sweep.jobs
         if job.state == "done" and job.comparable and math.isfinite(job.metrics.get(ranking.metric, math.nan))
     ]
-    values = {key: [job.parameters.get(key, NO_VALUE) for job in jobs] for key in sweep.parameters if key != "seed"}
+    keys = [key for key in sweep.parameters if key not in sweep.repeats]
+    values = {key: [job.parameters.get(key, NO_VALUE) for job in jobs] for key in keys}
     axes = [_axis(key, each) for key, each in values.items() if len(set(map(canonical, each))) > 1]
     if not axes:
         return []

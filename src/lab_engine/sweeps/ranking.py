@@ -1,8 +1,8 @@
-"""Jobs that differ only in their seed, taken together, and which of these groups is best on validation data."""
+"""Jobs that differ only in their seed or fold, taken together, and which of these groups is best on validation data."""
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,7 +42,7 @@ def summarize(values: Iterable[float]) -> Statistic | None:
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs that differ in nothing but their seed.
+    """Jobs that differ in nothing but the keys that repeat a setting, such as their seed.
 
     Attributes:
         parameters: what the jobs have in common of what varies in the sweep.
@@ -106,9 +106,9 @@ def rank(sweep: SweepResults, metric: str, mode: Mode) -> Ranking:
     """Group the jobs and put the groups in order; of equals the one with the first job comes first."""
     members: dict[str, list[JobResult]] = {}
     for job in sweep.jobs:
-        alike = canonical(_without_seed(job.parameters)) if job.comparable else job.folder
+        alike = canonical(_without(sweep.repeats, job.parameters)) if job.comparable else job.folder
         members.setdefault(alike, []).append(job)
-    groups = [Group(_without_seed(jobs[0].parameters), tuple(jobs)) for jobs in members.values()]
+    groups = [Group(_without(sweep.repeats, jobs[0].parameters), tuple(jobs)) for jobs in members.values()]
 
     def place(group: Group) -> tuple[int, float]:
         result = group.of(metric)
@@ -121,5 +121,5 @@ def rank(sweep: SweepResults, metric: str, mode: Mode) -> Ranking:
     return Ranking(metric, mode, tuple(sorted(groups, key=place)), tuple(sweep.task.get("percent") or ()))
 
 
-def _without_seed(parameters: Parameters) -> Parameters:
-    return {key: value for key, value in parameters.items() if key != "seed"}
+def _without(repeats: Sequence[str], parameters: Parameters) -> Parameters:
+    return {key: value for key, value in parameters.items() if key not in repeats}

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ LOOK = Path(__file__).parents[1] / "reports" / "look.css"
 ABOUT = ("number", "folder", "state", "reason", "seconds")
 
 
-def report(folder: Path, metric: str, mode: Mode) -> Tables:
+def report(folder: Path, metric: str, mode: Mode, repeats: Sequence[str] = ("seed",)) -> Tables:
     """Write `results.csv` and `report.html` into the folder of a sweep, which may still be running.
 
     Args:
         folder: of the sweep.
         metric: of validation, by which groups of jobs are ranked.
         mode: whether the best has the largest or the smallest.
+        repeats: keys that repeat a setting, such as `seed`; jobs that differ in nothing else are one group.
 
     Returns:
         What to print: `rich.print` and `lab_engine.training.terminal.show` take it.
@@ -34,7 +36,7 @@ def report(folder: Path, metric: str, mode: Mode) -> Tables:
     Raises:
         UserError: the folder holds no jobs.
     """
-    return report_on(read_sweep(folder), metric, mode)
+    return report_on(read_sweep(folder, repeats), metric, mode)
 
 
 def report_on(sweep: SweepResults, metric: str, mode: Mode) -> Tables:

@@ -67,12 +67,14 @@ class SweepResults:
     """All jobs in a folder, by number.
 
     Attributes:
+        repeats: keys that repeat a setting; jobs that differ in nothing else are one group.
         task: `task` of their configurations, with what `task.json` says of metrics; empty if they have different ones.
     """
 
     folder: Path
     jobs: tuple[JobResult, ...]
     task: Config = field(default_factory=dict)
+    repeats: tuple[str, ...] = ("seed",)
 
     @property
     def parameters(self) -> list[str]:
@@ -90,7 +92,7 @@ class SweepResults:
         return any(job.state == "running" for job in self.jobs)
 
 
-def read_sweep(folder: Path) -> SweepResults:
+def read_sweep(folder: Path, repeats: Sequence[str] = ("seed",)) -> SweepResults:
     """Read what is there now, of a sweep that has ended or still runs.
 
     Raises:
@@ -121,7 +123,8 @@ def read_sweep(folder: Path) -> SweepResults:
         replace(job, number=number, parameters=values)
         for job, number, values in zip(jobs, numbers, parameters, strict=True)
     ]
-    return SweepResults(folder, tuple(sorted(jobs, key=lambda job: job.number)), _common_task(configs, places))
+    jobs.sort(key=lambda job: job.number)
+    return SweepResults(folder, tuple(jobs), _common_task(configs, places), tuple(repeats))
 
 
 def _common_task(configs: Sequence[Config | None], places: Sequence[Path]) -> Config:

@@ -7,6 +7,8 @@ from pydantic_core import PydanticCustomError
 
 from lab_engine.config.schema import CONTRADICTION, AbsolutePath, Closed, Config, Natural, Positive, Target
 
+REPEATS = "a list of keys, such as [seed,data.fold] (jobs that differ in these alone are one group)"
+
 
 def _not_of_test(metric: str) -> str:
     if metric.startswith("test/"):
@@ -45,6 +47,7 @@ class Sweeper(Closed):
         description="a metric of validation, such as val/loss (the test set must choose nothing)"
     )
     direction: Literal["maximize", "minimize"] = Field(description="maximize or minimize")
+    repeats: list[str] = Field(description=REPEATS)
 
 
 class SweepConfig(Closed):
@@ -103,6 +106,7 @@ class SweepReportConfig(Config):
         description="a metric of metrics.json such as val/loss (the test set must not choose), or null (what the task "
         "monitors)"
     )
+    repeats: list[str] = Field(description=REPEATS)
     mode: Literal["max", "min"] | None = Field(
         description="max or min (whether more or less of the metric is better), or null (as the task says)"
     )

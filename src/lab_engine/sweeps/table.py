@@ -51,7 +51,7 @@ class Tables:
 
     def _groups(self, groups: Sequence[Group], width: int, columns: bool) -> RenderableType:
         ranking = self.ranking
-        keys = [key for key in self.sweep.parameters if key != "seed"] if columns else []
+        keys = [key for key in self.sweep.parameters if key not in self.sweep.repeats] if columns else []
         names = [name for name in (ranking.metric, ranking.test) if name in self.sweep.metrics]
         table = _table()
         for key in keys:

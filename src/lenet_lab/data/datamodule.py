@@ -13,16 +13,20 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import described
+from lab_engine.base.wording import counted, described, shown
+from lab_engine.images.duplicates import content_hashes
 from lab_engine.images.fingerprint import fingerprint
 from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.data.resident import ResidentImages, make_resident
-from lenet_lab.data.split import Rows, stratified_split
+from lenet_lab.data.split import Rows, stratified_fold, stratified_split
 
 Batch = tuple[UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"], Int64[Tensor, "B"]]
 """Images, as stored or normalized, and their labels."""
+
+MAX_IMBALANCE = 3
+"""Times that the largest class may be larger than the smallest before the header says so."""
 
 
 class ImageDataModule(LightningDataModule, ABC):
@@ -36,6 +40,10 @@ class ImageDataModule(LightningDataModule, ABC):
         eval_batch_size: images in a validation or test batch, on each device.
         validation: fraction of each class's train images to validate on, above 0 and below 1.
         split_seed: which images these are.
+        folds: of cross-validation; each is the validation set of one run, in place of a fraction. None: a fraction.
+        fold: which of them this run validates on, from 0.
+        sampling: "balanced": an epoch draws each class as often as the others, so that images of rare classes come
+            several times; "natural": each image comes once.
         mean: on the scale 0 to 1, for all channels or one a channel.
         std: likewise.
         augment: by name, applied to training batches only, in this order; each maps uint8 (B, C, H, W) to the same.
@@ -52,6 +60,9 @@ class ImageDataModule(LightningDataModule, ABC):
         eval_batch_size: int = 1000,
         validation: float = 0.05,
         split_seed: int = 0,
+        folds: int | None = None,
+        fold: int = 0,
+        sampling: Literal["natural", "balanced"] = "natural",
         mean: float | Sequence[float] = 0.5,
         std: float | Sequence[float] = 0.5,
         augment: Mapping[str, nn.Module] | None = None,
@@ -59,10 +70,16 @@ class ImageDataModule(LightningDataModule, ABC):
         on_device: bool | Literal["auto"] = False,
     ) -> None:
         super().__init__()
+        if folds is not None and fold >= folds:
+            raise ValueError(f"fold={fold} is refused: with folds={folds} they are 0 to {folds - 1}")
+        if sampling == "balanced" and not shuffle:
+            raise ValueError("sampling=balanced draws images at random, and shuffle=false forbids it")
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.validation = validation
         self.split_seed = split_seed
+        self.folds, self.fold = folds, fold
+        self.balanced = sampling == "balanced"
         self.augment = nn.Sequential(*(augment or {}).values())
         self.mean = mean
         self.std = std
@@ -71,14 +88,16 @@ class ImageDataModule(LightningDataModule, ABC):
         self.on_device = on_device
         self._resident: dict[int, ResidentImages | None] = {}
         self.train: ImageSet
+        self.validation_images: ImageSet
         self.test: ImageSet
         self.train_rows: Rows
         self.validation_rows: Rows
 
     @abstractmethod
-    def load(self) -> tuple[ImageSet, ImageSet]:
-        """Return the train and the test images; fetch and decode them first if that was not done yet.
+    def load(self) -> tuple[ImageSet, ImageSet] | tuple[ImageSet, ImageSet, ImageSet]:
+        """Return train and test images, and perhaps validation images, which are else split from the train images.
 
+        What is not there yet is fetched and decoded first.
         Safe when several processes call it at once: one does the work, the others wait for its result.
 
         Raises:
@@ -101,16 +120,51 @@ class ImageDataModule(LightningDataModule, ABC):
     def describe(self) -> dict[str, str]:
         """Return lines for the header of a run, by name."""
         channels, height, width = self.test.image_shape
-        skipped = self.train.skipped + self.test.skipped
+        skipped = sum({id(each): each.skipped for each in (self.train, self.validation_images, self.test)}.values())
+        fold = "" if self.folds is None else f" (fold {self.fold} of 0 to {self.folds - 1})"
         return {
             "data": f"{len(self.test.classes)} classes, {channels}x{height}x{width}, {len(self.train_rows):,} train, "
-            f"{len(self.validation_rows):,} validation, {len(self.test):,} test images",
+            f"{len(self.validation_rows):,} validation{fold}, {len(self.test):,} test images",
             "skipped": f"{skipped:,} files that cannot be decoded" if skipped else "",
+            "duplicates": self._duplicates(),
+            "imbalance": self._imbalance(),
         }
+
+    def class_counts(self) -> list[int]:
+        """Return how many images of each class are trained on."""
+        counts: list[int] = np.bincount(self.train.labels[self.train_rows], minlength=len(self.train.classes)).tolist()
+        return counts
+
+    def _imbalance(self) -> str:
+        """Describe classes of very different sizes, of which accuracy says little; empty where there are none."""
+        counts = self.class_counts()
+        largest, smallest = max(counts), min(counts)
+        if largest <= MAX_IMBALANCE * smallest:
+            return ""
+        first, last = (shown(self.train.classes[counts.index(each)]) for each in (largest, smallest))
+        return (
+            f"{largest:,} train images of {first}, {smallest:,} of {last}: accuracy hides rare classes, "
+            "val/balanced_accuracy does not"
+        )
+
+    def _duplicates(self) -> str:
+        """Describe images that stand in two of the three sets, the same pixel by pixel; empty where there are none."""
+        of_train = content_hashes(self.train)
+        split = self.validation_images is self.train
+        of_validation = of_train if split else content_hashes(self.validation_images)
+        sets = {
+            "train": of_train[self.train_rows],
+            "validation": of_validation[self.validation_rows],
+            "test": content_hashes(self.test),
+        }
+        pairs = (("train", "validation"), ("train", "test"), ("validation", "test"))
+        shared = {pair: int(np.isin(sets[pair[1]], sets[pair[0]]).sum()) for pair in pairs}
+        found = [f"{counted(count, f'{pair[1]} image')} also in {pair[0]}" for pair, count in shared.items() if count]
+        return ", ".join(found)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all images, labels and class names (see `lab_engine.images.fingerprint`)."""
-        return fingerprint((self.train, self.test))
+        return fingerprint(list({id(each): each for each in (self.train, self.validation_images, self.test)}.values()))
 
     def values_per_batch(self) -> int:
         """Return how many numbers a training batch holds; the number of CPU threads follows from it."""
@@ -124,9 +178,14 @@ class ImageDataModule(LightningDataModule, ABC):
         """
         if hasattr(self, "test"):
             return
-        train, test = self.load()
-        for name, images in (("train", train), ("test", test)):
+        train, test, *own = self.load()
+        for name, images in zip(("train", "test", "validation"), (train, test, *own), strict=False):
             self._check(name, images)
+        if own and self.folds is not None:
+            raise UserError(
+                f"data.folds={self.folds} is refused: these data have validation images of their own.\n"
+                "Leave data.folds out, or move those images to the train images."
+            )
         channels = train.image_shape[0]
         for name, values in (("mean", self.mean), ("std", self.std)):
             if isinstance(values, Sequence) and len(values) not in (1, channels):
@@ -142,9 +201,17 @@ class ImageDataModule(LightningDataModule, ABC):
                 f"augment: {error}\nGive it a value that fits, below augment, or leave that change out."
             ) from error
         self.train, self.test = train, test
-        self.train_rows, self.validation_rows = stratified_split(
-            self.train.labels, self.validation, self.split_seed, self.train.classes
-        )
+        self.validation_images = own[0] if own else train
+        if own:
+            self.train_rows, self.validation_rows = np.arange(len(train)), np.arange(len(own[0]))
+        elif self.folds is not None:
+            self.train_rows, self.validation_rows = stratified_fold(
+                train.labels, self.folds, self.fold, self.split_seed, train.classes
+            )
+        else:
+            self.train_rows, self.validation_rows = stratified_split(
+                train.labels, self.validation, self.split_seed, train.classes
+            )
 
     def _check(self, name: str, images: ImageSet) -> None:
         """Refuse what is not as `ImageSet` says: it would be normalized or counted wrongly, and nobody would notice."""
@@ -167,20 +234,21 @@ class ImageDataModule(LightningDataModule, ABC):
             )
 
     def train_dataloader(self) -> BatchLoader:
-        """Shuffled, without the validation images."""
+        """Return batches of the training images, in a new order each epoch."""
         return self._loader(self.train, self.train_rows, self.batch_size, training=True)
 
     def val_dataloader(self) -> BatchLoader:
-        """Images split from train."""
-        return self._loader(self.train, self.validation_rows, self.eval_batch_size)
+        """Return batches of the validation images."""
+        return self._loader(self.validation_images, self.validation_rows, self.eval_batch_size)
 
     def test_dataloader(self) -> BatchLoader:
-        """All test images."""
+        """Return batches of all test images."""
         return self._loader(self.test, np.arange(len(self.test)), self.eval_batch_size)
 
     def _loader(self, images: ImageSet, rows: Rows, batch_size: int, training: bool = False) -> BatchLoader:
         trainer = self.trainer
         loader = BatchLoader(images, rows, batch_size, shuffle_seed=self.shuffle_seed if training else None)
+        loader.balanced = self.balanced and training
         if trainer is not None:
             loader.rank, loader.world_size = trainer.global_rank, trainer.world_size
             loader.epoch = lambda: trainer.current_epoch

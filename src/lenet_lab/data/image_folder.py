@@ -38,7 +38,7 @@ class _Files:
 
 
 class ImageFolder(ImageDataModule):
-    r"""`train/<class>/*` and `test/<class>/*`, or one tree `<class>/*` from which a test set is split.
+    r"""`train/<class>/*`, `test/<class>/*` and perhaps `val/<class>/*`; or `<class>/*`, from which a test set is split.
 
     Files may lie in subfolders of their class; names that start with a dot are passed over. The classes are the
     names of the folders, sorted; bytes in a name that are no UTF-8 are written as in `caf\xe9`.
@@ -76,32 +76,35 @@ class ImageFolder(ImageDataModule):
         self.test_fraction = test_fraction
         self.test_seed = test_seed
 
-    def load(self) -> tuple[ImageSet, ImageSet]:
-        """Return the train and the test images, decoded now if the folder was not seen before or has changed."""
+    def load(self) -> tuple[ImageSet, ImageSet] | tuple[ImageSet, ImageSet, ImageSet]:
+        """Return train and test images, and those of `val` where it is there; new and changed folders are decoded."""
         refuse_missing(self.root)
         parts = {entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name.lower() in PARTS}
-        if parts and not parts >= {"train", "test"}:
+        if parts and not {"train", "test"} <= parts <= {"train", "test", "val"}:
             raise UserError(
                 f"{printable(str(self.root))} holds {', '.join(sorted(parts))}: "
                 "these look like parts of a data set, not classes.\n"
-                "Name the folders to train and to test on `train` and `test`; validation images are split from train."
+                "Name them `train`, `test` and, where there are validation images, `val`."
             )
         if parts:
             classes = _class_names(self.root / "train")
-            test_classes = _class_names(self.root / "test")
-            if classes != test_classes:
-                odd = shown(", ".join(sorted(set(classes) ^ set(test_classes))))
-                root = printable(str(self.root))
-                raise UserError(f"{root}: train/ and test/ must hold the same classes; only in one of them: {odd}.")
-            train = _list_files(self.root / "train", classes)
-            test = _list_files(self.root / "test", classes)
+            others = [part for part in ("test", "val") if part in parts]
+            for part in others:
+                if classes != (found := _class_names(self.root / part)):
+                    odd = shown(", ".join(sorted(set(classes) ^ set(found))))
+                    root = printable(str(self.root))
+                    raise UserError(
+                        f"{root}: train/ and {part}/ must hold the same classes; only in one of them: {odd}."
+                    )
+            listed = [_list_files(self.root / part, classes) for part in ("train", *others)]
         else:
             classes = _class_names(self.root)
             everything = _list_files(self.root, classes)
             rows = stratified_split(everything.labels, self.test_fraction, self.test_seed, classes)
-            train, test = (everything.take(part) for part in rows)
+            listed = [everything.take(part) for part in rows]
         names = tuple(map(encodable, classes))
-        return self._open(train, names), self._open(test, names)
+        train, test, *validation = (self._open(files, names) for files in listed)
+        return (train, test, validation[0]) if validation else (train, test)
 
     def model_arguments(self) -> dict[str, Any]:
         """Return what an `ImageDataModule` does, and how images of another size are brought to this one."""

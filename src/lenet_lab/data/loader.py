@@ -33,7 +33,8 @@ class BatchLoader:
         epoch: tells the number of the pass that begins, from 0; it chooses the order.
         prepare: applied to many batches at once before they are cut: (N, C, H, W) to (N, C, H, W).
         resident: a copy of `images` on a device, to take batches from there.
-        device: beside the CPU, where random numbers of the run are drawn.
+        device: where the run draws random numbers, beside the CPU.
+        balanced: draw rows with replacement, those of each class with the same probability; needs a `shuffle_seed`.
 
     A loader that is given the state of another goes on where that one was, in the middle of an epoch, and puts the
     generators of random numbers where they were; Lightning keeps that state in checkpoints.
@@ -52,6 +53,7 @@ class BatchLoader:
         prepare: Callable[[Tensor], Tensor] = lambda images: images,
         resident: ResidentImages | None = None,
         device: torch.device = CPU,
+        balanced: bool = False,
     ) -> None:
         self.images = images
         self.rows = rows
@@ -63,6 +65,7 @@ class BatchLoader:
         self.prepare = prepare
         self.resident = resident
         self.device = device
+        self.balanced = balanced
         self._epoch = 0  # that the last pass was of
         self._given = 0  # batches, of that pass
         self._before: RandomState | None = None  # before the images that are given now were prepared
@@ -76,7 +79,8 @@ class BatchLoader:
         """Yield uint8 (B, C, H, W), or what `prepare` makes of it, and int64 (B,); on the CPU or beside `resident`."""
         order, self._epoch, self._given = self.rows, self.epoch(), 0
         if self.shuffle_seed is not None:
-            order = np.random.default_rng((self.shuffle_seed, self._epoch)).permutation(order)
+            generator = np.random.default_rng((self.shuffle_seed, self._epoch))
+            order = self._drawn(generator) if self.balanced else generator.permutation(order)
         share = order[self.rank :: self.world_size]
         batches = len(self)
         if -(-len(share) // self.batch_size) == batches:  # full batches, and one with the rest
@@ -104,6 +108,12 @@ class BatchLoader:
                 if number >= self._given:
                     self._given = number + 1
                     yield batch
+
+    def _drawn(self, generator: np.random.Generator) -> Rows:
+        """Draw as many rows as there are, those of each class with the same probability."""
+        labels = self.images.labels[self.rows]
+        classes, of_row, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        return generator.choice(self.rows, len(self.rows), p=1 / (len(classes) * counts[of_row]))
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the pass is; with several devices each must call it, and gets the random numbers of all."""

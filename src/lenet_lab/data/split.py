@@ -10,6 +10,39 @@ from lab_engine.base.errors import UserError
 Rows = npt.NDArray[np.int64]
 
 
+def stratified_fold(
+    labels: npt.NDArray[np.int64], folds: int, fold: int, seed: int, classes: Sequence[str]
+) -> tuple[Rows, Rows]:
+    """Choose one of several parts at random, each of which has its share of every class.
+
+    Args:
+        labels: int64 (N,).
+        folds: how many parts there are, two or more.
+        fold: number of the part, from 0.
+        seed: the same seed and labels give the same parts on every machine.
+        classes: names of the classes, for a message.
+
+    Returns:
+        Rows left, rows chosen; int64, ascending, together all N.
+
+    Raises:
+        UserError: a class has fewer images than there are parts.
+    """
+    generator = np.random.default_rng(seed)
+    part = np.empty(len(labels), dtype=np.int64)
+    placed = 0  # classes go round: so the parts, too, differ by one image at most
+    for label in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        if len(rows) < folds:
+            raise UserError(
+                f"data.folds={folds} is more than the {len(rows)} images of class {classes[label]!r}.\n"
+                "Give fewer folds, or add images to it."
+            )
+        part[rows] = (placed + np.arange(len(rows))) % folds
+        placed += len(rows)
+    return np.flatnonzero(part != fold), np.flatnonzero(part == fold)
+
+
 def stratified_split(
     labels: npt.NDArray[np.int64], fraction: float, seed: int, classes: Sequence[str] = ()
 ) -> tuple[Rows, Rows]:

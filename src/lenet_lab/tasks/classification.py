@@ -73,6 +73,17 @@ class Classification(Supervised):
         self._prediction_log = PredictionLog()
         self._running = RunningMetrics()
 
+    def setup(self, stage: str) -> None:
+        """Give the loss the sizes of the classes, where its weights follow from them."""
+        if stage == "fit" and getattr(self.loss, "waits_for_counts", False):
+            counts = getattr(self.trainer.datamodule, "class_counts", None)  # type: ignore[attr-defined]
+            if counts is None:
+                raise UserError(
+                    "loss.class_weights=auto needs data that know how many images of each class they train on.\n"
+                    "Give a number for each class: loss.class_weights=[…]"
+                )
+            self.loss.use_counts(counts())  # type: ignore[attr-defined]
+
     def on_train_start(self) -> None:
         """Start the running metrics, or continue those of a checkpoint; an earlier training may have left some."""
         self._running.start(self.device)
