@@ -263,7 +263,7 @@ def test_what_is_no_run_is_refused(command: CommandLine, tmp_path: Path) -> None
         (lambda text: "a: 1\na: 2", "config.yaml is not the configuration of a run: found duplicate key a in line 2"),
         (lambda text: "a: &a [1]\nb: [*a, *a]\n", "config.yaml is not the configuration of a run: an alias in line 2"),
         (lambda text: text + 1_000_000 * "#", "config.yaml is not the configuration of a run: it is larger than"),
-        (lambda text: 9000 * "[", "config.yaml is not the configuration of a run: more than 50 parts within parts"),
+        (lambda text: 9000 * "[", "config.yaml is not the configuration of a run: more than 50 levels in line"),
         (
             lambda text: text.replace("seed: 42", "seed: ${oc.env:HOME}"),
             "config.yaml: seed=${oc.env:HOME} is refused: give a whole number",
@@ -402,7 +402,7 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (folder / "newest").symlink_to(folder / "config.yaml")  # as W&B makes them
     refuse_links(folder)
     (folder / "checkpoints").symlink_to(tmp_path)
-    with pytest.raises(UserError, match=r"run/checkpoints is a link that leads out of it\. Remove the link"):
+    with pytest.raises(UserError, match=r"run/checkpoints is a link to a place outside\. Remove the link"):
         refuse_links(folder)
 
 
