@@ -47,11 +47,11 @@ def choose_metric(config: dict[str, Any], sweep: SweepResults) -> tuple[str, Mod
         )
     if sweep.metrics and metric not in sweep.metrics:  # rather than an empty report over a good one
         raise UserError(f"metric={metric} is refused: no job has it\nmetrics: {printable(known)}")
-    said = direction(sweep.task, metric)
-    mode = config["mode"] or said
+    known_mode = direction(sweep.task, metric)
+    mode = config["mode"] or known_mode
     if mode is None:
         raise UserError(
             f"metric={printable(metric)} needs mode=max or mode=min: whether more of it is better is not known."
         )
-    refuse_worst(f"metric={metric}", f"mode={mode}", mode, said)
+    refuse_worst(f"metric={metric}", f"mode={mode}", mode, known_mode)
     return metric, mode

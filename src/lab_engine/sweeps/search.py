@@ -168,14 +168,14 @@ class SearchPlan:
         return job
 
     def _orphan(self) -> _OpenTrial | None:
-        for begun in self.study.running(self._name):
-            lock = self._lock(begun.number)
-            if begun.number not in self._open:
+        for frozen in self.study.running(self._name):
+            lock = self._lock(frozen.number)
+            if frozen.number not in self._open:
                 try:
                     lock.acquire(blocking=False)
                 except Timeout:  # its process is alive
                     continue
-                return _OpenTrial(self.study.draw(begun), lock, reports=dict(begun.intermediate_values))
+                return _OpenTrial(self.study.draw(frozen), lock, reports=dict(frozen.intermediate_values))
         return None
 
     def _lock(self, number: int) -> FileLock:

@@ -115,13 +115,13 @@ class SharedStudy:
         self.study.add_trial(optuna.create_trial(state=TrialState.RUNNING, user_attrs=attributes))
         return self.draw(next(trial for trial in self.running(sweep) if trial.user_attrs["claim"] == claim))
 
-    def draw(self, begun: FrozenTrial) -> Trial:
+    def draw(self, frozen: FrozenTrial) -> Trial:
         """Draw the values that a trial does not have yet.
 
         Each trial has its own random seed, so that no two processes, and no resumed one, draw the same values again.
         """
-        self.study.sampler = self._sampler(begun.number)
-        trial = Trial(self.study, begun._trial_id)
+        self.study.sampler = self._sampler(frozen.number)
+        trial = Trial(self.study, frozen._trial_id)
         for parameter in self.space.parameters:
             parameter.draw(trial)
         return trial
