@@ -24,4 +24,4 @@ def test_a_process_that_is_stopped_ends_the_run(command: Command) -> None:
     stop = overrides("Signal", number=int(signal.SIGSTOP), rank=1, minutes_to_wait=0.1)
     result = command("train", *TWO, *stop, options=("-u",))  # not forked: psutil reads RANK as it was at the start
     assert result.status == 1
-    assert result.err == "error: device 0 has waited in vain for device 1, which is stopped\n"
+    assert result.err == "error: device 0 has timed out waiting for device 1, which is stopped\n"

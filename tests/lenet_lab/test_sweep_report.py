@@ -121,7 +121,7 @@ def test_values_of_options_are_no_folders() -> None:
     ("words", "message"),
     [
         ([], "sweep is missing"),
-        (["nowhere"], "nowhere is not a folder. Give that of a sweep"),
+        (["nowhere"], "nowhere is not a folder. Give the folder of a sweep"),
         (["empty"], "empty holds no jobs"),
         (["sweep/0"], "0 is the folder of a single run"),
         (["sweep", "empty"], "sweep empty: give one folder"),

@@ -85,7 +85,7 @@ SWEEPS = [
     *(
         Case(
             "train -m data=digits seed=1,2 hydra.sweep.dir=sweep",
-            "HERE/sweep/0/job.json is damaged: …\nMove the folder 0 out of its sweep; its job will begin anew.",
+            "HERE/sweep/0/job.json is damaged: …\nMove the folder 0 out of its sweep; its job will start again.",
             files.a_sweep(record),
         )
         for record in ("", "{", "[]", '{"number": "one"}')
@@ -93,7 +93,7 @@ SWEEPS = [
     Case(
         "sweep_report run",
         "HERE/run is the folder of a single run, whose results are in its metrics.json.\n"
-        "Give the folder above to compare the runs that are there.",
+        "To compare several runs, give the folder that holds their run folders.",
         files.a_run,
     ),
     Case(

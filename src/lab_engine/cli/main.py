@@ -21,33 +21,33 @@ from lab_engine.config.explain import user_errors
 
 HELP = "lab_engine.cli.usage:show_usage"
 SHOW = "lab_engine.cli.usage:show_composed"
-AGAIN = "lab_engine.cli.recorded_runs:run_recorded"
+RECORDED = "lab_engine.cli.recorded_runs:run_recorded"
 SWEEP = "lab_engine.sweeps.start:sweep"
 RUN = "lab_engine.cli.once:run_once"
-"""What to import, by what the words ask for: "module:function" of the command and its words."""
+"""Functions of a command and its words, as "module:function": only the one that is called gets imported."""
 
 
 def main(command: Command) -> None:
     """Run a command: read its words, then import and call what they ask for."""
-    for library in ("matplotlib.font_manager", "torch"):  # they tell of their caches, at the first start and at the end
+    for library in ("matplotlib.font_manager", "torch"):  # they log messages about their caches
         logging.getLogger(library).setLevel(logging.WARNING)
     words = sys.argv[1:]
     with user_errors(command.conf), nullcontext() if {*MULTIRUN} & {*words} else ended_by_signals():
         patch_hydra_parser()
-        way = HELP
+        function = HELP
         if {"--help", "-h"}.isdisjoint(words):
             words = quote_paths(options_first(words), command.paths)
-            way = _way(command, words)
+            function = _function_for(command, words)
             drop_launch_variables()
             limit_busy_waiting()
-        import_quickly(way)(command, words)
+        import_quickly(function)(command, words)
 
 
-def _way(command: Command, words: Sequence[str]) -> str:
-    """Return the name of the function that does as the words ask.
+def _function_for(command: Command, words: Sequence[str]) -> str:
+    """Return "module:function" for what the words ask for.
 
     Raises:
-        UserError: the command cannot do so.
+        UserError: the command does not support it.
     """
     several = {*MULTIRUN} & {*words}
     if several:
@@ -60,7 +60,7 @@ def _way(command: Command, words: Sequence[str]) -> str:
     if command.resumes and (odd := [word for word in words if word.lstrip("+~") != word and is_recorded(word)]):
         raise UserError(f"{odd[0]} is refused: write it as {odd[0].lstrip('+~')}")
     if command.resumes and any(map(is_recorded, words)):
-        return AGAIN
+        return RECORDED
     if any(word.partition("=")[0] in SHOWS for word in words):
         return SHOW
     return SWEEP if several else RUN

@@ -1,4 +1,4 @@
-"""A command once: composed, checked, and run in a new folder."""
+"""A command without `-m`: composed, checked, and run in a new folder."""
 
 import sys
 from collections.abc import Sequence
@@ -20,17 +20,13 @@ from lab_engine.runs.running import run_in_folder
 def run_once(command: Command, words: Sequence[str]) -> None:
     """Compose a configuration, check it, make the run folder, and run the command there.
 
-    Args:
-        command: in question.
-        words: of its command line.
-
     Raises:
         UserError: the words are refused, or the run cannot be done.
     """
 
     def work(_: DictConfig) -> Any:
-        """Run what was checked."""
-        with user_errors():  # else Hydra would tell of it as well
+        """Run the checked configuration in place of Hydra's."""
+        with user_errors():  # else Hydra would report the error as well
             return run_in_folder(command, checked) if command.leaves_files else command.run(checked)
 
     with composed(command, words, RunMode.RUN) as composition:
@@ -48,4 +44,4 @@ def run_once(command: Command, words: Sequence[str]) -> None:
                 hydra_context=composition.context,
             )
             callbacks.on_run_end(config=config, config_name=composition.name, job_return=done)
-            done.return_value  # noqa: B018 - raises what the run has raised
+            done.return_value  # noqa: B018 - raises the error of the run, if it failed

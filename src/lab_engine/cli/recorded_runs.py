@@ -1,6 +1,6 @@
 """`resume=RUN_FOLDER` and `from=RUN_FOLDER`: runs whose configuration lies in their folder.
 
-A run folder is a program: what its configuration names is imported and called, like a script that one starts.
+A run folder is a program: the classes and functions that its configuration names are imported and called.
 """
 
 import os
@@ -18,11 +18,11 @@ from lab_engine.config.command import Command
 from lab_engine.config.command_line import CONFIG_DIR, MULTIRUN, OF_RECORDED
 from lab_engine.runs.recorded import read_recorded, refuse_links, show, tell_if_done
 
-BESIDE = {"resume": "a run goes on as it began", "from": "a run is repeated as it was"}
-ROOT = 0  # the user who may change anything on a machine: to refuse its folders would protect nobody
+KEEPS_SETTINGS = {"resume": "a run resumes with its own settings", "from": "a run is repeated with its own settings"}
+ROOT = 0  # root may change anything on a machine, so refusing its folders would protect nobody
 RESUME = "lab_engine.cli.resume:resume"
 REPEAT = "lab_engine.cli.reproduce:reproduce"
-"""What does so, and imports torch."""
+"""Imported by name after the checks, for they import torch."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Request:
     """What a command line asks for.
 
     Attributes:
-        key: "resume" to go on with the run, "from" to repeat it.
+        key: "resume" or "from" (repeat the run in a new folder).
         folder: of the run.
         trust: run its configuration even if another user of the machine owns it.
-        place: words that choose the folder of a repetition, as Hydra has them.
+        place: overrides of `hydra.run.dir` for a repeated run.
         show: only show the configuration.
-        config_dir: where the run's own modules are now, if not where they were.
+        config_dir: where the run's own modules are; None: where the configuration says.
     """
 
     key: str
@@ -47,10 +47,10 @@ class Request:
 
 
 def parse(words: Sequence[str]) -> Request:
-    """Read a command line.
+    """Parse a command line that has `resume=`, `from=` or `trust=`.
 
     Raises:
-        UserError: a word that has no place in it.
+        UserError: a word is refused.
     """
     given: dict[str, str] = {}
     others = []
@@ -62,14 +62,14 @@ def parse(words: Sequence[str]) -> Request:
             raise UserError(f"{key}= is given twice: give one.")
         else:
             given[key] = value
-    which = [key for key in BESIDE if key in given]
+    which = [key for key in KEEPS_SETTINGS if key in given]
     if not which:
         raise UserError(
-            f"{shown('trust=' + given['trust'])} is refused: it goes with resume=RUN_FOLDER or from=RUN_FOLDER only.\n"
-            "What you name on the command line and in conf/ is taken without it."
+            f"{shown('trust=' + given['trust'])} is refused: it is for resume=RUN_FOLDER and from=RUN_FOLDER only.\n"
+            "Leave it out: the command line and conf/ are trusted without it."
         )
     if len(which) > 1:
-        raise UserError("resume= and from= are refused together: go on with a run, or repeat one.")
+        raise UserError("resume= and from= are refused together: resume a run, or repeat one.")
     key = which[0]
     if not given[key]:
         raise UserError(f"{key}= is empty: give the folder of a run, {key}=RUN_FOLDER.")
@@ -93,8 +93,8 @@ def parse(words: Sequence[str]) -> Request:
                 else "hydra.run.dir=, --config-dir=DIR and trust=true"
             )
             raise UserError(
-                f"{word} is refused beside {key}=: {BESIDE[key]}, and only {taken} may stand there.\n"
-                "For other settings begin a new run, with the whole command."
+                f"{word} is refused beside {key}=: {KEEPS_SETTINGS[key]}, and only {taken} may be given with it.\n"
+                "For other settings start a new run, with the whole command."
             )
     return Request(
         key=key,
@@ -107,7 +107,7 @@ def parse(words: Sequence[str]) -> Request:
 
 
 def _take_option(words: list[str], *names: str) -> tuple[str | None, list[str]]:
-    """Split an option of Hydra's with its value from the words; None where it is not there."""
+    """Return the value of one of Hydra's options, None if it is not given, and the other words."""
     for number, word in enumerate(words):
         name, found, value = word.partition("=")
         if name in names:
@@ -117,30 +117,30 @@ def _take_option(words: list[str], *names: str) -> tuple[str | None, list[str]]:
 
 
 def check_folder(folder: Path, key: str) -> None:
-    """Refuse what is no folder of a single run.
+    """Check that a folder holds a single run.
 
     Args:
-        folder: in question.
-        key: that it was given as, "resume" or "from".
+        folder: value of `resume=` or `from=`.
+        key: "resume" or "from", for messages.
 
     Raises:
-        UserError: it is not one.
+        UserError: it does not.
     """
     if not folder.exists():
-        raise UserError(f"{key}={folder}: there is no such folder. Give that of a run, which holds its config.yaml.")
+        raise UserError(f"{key}={folder}: there is no such folder. Give the folder of a run, which holds config.yaml.")
     if not folder.is_dir():
-        raise UserError(f"{key}={folder} is a file. Give the folder of a run, which holds its config.yaml.")
+        raise UserError(f"{key}={folder} is a file. Give the folder of a run, which holds config.yaml.")
     if (folder / "config.yaml").exists():
         return
     if (folder / "sweep.log").exists() or any(folder.glob("*/job.json")):
-        place = f", with hydra.sweep.dir={folder}, to go on with it" if key == "resume" else ""
+        place = f" with hydra.sweep.dir={folder} to resume it" if key == "resume" else ""
         raise UserError(
             f"{key}={folder} is the folder of a sweep.\n"
-            f"Repeat the command that it was begun with{place}; for one job of it give the job's folder."
+            f"Repeat the command that started it{place}; for one of its jobs, give the job's folder."
         )
-    below = next(iter(sorted(folder.glob("*/config.yaml"))), None)
-    such_as = "" if below is None else f" Give that of a run, such as {below.parent}."
-    raise UserError(f"{key}={folder} holds no config.yaml, so it is not the folder of a run, or not whole.{such_as}")
+    below = min(folder.glob("*/config.yaml"), default=None)
+    such_as = "" if below is None else f" Give the folder of a run, such as {below.parent}."
+    raise UserError(f"{key}={folder} holds no config.yaml: it is not a run folder, or it is incomplete.{such_as}")
 
 
 def refuse_foreign(folder: Path, key: str) -> None:
@@ -148,12 +148,12 @@ def refuse_foreign(folder: Path, key: str) -> None:
 
     Args:
         folder: of a run.
-        key: that it was given as, "resume" or "from".
+        key: "resume" or "from", for the message.
 
     Raises:
-        UserError: somebody else than this user or root owns the folder, or its config.yaml.
+        UserError: neither this user nor root owns the folder or its config.yaml.
     """
-    if not hasattr(os, "geteuid"):  # Windows has no such numbers
+    if not hasattr(os, "geteuid"):  # Windows has no user numbers
         return
     for path in (folder, folder / "config.yaml"):
         owner = path.stat().st_uid
@@ -169,12 +169,12 @@ def _user(number: int) -> str:
 
     try:
         return f"the user {printable(pwd.getpwuid(number).pw_name)}"
-    except KeyError:  # of another machine, whose disk this is
+    except KeyError:  # a user of another machine, on a shared disk
         return f"user {number}"
 
 
 def run_recorded(command: Command, words: Sequence[str]) -> None:
-    """Resume a run, or repeat it.
+    """Resume a run, repeat it, or show its configuration.
 
     Raises:
         UserError: the words are refused, or the run cannot be done.
@@ -199,7 +199,7 @@ def _repeat(request: Request, command: Command) -> None:
     if not (original / "metrics.json").exists():
         raise UserError(
             f"from={original} is a run that is not done (no metrics.json): there is nothing to compare with.\n"
-            f"Go on with it first: resume={original}"
+            f"Resume it first: resume={original}"
         )
     config = read_recorded(original, command, request.config_dir)
     config = in_folder(config, _new_folder(command, request.place))

@@ -1,4 +1,4 @@
-"""A run is done again in a new folder, and whether the result is the same is said."""
+"""`from=RUN_FOLDER`: repeat a run in a new folder and compare the results."""
 
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,16 @@ Config = dict[str, Any]
 
 
 def reproduce(original: Path, command: Command, config: Config) -> None:
-    """Repeat the run, compare, and leave `comparison.json` in the new folder.
+    """Repeat the run, compare, and write `comparison.json` into the new folder.
 
     Args:
         original: folder of the run, which is done.
         command: whose run it is.
-        config: of the run, for its new folder.
+        config: of the run, with its paths rebased on the new folder.
 
     Raises:
-        UserError: what the run has left cannot be compared with.
-        SystemExit: with status 1: the result is another one.
+        UserError: the files of the original run cannot be read.
+        SystemExit: with status 1 if the results differ.
     """
     refuse_unreadable(original, weights=config["callbacks"].get("checkpoint") is not None)
     folder = Path(config["folder"])
@@ -31,7 +31,7 @@ def reproduce(original: Path, command: Command, config: Config) -> None:
 
     comparison = compare(original, folder)
     write_comparison(folder, comparison)
-    # with several devices, only their processes had it open
+    # with several devices, this process has not opened the log
     terminal.open_log(folder / f"{command.name}.log", command.package)
     for line in describe(comparison, folder):
         terminal.show(line)

@@ -1,4 +1,4 @@
-"""A run that was interrupted goes on in its own folder, as it began."""
+"""`resume=RUN_FOLDER`: an interrupted run resumes in its own folder, with its own settings."""
 
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,27 @@ Config = dict[str, Any]
 
 
 def resume(folder: Path, command: Command, config_dir: Path | None) -> None:
-    """Resume from the last checkpoint; a run without one begins anew. A finished run is not changed.
+    """Resume from the last checkpoint; a run without one starts from the beginning. A finished run is not changed.
 
     Args:
         folder: of the run.
         command: whose run it is.
-        config_dir: where the run's own modules are; None: where they were.
+        config_dir: where the run's own modules are; None: where the configuration says.
 
     Raises:
-        UserError: the configuration in the folder is refused, or another process works on it.
-        SystemExit: with the status that the job of a sweep has ended with.
+        UserError: the configuration in the folder is refused, or another process works on the run.
+        SystemExit: with the exit status of a job of a sweep, if it is not 0.
     """
     with hold(folder):
-        if tell_if_done(folder):  # by the one who held it before
+        if tell_if_done(folder):  # the process that held the lock before may have finished it
             return
         config = read_recorded(folder, command, config_dir)
         _refuse_several_nodes(config, folder)
         keep(config)
         if latest_checkpoint(folder) is None:
-            print(f"{short(folder)} holds no checkpoint to go on from: it begins anew.", flush=True)  # noqa: T201
+            print(  # noqa: T201
+                f"{short(folder)} holds no checkpoint to resume from: it starts from the beginning.", flush=True
+            )
         if not (folder / "job.json").exists():
             compute(command, config)
             return
@@ -48,5 +50,5 @@ def _refuse_several_nodes(config: Config, folder: Path) -> None:
     if nodes > 1:
         raise UserError(
             f"{folder} is a run on {nodes} machines (trainer.num_nodes), whose processes SLURM starts.\n"
-            "Repeat the command that it was begun with, with hydra.sweep.dir= and the folder of its sweep."
+            "Repeat the command that started its sweep, with hydra.sweep.dir= and the folder of the sweep."
         )

@@ -1,4 +1,4 @@
-"""What shows a command instead of running it: `--help`, and Hydra's own options such as `--cfg job`."""
+"""Options that show a command instead of running it: `--help`, and Hydra's own such as `--cfg job`."""
 
 import sys
 from collections.abc import Sequence
@@ -30,10 +30,10 @@ def show_usage(command: Command, words: Sequence[str]) -> None:
 
 
 def show_composed(command: Command, words: Sequence[str]) -> None:
-    """Run what Hydra's own options ask for, with which nothing runs."""
+    """Have Hydra show what its own options ask for, such as the composed configuration; the command does not run."""
     sys.argv[1:] = words
     show = hydra.main(version_base="1.3", config_path=str(command.conf), config_name=command.name)
-    # Where Hydra would print its own report, a page long, this makes it raise instead.
+    # makes Hydra raise an error instead of printing a report that fills a page
     with env_override({"HYDRA_FULL_ERROR": "1"}):
         show(lambda composed: None)()
 
@@ -41,19 +41,20 @@ def show_composed(command: Command, words: Sequence[str]) -> None:
 def usage(name: str, folders: Sequence[Path], overrides: list[str], leaves_files: bool) -> str:
     """Return what a command is for, the options of each group, and all keys with their values.
 
-    Hydra's own `--help` lists its own groups too, twice over, which takes longer than all the rest.
+    Hydra's own `--help` also lists Hydra's own groups, which is slow.
 
     Args:
         name: of the command and of its file in the first folder.
-        folders: of the YAML files: the project's, and the user's own if there is one.
+        folders: of the YAML files: the project's, the engine's, and the user's own if there is one.
         overrides: as on the command line; they show in the values.
-        leaves_files: in a run folder.
+        leaves_files: the command writes a run folder, so the text names `hydra.run.dir`.
     """
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         config = compose(name, overrides=overrides, return_hydra_config=True)
-    header, chosen = config.hydra.help.header, {*config.hydra.runtime.choices, *config}  # a list is no choice to Hydra
+    # Hydra does not count a group as chosen where a list of options was
+    header, chosen = config.hydra.help.header, {*config.hydra.runtime.choices, *config}
     with open_dict(config):
-        for key in ("hydra", "folder", "choices"):  # the program's own business
+        for key in ("hydra", "folder", "choices"):  # set by the program, not by the user
             del config[key]
     lines = [header, "", "Groups, chosen with GROUP=OPTION:"]
     found: dict[str, set[str]] = {}
@@ -66,6 +67,6 @@ def usage(name: str, folders: Sequence[Path], overrides: list[str], leaves_files
 
 RUN_FOLDER = "hydra.run.dir=DIR chooses the run folder."
 FOOTER = """\
---config-dir=DIR adds options from a folder of yours, --cfg job shows the composed configuration without starting; for
-all that Hydra can do see --hydra-help. The keys are those of the options chosen: `model=NAME --help` shows its own. The
-files in conf/ say what each key means."""
+--config-dir=DIR adds options from a folder of yours, --cfg job shows the composed configuration without a run; for all
+that Hydra can do see --hydra-help. The keys above are those of the selected options: `model=NAME --help` shows those
+of another. The files in conf/ say what each key means."""

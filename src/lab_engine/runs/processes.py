@@ -1,4 +1,4 @@
-"""The processes of a run: one a device, started by PyTorch's own launcher (the one behind `torchrun`)."""
+"""The processes of a run: one per device, started by PyTorch's own launcher (the one behind `torchrun`)."""
 
 import json
 import logging
@@ -27,25 +27,25 @@ from lab_engine.config.command_line import COMMAND_VARIABLE, as_typed
 from lab_engine.config.explain import explain, naming, one_line
 from lab_engine.training.speed import on_cpu
 
-EXIT_LEFT_ALONE = 3  # of a process of several that has lost another, which tells why
-EXIT_WAITED = 4  # of one that another has given no answer
-EXITS_AFTER_OTHERS = (EXIT_LEFT_ALONE, -signal.SIGTERM)  # the launcher ends those that are left
-PROCESSES_A_CORE = 8  # at most, without a GPU
-SECONDS_BETWEEN_LOOKS = 0.2  # at whether the parent lives
-SECONDS_FOR_THE_CAUSE = 5.0  # that the one at fault may take to end after the others have lost it
+EXIT_CONNECTION_LOST = 3  # another process of the run has ended; that one reports the cause
+EXIT_TIMED_OUT = 4  # another process of the run did not answer
+EXITS_AFTER_OTHERS = (EXIT_CONNECTION_LOST, -signal.SIGTERM)  # the launcher sends SIGTERM to the remaining processes
+MAX_PROCESSES_PER_CORE = 8  # without a GPU
+POLL_SECONDS = 0.2  # between checks that the parent lives
+SECONDS_FOR_THE_CAUSE = 5.0  # for the process at fault to end after the others have lost the connection
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit statuses
 
-GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
-SILENT = ("Timed out waiting", "Application timeout", "Timeout waiting")
-"""What the libraries that devices talk through, Gloo and NCCL, say of another that has ended, or gives no answer."""
+CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+TIMED_OUT = ("Timed out waiting", "Application timeout", "Timeout waiting")
+"""Parts of the messages of Gloo and NCCL where another process has ended, or does not answer."""
 
 
 class ProcessFailedError(SystemExit):
     """A process of the run has failed.
 
     Attributes:
-        reason: a line.
-        killed: by a signal.
+        reason: one line.
+        killed: a signal ended the process.
     """
 
     def __init__(self, reason: str, killed: bool = False, printed: bool = False) -> None:
@@ -55,35 +55,33 @@ class ProcessFailedError(SystemExit):
 
 
 def refuse_too_many(trainer: dict[str, Any], count: int) -> None:
-    """Refuse so many devices that the machine would come to a stand, as by a slip of the finger.
+    """Refuse a number of devices, perhaps a typing error, that would bring the machine to a standstill.
 
     Raises:
-        UserError: without a GPU each device is a process, and so many would only wait for each other.
+        UserError: without a GPU, each device is a process, and there are too many for the cores.
     """
-    most = max(PROCESSES_A_CORE * cores(), 16)
-    if count <= most:
-        return
-    if on_cpu(trainer):
+    most = max(MAX_PROCESSES_PER_CORE * cores(), 16)
+    if count > most and on_cpu(trainer):
         raise UserError(
-            f"trainer.devices={count} is refused: without a GPU that is as many processes, for {cores()} cores.\n"
-            f"Give a smaller number: {most} at most, and about {cores()} for speed."
+            f"trainer.devices={count} is refused: without a GPU, each device is a process, and there are {cores()} "
+            f"cores.\nGive a smaller number: {most} at most, and about {cores()} for speed."
         )
 
 
 def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str, Any]:
     """Call `run` of `module` in `count` processes, from `config.yaml` in the run folder.
 
-    If one of them fails the others are stopped.
+    If one of them fails, the others are stopped.
 
     Returns:
-        What the run wrote to `metrics.json`.
+        The metrics that the run wrote to `metrics.json`.
 
     Raises:
-        UserError: of one of the processes.
-        ProcessFailedError: any other failure of theirs; it ends the program with status 1.
+        UserError: one of the processes has raised it.
+        ProcessFailedError: a process has failed in any other way; it ends the program with status 1.
     """
     # The processes report their own errors; the launcher would add a page to each.
-    for name in logging.root.manager.loggerDict:  # some of them have a level of their own
+    for name in logging.root.manager.loggerDict:  # a level set on the parent would not reach those that set their own
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     variables = without_ranks(os.environ) | {
@@ -96,7 +94,7 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
         nproc_per_node=count,
         run_id=str(uuid.uuid4()),
         rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",  # a free port, so runs beside each other do not meet
+        rdzv_endpoint="127.0.0.1:0",  # a free port, so that runs at the same time do not connect to each other
         local_addr="127.0.0.1",
         max_restarts=0,
         start_method="spawn",
@@ -105,7 +103,7 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
     try:
         with environment(variables):
             elastic_launch(launch, sys.executable)(*words)
-    except SignalException as error:  # sent on to the processes, which have ended
+    except SignalException as error:  # the launcher has sent the signal on, and the processes have ended
         raise Interrupted(error.sigval) from None
     except ChildFailedError as error:
         for failure in error.failures.values():
@@ -120,7 +118,7 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
             raise ProcessFailedError(error.get_first_failure()[1].message) from None
         number, failure = min(of_their_own.items(), key=lambda each: each[1].timestamp)
         if failure.exitcode > 0:
-            raise ProcessFailedError(failure.message, printed=failure.exitcode != EXIT_WAITED) from None
+            raise ProcessFailedError(failure.message, printed=failure.exitcode != EXIT_TIMED_OUT) from None
         reason = f"the process of device {number} has died: {failure.message}"
         raise ProcessFailedError(reason, killed=True) from None
     metrics: dict[str, Any] = json.loads((Path(config["folder"]) / "metrics.json").read_text())
@@ -128,40 +126,40 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
 
 
 def die_with(parent: int) -> None:
-    """End this process as soon as `parent`, which has started it, has ended: nobody else would."""
+    """Kill this process as soon as its parent, the process `parent`, has ended: nothing else would end it."""
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def leave_group() -> None:
-    """Leave the group of processes, if there is one; Lightning does so for NCCL only.
+    """Destroy a process group of Gloo; Lightning destroys those of NCCL only.
 
-    With Gloo, whose threads still run, a process that just ended would now and then abort (2 of 40 did).
+    Gloo's threads still run, and a process that exits without this sometimes aborts.
     """
     if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "gloo":
         distributed.destroy_process_group()
 
 
-def _why_left_alone(error: Exception) -> tuple[str, int] | None:
-    """Explain in a line what has become of the other devices, and the exit status, where `error` comes from that."""
+def _explain_lost_device(error: Exception) -> tuple[str, int] | None:
+    """Return a line and the exit status if another device has caused `error`, else None."""
     if not isinstance(error, RuntimeError):  # as all errors of torch.distributed are
         return None
-    if any(words in str(error) for words in GONE):
-        return f"device {rank()} has lost the connection to another device", EXIT_LEFT_ALONE
-    if any(words in str(error) for words in SILENT):
+    if any(words in str(error) for words in CONNECTION_LOST):
+        return f"device {rank()} has lost the connection to another device", EXIT_CONNECTION_LOST
+    if any(words in str(error) for words in TIMED_OUT):
         stopped = _stopped()
         others = f"device {stopped[0]}, which is stopped" if stopped else "another device, which hangs"
-        return f"device {rank()} has waited in vain for {others}", EXIT_WAITED
+        return f"device {rank()} has timed out waiting for {others}", EXIT_TIMED_OUT
     return None
 
 
 def _stopped() -> list[str]:
-    """Return the numbers of those processes of this run on this machine that somebody has stopped (SIGSTOP)."""
+    """Return the ranks of the processes of this run on this machine that are stopped (SIGSTOP)."""
     found = []
     parent = psutil.Process().parent()
     for process in parent.children() if parent else []:
@@ -178,20 +176,20 @@ def main() -> None:
     try:
         with naming(Path(folder)), ended_by_signals():
             load_command(module).run(read_config(Path(folder)))
-    except KeyboardInterrupt:  # before or after training, where nothing is to be kept
+    except KeyboardInterrupt:  # before or after training, where there is nothing to save
         raise Interrupted(signal.SIGINT) from None
     except Exception as error:
         text = explain(error)
         status = EXIT_USER_ERROR if text else 1
-        if text is None and (left_alone := _why_left_alone(error)):
-            text, status = left_alone
+        if text is None and (lost := _explain_lost_device(error)):
+            text, status = lost
         if text is None or SHOW_TRACEBACK:
             traceback.print_exc()
-        # Told to the launcher; a user would read it once for each process.
+        # The launcher passes it on to the main process: printed here, it would appear once for each process.
         report = {"message": text or one_line(error), "timestamp": int(time.time())}
         Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report))
-        if status == EXIT_LEFT_ALONE:
-            time.sleep(SECONDS_FOR_THE_CAUSE)  # the launcher ends this process as soon as it knows of another's end
+        if status == EXIT_CONNECTION_LOST:
+            time.sleep(SECONDS_FOR_THE_CAUSE)  # the launcher ends this process when it sees that the other has ended
         raise SystemExit(status) from None
     finally:
         leave_group()

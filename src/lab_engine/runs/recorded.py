@@ -1,7 +1,4 @@
-"""The configuration in the folder of a run.
-
-It is read once, checked as a command line would be, and what was checked is what runs.
-"""
+"""The configuration in a run folder: read once and checked like a command line; the checked values are what runs."""
 
 import io
 import os
@@ -23,36 +20,36 @@ from lab_engine.training.terminal import short
 
 Config = dict[str, Any]
 
-MAX_BYTES = 200_000  # of a config.yaml; those of runs have a few thousand
-DEEPEST = 50  # parts within parts
-EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other takes a time that is the square of the depth
+MAX_CHARACTERS = 200_000  # of a config.yaml; those of runs have a few thousand
+MAX_DEPTH = 50  # of nested values
+EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # SafeLoader's time grows with the square of the depth
 UNREADABLE = (yaml.YAMLError, OmegaConfBaseException, ValueError, OSError, RecursionError)
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse to resume in a folder from which a link leads out.
+    """Refuse to resume in a folder with a link to a place outside.
 
-    What the run writes would go there, which nobody sees who reads its configuration; in a copy, to the original.
+    The run would write there, and its configuration does not show it; in a copied folder, it would change the original.
 
     Raises:
-        UserError: there is such a link.
+        UserError: there is a link to a place outside.
     """
     inside = folder.resolve()
     for path in folder.rglob("*"):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise UserError(f"resume={folder} is refused: {path} is a link that leads out of it. Remove the link.")
+            raise UserError(f"resume={folder} is refused: {path} is a link to a place outside. Remove the link.")
 
 
 def read_recorded(folder: Path, command: Command, config_dir: Path | None = None) -> Config:
-    """Return the configuration in the folder of a run, checked; the folder may have been moved since.
+    """Return the checked configuration of a run, rebased on its folder, which may have been moved.
 
     Args:
         folder: of the run.
         command: whose run it is.
-        config_dir: where the run's own modules are; None: where they were.
+        config_dir: where the run's own modules are; None: where the configuration says.
 
     Raises:
-        UserError: it cannot be read, or is not one that this version of the command would begin a run with.
+        UserError: it cannot be read, or this version of the command would refuse it for a new run.
     """
     file = folder / "config.yaml"
     try:
@@ -64,7 +61,7 @@ def read_recorded(folder: Path, command: Command, config_dir: Path | None = None
     except UNREADABLE as error:
         raise UserError(
             f"{file} is not the configuration of a run: {_reason(error)}\n"
-            "If it was damaged, bring back a copy: a run leaves its settings in report.html, too."
+            "If it is damaged, restore it from a backup; the run's report.html lists its settings, too."
         ) from error
     config = in_folder(config, folder)
     if config_dir is not None:
@@ -78,34 +75,34 @@ def read_recorded(folder: Path, command: Command, config_dir: Path | None = None
 def _reason(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f"{error.problem} in line {error.problem_mark.line + 1}"
-    said = (error.strerror or "") if isinstance(error, OSError) else str(error)
-    return next(iter(said.splitlines()), type(error).__name__)
+    message = (error.strerror or "") if isinstance(error, OSError) else str(error)
+    return next(iter(message.splitlines()), type(error).__name__)
 
 
 def _read(file: Path) -> str:
-    """Read a file of text; a pipe would wait for ever, and a device has no end."""
+    """Read a text file; a pipe is refused, for it could block for ever, and a device, for it may have no end."""
     with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), encoding="utf-8") as stream:  # noqa: PTH123
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise ValueError("it is no regular file")
-        text = stream.read(MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise ValueError(f"it is larger than {MAX_BYTES:,} bytes")
+        text = stream.read(MAX_CHARACTERS + 1)
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"it is larger than {MAX_CHARACTERS:,} characters")
     return text
 
 
 def _refuse_bombs(text: str) -> None:
-    """Refuse what no run has written: a few lines of YAML can stand for more values than memory holds."""
+    """Refuse aliases and deep nesting, which no run writes: a few lines could expand to more than memory holds."""
     depth = 0
     for event in yaml.parse(text, EVENTS):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"an alias in line {event.start_mark.line + 1}")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ValueError(f"more than {DEEPEST} parts within parts in line {event.start_mark.line + 1}")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} levels in line {event.start_mark.line + 1}")
 
 
 def _as_it_ran(config: Config, folder: Path) -> Config:
-    """Fill in what was left to the program: another machine, or another load, might make it choose otherwise."""
+    """Replace automatic settings by the values of the original run: on another machine they might differ."""
     environment = read_environment(folder)
     if environment is None:
         return config
@@ -121,7 +118,7 @@ def _as_it_ran(config: Config, folder: Path) -> Config:
 
 
 def keep(config: Config) -> None:
-    """Write what was checked to the run folder, where its processes read it, unless it is what lies there."""
+    """Write a checked configuration to its run folder, from which the processes of other devices read it."""
     folder = Path(config["folder"])
     if read_config(folder) != config:
         atomic_write(folder / "config.yaml", OmegaConf.to_yaml(config))
@@ -133,7 +130,7 @@ def show(config: Config) -> None:
 
 
 def tell_if_done(folder: Path) -> bool:
-    """Return whether a run is done; if so the user is told, too."""
+    """Return whether a run is done, and print a message if it is."""
     if not (folder / "metrics.json").exists():
         return False
     print(f"{short(folder)} is done: nothing is left to do.")  # noqa: T201

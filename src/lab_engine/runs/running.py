@@ -19,11 +19,14 @@ from lab_engine.config.explain import naming
 ONE_DEVICE = {"devices": 1, "num_nodes": 1}
 """In place of `trainer`, for commands that have none."""
 PROCESSES = "lab_engine.runs.processes"
-"""It imports torch, which a refusal need not wait for."""
+"""Imported late, for it imports torch: a refusal should come without delay."""
 
 
 def run_in_folder(command: Command, config: Config) -> dict[str, Any]:
-    """Start a new run in its folder, which is there and free, and hold its lock meanwhile if it could be resumed."""
+    """Run a command in its folder, which exists and holds no run; a run that can be resumed holds the folder's lock.
+
+    Where the run is refused or interrupted, its first files are removed: the same command may be given again.
+    """
     folder = Path(config["folder"])
     resumes = command.name if command.resumes else None
     _refuse_taken(folder, resumes)
@@ -35,12 +38,12 @@ def run_in_folder(command: Command, config: Config) -> dict[str, Any]:
         except IncompleteError:
             raise
         except (UserError, Interrupted):
-            _give_back(folder, names(folder) - before, command.name)
+            _remove_start(folder, names(folder) - before, command.name)
             raise
 
 
 def compute(command: Command, config: Config) -> dict[str, Any]:
-    """Run a command on as many devices as `config`, which lies in the run folder, asks for."""
+    """Run a command on as many devices as `config` asks for; the run folder holds it as `config.yaml`."""
     trainer = config.get("trainer", ONE_DEVICE)
     refuse_several_nodes(trainer)
     count = device_count(trainer)
@@ -54,7 +57,11 @@ def compute(command: Command, config: Config) -> dict[str, Any]:
 
 
 def _claim(config: Config, resumes: str | None) -> None:
-    """Write `config.yaml`, which no other run ever overwrites; there is none of it, or all."""
+    """Write `config.yaml` atomically, never over that of another run.
+
+    Raises:
+        UserError: the folder holds a run.
+    """
     file = Path(config["folder"]) / "config.yaml"
     try:
         atomic_write(file, OmegaConf.to_yaml(config), new=True)
@@ -64,7 +71,7 @@ def _claim(config: Config, resumes: str | None) -> None:
 
 
 def _refuse_taken(folder: Path, resumes: str | None) -> None:
-    """Refuse a folder that holds a run; `resumes` is the command that could resume it, if this is one."""
+    """Refuse a folder that holds a run; `resumes` is the name of this command if it can resume runs."""
     if not (folder / "config.yaml").exists():
         return
     advice = "Choose another folder with hydra.run.dir=DIR, or leave it out to get a new one."
@@ -74,10 +81,10 @@ def _refuse_taken(folder: Path, resumes: str | None) -> None:
     raise UserError(f"{folder} holds a run already, and nothing in it is overwritten.\n{advice}")
 
 
-def _give_back(folder: Path, left: set[str], name: str) -> None:
-    """Remove what a run has `left` in its folder if it never began: the same command may then be given again."""
-    if left <= {"config.yaml", f"{name}.log", LOCK, DATA_LOCK}:
-        for file in left:
+def _remove_start(folder: Path, added: set[str], name: str) -> None:
+    """Remove the files that a run has `added` to its folder, unless there are more than each run starts with."""
+    if added <= {"config.yaml", f"{name}.log", LOCK, DATA_LOCK}:
+        for file in added:
             (folder / file).unlink(missing_ok=True)
-        with suppress(OSError):  # other files are not ours
+        with suppress(OSError):  # the folder holds files of others
             folder.rmdir()

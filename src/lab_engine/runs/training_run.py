@@ -1,4 +1,4 @@
-"""What there is around a training: its folder, where it resumes, who watches it, what it leaves."""
+"""A training run: its folder, the checkpoint it resumes from, its callbacks and loggers, and the files it writes."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,15 +33,15 @@ from lab_engine.training.speed import resolve_auto
 
 
 class TrainingRun:
-    """A training in its folder, begun or resumed; with several devices, each process has one.
+    """A training run in its folder, new or resumed; with several devices, each process has one.
 
     Args:
         config: checked.
-        package: the project, whose commands `train` and `evaluate` are told to the user.
+        package: of the project; printed commands such as `python -m PACKAGE.evaluate` name it.
 
     Attributes:
-        config: with nothing of `speed` left to choose.
-        resume_from: the checkpoint that the run goes on from; None: it begins.
+        config: each `auto` of `speed` replaced by its value.
+        resume_from: the checkpoint that the run resumes from; None: it is new.
         best: path of the checkpoint that was chosen on validation data; empty: none was.
     """
 
@@ -50,8 +50,8 @@ class TrainingRun:
         self.folder = Path(config["folder"])
         terminal.open_log(self.folder / "train.log", package)
         self.resume_from = recover_latest_checkpoint(self.folder)
-        begun = None if self.resume_from is None else read_metadata(self.resume_from).precision
-        self.config = resolve_auto(dict(config), begun)
+        precision = None if self.resume_from is None else read_metadata(self.resume_from).precision
+        self.config = resolve_auto(dict(config), precision)
         if self.resume_from is not None and "model" in self.config:  # all weights are in the checkpoint
             self.config["model"] = {**self.config["model"], "init_from": None}
         self.best = ""
@@ -62,7 +62,7 @@ class TrainingRun:
         """Build the Trainer with its callbacks and loggers; `facts` are kept in checkpoints.
 
         Raises:
-            UserError: a part cannot be made, or does not fit the task or the data.
+            UserError: a callback, a logger or the Trainer cannot be built, or does not fit the task or the data.
         """
         callbacks = build_callbacks(self.config, data, task, self._progress)
         self._loggers = build_loggers(self.config)
@@ -70,7 +70,7 @@ class TrainingRun:
         return build_trainer(self.config, data, callbacks, self._loggers, describe(self.config, facts))
 
     def announce(self, data: LightningDataModule, task: LightningModule, trainer: Trainer) -> None:
-        """Print what is about to happen, and note with what: `environment.json`, and hyperparameters in loggers."""
+        """Print the header of the run, write `environment.json`, and log the hyperparameters."""
         show_run(f"{self.package} train", self.config, data, task, trainer)
         if self.resume_from is not None:
             terminal.show_goes_on(self.resume_from, steps_of(self.resume_from))
@@ -81,33 +81,33 @@ class TrainingRun:
 
     @contextmanager
     def resumable(self) -> Iterator[None]:
-        """Print how to go on where what is done here is interrupted, and end the loggers where it fails."""
+        """Print how to resume if the block is interrupted, and finish the loggers if it fails."""
         try:
             with ended_on_failure(self._loggers):
                 yield
         except Interrupted:
-            kept = latest_checkpoint(self.folder)
-            steps = 0 if kept is None else steps_of(kept)
+            latest = latest_checkpoint(self.folder)
+            steps = 0 if latest is None else steps_of(latest)
             terminal.show_how_to_go_on(f"{self.package}.train", self.folder, steps)
             raise
 
     def load_best(self, task: LightningModule, trainer: Trainer) -> None:
         """Load the weights of the checkpoint that was chosen on validation data; without one, keep them."""
-        chooses = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
-        self.best = chooses[0].best_model_path if chooses else ""
+        callbacks = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+        self.best = callbacks[0].best_model_path if callbacks else ""
         if self.best:
             load_weights(task, Path(self.best))
         else:
             terminal.show("No checkpoint was chosen on validation data: the last weights are tested.")
 
     def measure(self, task: LightningModule, data: LightningDataModule, trainer: Trainer) -> dict[str, float]:
-        """Measure the weights as they are on validation data, and once on test data.
+        """Measure the current weights on validation data, and once on test data.
 
         Returns:
             `val/…` and `test/…` as the task logs them; `train/seconds`, without validation, and `train/steps`.
         """
-        trainer.loggers = []  # the curves end with training: these are one-off figures
-        # best.ckpt holds the averaged weights; Lightning would measure its last average in their place
+        trainer.loggers = []  # final metrics are not points of the learning curves
+        # best.ckpt holds the averaged weights; with the callback, Lightning would measure its last average instead
         trainer.callbacks = [each for each in trainer.callbacks if not isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
         trainer.validate(task, datamodule=data, verbose=False)
         metrics = measured(trainer)
@@ -118,10 +118,10 @@ class TrainingRun:
     def finish(
         self, metrics: Mapping[str, float], task: LightningModule, data: LightningDataModule, trainer: Trainer
     ) -> None:
-        """Write `report.html` and `metrics.json`, with which the run is done, and print what came out."""
+        """Write `report.html` and then `metrics.json`, which marks the run as done, and print the results."""
         if not trainer.is_global_zero:
             return
-        if self.config.get("report", True):  # first: a run that has metrics is done, and not changed any more
+        if self.config.get("report", True):
             write_report(self.config, data, task, metrics, self.best)
         write_metrics(self.folder, metrics)
         log_results(self._loggers, metrics, bool(self.best), trainer.global_step)

@@ -1,4 +1,4 @@
-"""The jobs of a sweep side by side, on the terminal and in its folder."""
+"""The command `sweep_report`: compare the jobs of a sweep, on the terminal and in files in its folder."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ from lab_engine.training.terminal import LOG_WIDTH, short
 
 
 def compare(config: dict[str, Any]) -> dict[str, Any]:
-    """Write `results.csv` and `report.html` into the sweep folder, and print the tables; gives where the files are."""
+    """Write `results.csv` and `report.html` into the sweep folder, print the tables, and return the files' paths."""
     folder = Path(config["sweep"])
     sweep = read_sweep(folder, config["repeats"])
     metric, mode = choose_metric(config, sweep)
@@ -32,26 +32,26 @@ def compare(config: dict[str, Any]) -> dict[str, Any]:
     return {name: str(file) for name, file in files.items()}
 
 
-def choose_metric(config: dict[str, Any], sweep: "SweepResults") -> "tuple[str, Mode]":
-    """Return the metric to rank by, and whether more or less of it is better.
+def choose_metric(config: dict[str, Any], sweep: SweepResults) -> tuple[str, Mode]:
+    """Return the metric to rank by, and "max" or "min".
 
     Raises:
-        UserError: the jobs do not say it, or none of them has the metric.
+        UserError: the metric or its direction is not known, or no job has the metric.
     """
     metric = config["metric"] or sweep.task.get("monitor")
     known = ", ".join(name for name in sweep.metrics if name.count("/") < 2)  # not parts of metrics
     if metric is None:
         raise UserError(
-            "The jobs do not say what to rank them by, or they have different tasks: add metric=NAME mode=max or "
+            "The jobs name no metric to rank by, or they have different tasks: add metric=NAME mode=max or "
             f"mode=min\nmetrics: {printable(known)}"
         )
     if sweep.metrics and metric not in sweep.metrics:  # rather than an empty report over a good one
         raise UserError(f"metric={metric} is refused: no job has it\nmetrics: {printable(known)}")
-    said = direction(sweep.task, metric)
-    mode = config["mode"] or said
+    known_mode = direction(sweep.task, metric)
+    mode = config["mode"] or known_mode
     if mode is None:
         raise UserError(
             f"metric={printable(metric)} needs mode=max or mode=min: whether more of it is better is not known."
         )
-    refuse_worst(f"metric={metric}", f"mode={mode}", mode, said)
+    refuse_worst(f"metric={metric}", f"mode={mode}", mode, known_mode)
     return metric, mode

@@ -1,32 +1,32 @@
-"""Which job runs when: the next one starts as soon as there is a place for it."""
+"""The loop that runs the jobs of a plan: the next job starts as soon as there is a place for it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from lab_engine.sweeps.job import Job, State
 
-SECONDS_BETWEEN_LOOKS = 0.5  # at what the running jobs report
+POLL_SECONDS = 0.5  # between checks of the running jobs
 
 STOPPED: tuple[State, str] = ("interrupted", "the sweep was stopped")
-"""State and reason of what ran when the sweep came to its end before them."""
+"""State and reason of jobs that were running when the sweep was stopped."""
 
 
 class Executor(Protocol):
-    """Where jobs run. Each writes its own `job.json`; an executor does so for those that could not."""
+    """Runs jobs. Each job writes its own `job.json`; an executor writes it for a job that was killed."""
 
     def expect(self, jobs: int, trainer: Mapping[str, Any] | None = None) -> None:
-        """Learn how many there will be at most, and `trainer` of the job with the most devices, if that is known."""
+        """Set the greatest number of jobs, and `trainer` of the job with the most devices, if it is known."""
         ...
 
     def prepare(self, modules: Sequence[str]) -> None:
-        """Import what every job needs, where that can be done once for all of them."""
+        """Import what every job needs, where one import can serve all of them."""
         ...
 
     def check(self, job: Job) -> None:
         """Refuse a job that could not run here, before any is started.
 
         Raises:
-            UserError: it asks for what there is not.
+            UserError: it asks for devices that are not here, or in a form that the executor does not support.
         """
         ...
 
@@ -36,45 +36,45 @@ class Executor(Protocol):
         ...
 
     def start(self, job: Job) -> None:
-        """Start it; what it prints goes to the log in its run folder."""
+        """Start a job; its output goes to the log in its run folder."""
         ...
 
     def wait(self, seconds: float) -> list[Job]:
-        """Return those that have ended since the last call; wait up to `seconds` for the first."""
+        """Return the jobs that have ended since the last call; wait up to `seconds` for the first."""
         ...
 
     def stop(self, job: Job, state: State, reason: str) -> None:
-        """End it now and note that state, unless it has just ended by itself; `wait` will give it."""
+        """Stop a job and record its state, unless it has just ended by itself; `wait` will return it."""
         ...
 
     def close(self) -> None:
-        """Stop all that still runs, note `STOPPED`, and free what the executor holds."""
+        """Stop all running jobs, record them as `STOPPED`, and free the executor's resources."""
         ...
 
 
 class Plan(Protocol):
-    """What is to run: a grid knows it from the start, a search learns as it goes."""
+    """Decides which job runs next: a grid knows all jobs from the start, a search chooses from results so far."""
 
     def next(self) -> Job | None:
-        """Return the next to start, or None: nothing more, or nothing until one of those that run has ended."""
+        """Return the next job to start; None: there is none, or none until a running job has ended."""
         ...
 
     def look(self, job: Job) -> str:
-        """Look at what a running job has reported; a reason to prune it, or nothing."""
+        """Read the curves of a running job; return a reason to prune it, or an empty text."""
         ...
 
     def ended(self, job: Job) -> None:
-        """Record that it has ended; `job.json` says how."""
+        """Record that a job has ended; its `job.json` says how."""
         ...
 
 
-def run(plan: Plan, executor: Executor, told: Callable[[Job], None] = lambda job: None) -> None:
-    """Run all that `plan` gives; whatever happens to a job, the others go on.
+def run(plan: Plan, executor: Executor, on_end: Callable[[Job], None] = lambda job: None) -> None:
+    """Run all jobs of a plan; a job that fails does not stop the others.
 
     Args:
-        plan: what to run.
-        executor: where.
-        told: called with each job that has ended, after `plan` has taken note of it.
+        plan: decides which job is next.
+        executor: runs them.
+        on_end: called with each job that has ended, after `plan.ended`.
     """
     running: list[Job] = []
     while True:
@@ -83,10 +83,10 @@ def run(plan: Plan, executor: Executor, told: Callable[[Job], None] = lambda job
             running.append(job)
         if not running:
             return
-        for job in executor.wait(SECONDS_BETWEEN_LOOKS):
+        for job in executor.wait(POLL_SECONDS):
             running.remove(job)
             plan.ended(job)
-            told(job)
+            on_end(job)
         for job in running:
             if reason := plan.look(job):
                 executor.stop(job, "pruned", reason)

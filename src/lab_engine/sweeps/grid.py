@@ -7,21 +7,21 @@ from lab_engine.sweeps.job import ENDED, Job, is_locked, state_now
 
 
 class Grid:
-    """Runs each job once, those first that no other sweep works on at the moment.
+    """Runs each job once; jobs that another sweep works on come last.
 
     Args:
-        jobs: in the order in which they are to start; those that have ended already are passed over.
+        jobs: in the order in which they start; those that are done or pruned already are left out.
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._waiting = deque(job for job in jobs if not has_ended(job))
 
     def __len__(self) -> int:
-        """How many jobs wait."""
+        """Return the number of waiting jobs."""
         return len(self._waiting)
 
     def next(self) -> Job | None:
-        """Return the next. One that another sweep works on waits for that in its process, and is then done."""
+        """Return the next job. The process of a job that another sweep works on waits until that one has ended."""
         for _ in range(len(self._waiting)):
             if not is_locked(self._waiting[0].folder):
                 break
@@ -29,13 +29,13 @@ class Grid:
         return self._waiting.popleft() if self._waiting else None
 
     def look(self, job: Job) -> str:
-        """Prune nothing."""
+        """Return an empty text: a grid prunes nothing."""
         return ""
 
     def ended(self, job: Job) -> None:
-        """Learn nothing from it."""
+        """Do nothing: a grid does not depend on results."""
 
 
 def has_ended(job: Job) -> bool:
-    """Return whether there is nothing left to do for it."""
+    """Return whether a job is done or pruned."""
     return state_now(job.folder) in ENDED

@@ -1,4 +1,4 @@
-"""How much each parameter of a sweep mattered."""
+"""The importance of each parameter of a sweep for the results."""
 
 import math
 import warnings
@@ -8,19 +8,19 @@ from typing import Any
 from lab_engine.sweeps.parameters import text
 from lab_engine.sweeps.ranking import Ranking
 
-TOP = 5  # jobs that count as good, at least; Optuna's documentation asks for as many
-FEWEST = 2 * TOP  # jobs of which anything can be said
+MIN_GOOD_JOBS = 5  # Optuna's documentation asks for as many
+MIN_JOBS = 2 * MIN_GOOD_JOBS
 
 
 def importance(ranking: Ranking) -> dict[str, float] | None:
-    """Share of each parameter in what tells the good jobs, the best tenth and at least five, from all jobs.
+    """Compute how much each parameter separates the good jobs (the best tenth, at least five) from all jobs.
 
-    It is the PED-ANOVA of Watanabe, Bansal and Hutter (2023, arXiv 2304.10255), as Optuna computes it. The seed is left
-    out: it is no choice.
+    The method is the PED-ANOVA of Watanabe, Bansal and Hutter (2023, arXiv 2304.10255), in Optuna's implementation.
+    The seed is left out, because nobody chooses a seed for its result.
 
     Returns:
-        Shares (0 to 1; their sum is 1), the largest first, or None where there are too few jobs, nothing but seeds
-        varies, or all jobs are equally good.
+        Shares (0 to 1; their sum is 1), the largest first; None if there are too few jobs, nothing but seeds varies,
+        or all results are equal.
     """
     jobs = [
         (group.parameters, job.metrics[ranking.metric])
@@ -29,7 +29,7 @@ def importance(ranking: Ranking) -> dict[str, float] | None:
         if job.comparable and math.isfinite(job.metrics.get(ranking.metric, math.nan))
     ]
     values = [value for _, value in jobs]
-    if len(jobs) < FEWEST or len(set(values)) == 1 or not any(parameters for parameters, _ in jobs):
+    if len(jobs) < MIN_JOBS or len(set(values)) == 1 or not any(parameters for parameters, _ in jobs):
         return None
     return _shares([parameters for parameters, _ in jobs], values, maximize=ranking.mode == "max")
 
@@ -37,7 +37,7 @@ def importance(ranking: Ranking) -> dict[str, float] | None:
 def _shares(
     parameters: Sequence[Mapping[str, Any]], values: Sequence[float], maximize: bool
 ) -> dict[str, float] | None:
-    import optuna  # only now: importing it takes longer than all the rest of a report
+    import optuna  # late: its import is slow, and most reports do without
 
     keys = dict.fromkeys(key for each in parameters for key in each)
     spaces = {key: _space([each[key] for each in parameters if key in each]) for key in keys}
@@ -55,9 +55,9 @@ def _shares(
                 for each, value in zip(parameters, values, strict=True)
             ]
         )
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, TOP / len(values)))
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, MIN_GOOD_JOBS / len(values)))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of parameters that only one job has: they count little, as they should
+            warnings.simplefilter("ignore")  # about parameters that only one job has; they rightly count little
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     finally:
         optuna.logging.set_verbosity(level)
@@ -77,10 +77,10 @@ def _point(space: Any, value: Any) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a parameter's value has an order."""
+    """Return whether a parameter's value is a finite number; true and false are not numbers here."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def spans_decades(values: Sequence[float]) -> bool:
-    """Whether numbers, such as learning rates, are best compared by their ratio."""
+    """Return whether numbers, such as learning rates, belong on a logarithmic scale: positive, a factor of 10 apart."""
     return 0 < min(values) <= max(values) / 10

@@ -1,4 +1,4 @@
-"""A job of a sweep: a run folder, and `job.json` in it, which says what became of it."""
+"""A job of a sweep: a run folder with `job.json` in it, which holds the job's state and attempts."""
 
 import json
 import os
@@ -28,21 +28,21 @@ State = Literal[
     "pruned",
     "interrupted",
 ]
-"""What has become of a job. "interrupted": its sweep stopped, or its machine was taken away; it can be continued."""
+"""State of a job. "interrupted": its sweep was stopped, or SLURM took its machine away; it can be resumed."""
 
 ENDED: tuple[State, ...] = ("done", "pruned")
-"""States that the same sweep, run again, leaves as they are."""
+"""States of jobs that the same sweep does not run again."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to run.
+    """A job to run.
 
     Attributes:
         number: in its sweep, from 0.
-        overrides: that make it this job, as on the command line.
+        overrides: of this job, as on the command line.
         module: of the command, such as "my_lab.train".
-        config: complete and checked, as `run` takes it; `config["folder"]` is the run folder.
+        config: complete and checked; `config["folder"]` is the run folder.
     """
 
     number: int
@@ -57,19 +57,19 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """Where all goes that it prints: the log of its command."""
+        """The log of its command, which receives the job's output."""
         return self.folder / f"{self.module.rpartition('.')[2]}.log"
 
 
 @dataclass
 class Attempt:
-    """One time that a job was worked on.
+    """One attempt to run a job.
 
     Attributes:
         host: the machine.
-        pid: the process there.
+        pid: of the process there.
         started: Unix time, seconds.
-        ended: so many seconds later as it took, whatever has been done to the clock meanwhile; None while it runs.
+        ended: `started` plus the duration, so changes of the system's clock do not count; None while it runs.
     """
 
     host: str
@@ -80,16 +80,16 @@ class Attempt:
 
 @dataclass
 class Record:
-    """What `job.json` says.
+    """Content of `job.json`.
 
     Attributes:
         number: of the job in its sweep.
-        overrides: that make it this job.
-        state: when this was written; `state_of` tells what it is now.
-        reason: a line on how it failed; empty if it did not.
+        overrides: of this job, as on the command line.
+        state: at the time of writing; `state_of` returns the current one.
+        reason: one line, why it failed, was stopped or was pruned; else empty.
         attempts: in order of time.
-        slurm: number of the SLURM job that works on it, if one does.
-        settings: a fingerprint of its configuration; a job with another one is another job.
+        slurm: number of its SLURM job; None without SLURM.
+        settings: fingerprint of its configuration; two jobs with different ones are different jobs.
     """
 
     number: int
@@ -101,10 +101,10 @@ class Record:
     settings: str = ""
 
     def __post_init__(self) -> None:
-        self._began: float | None = None  # monotonic seconds; known to the process that has begun the last attempt
+        self._began: float | None = None  # monotonic seconds; only in the process of the last attempt
 
     def seconds(self, state: State) -> float | None:
-        """Time of the attempts whose end is known, and of the last one until now if the job runs; None of none."""
+        """Return the duration of all attempts whose end is known; that of a running job ends now. None: no such one."""
         ends = [attempt.ended for attempt in self.attempts]
         if ends and ends[-1] is None and state == "running":
             ends[-1] = self._now()
@@ -112,10 +112,10 @@ class Record:
         return sum(known) if known else None
 
     def begin(self, last_sign: float) -> None:
-        """Record that this process works on it from now on; an attempt that was cut off ended at its last sign of life.
+        """Record the start of an attempt in this process.
 
         Args:
-            last_sign: Unix time, seconds.
+            last_sign: end of the attempt before, if it was killed and so has none: Unix time, seconds.
         """
         if self.attempts and self.attempts[-1].ended is None:
             self.attempts[-1].ended = max(last_sign, self.attempts[-1].started)
@@ -125,13 +125,13 @@ class Record:
         self._began = time.monotonic()
 
     def end(self, state: State, reason: str = "") -> None:
-        """Record how that went."""
+        """Record the end of the last attempt."""
         self.state, self.reason = state, reason
         if self.attempts and self.attempts[-1].ended is None:
             self.attempts[-1].ended = self._now()
 
     def _now(self) -> float:
-        """When it is by the clock that the last attempt started by: in another process, at least not before that."""
+        """Return the Unix time, not before the attempt's start; in its own process, clock changes do not count."""
         started = self.attempts[-1].started
         if self._began is not None:
             return started + time.monotonic() - self._began
@@ -142,7 +142,7 @@ _record = TypeAdapter(Record)
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write `job.json`, whole or not at all."""
+    """Write `job.json` atomically."""
     atomic_write(folder / "job.json", json.dumps(asdict(record), indent=1) + "\n")
 
 
@@ -160,25 +160,29 @@ def read_record(folder: Path) -> Record | None:
     except ValidationError as error:
         raise UserError(
             f"{printable(str(file))} is damaged: {shown(error.errors()[0]['msg'])}\n"
-            f"Move the folder {printable(folder.name)} out of its sweep; its job will begin anew."
+            f"Move the folder {printable(folder.name)} out of its sweep; its job will start again."
         ) from error
 
 
 def command_of(folder: Path, module: str) -> str:
-    """Return the command that would do the job in a folder alone, or "" if there is no job in it."""
+    """Return the command that runs the job in a folder as a single run; "" if the folder holds no job."""
     record = read_record(folder)
     return "" if record is None else shlex.join(["python", "-m", module, *record.overrides])
 
 
 def note_end(job: Job, state: State, reason: str) -> None:
-    """Write down how a job has ended that cannot do so itself, or has not begun."""
+    """Record the end of a job that cannot do so itself, or that has not started."""
     record = read_record(job.folder) or Record(job.number, list(job.overrides))
     record.end(state, reason)
     write_record(job.folder, record)
 
 
 def read_metric(folder: Path, name: str) -> float | None:
-    """Return a final metric of a job that is done; None if it has it not, or it is not finite."""
+    """Return a final metric of a job that is done; None if it is missing or not finite.
+
+    Raises:
+        FileNotFoundError: the job is not done.
+    """
     value = json.loads((folder / "metrics.json").read_text()).get(name)
     return None if value is None else float(value)
 
@@ -195,7 +199,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def state_of(folder: Path, record: Record) -> State:
-    """What a job's state is now, whatever the time since `record` was written has brought."""
+    """Return a job's current state, which may have changed since `record` was written."""
     if (folder / "metrics.json").exists():
         return "done"
     here = bool(record.attempts) and record.attempts[-1].host == socket.gethostname()
@@ -205,6 +209,6 @@ def state_of(folder: Path, record: Record) -> State:
 
 
 def state_now(folder: Path) -> State:
-    """What the state of the job in `folder` is; "waiting" if nobody has begun to take notes."""
+    """Return the current state of the job in `folder`; "waiting" if it has no `job.json`."""
     record = read_record(folder)
     return state_of(folder, record) if record else "waiting"

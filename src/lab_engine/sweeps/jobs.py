@@ -1,4 +1,4 @@
-"""What Hydra is given to call for each job of a sweep."""
+"""The task function of a sweep, which Hydra's launchers call for each job."""
 
 import sys
 from dataclasses import dataclass, field
@@ -16,22 +16,22 @@ from lab_engine.runs.running import run_in_folder
 
 @dataclass
 class Jobs:
-    """Hydra's own launchers call it; ours start processes, and find here what they need.
+    """Hydra's own launchers call it; the engine's launchers start processes, and read its attributes.
 
     Attributes:
         command: that each job runs.
-        words: of the command line, with which the sweep was started.
-        begun: run folders of the jobs that our launchers were asked for.
+        words: of the command line that started the sweep.
+        started: run folders of the jobs of the engine's launchers.
     """
 
     command: Command
     words: list[str]
-    begun: set[Path] = field(default_factory=set)
+    started: set[Path] = field(default_factory=set)
 
     def __call__(self, composed: DictConfig) -> Any:
-        """Run a job in this process; returns the metric that is watched."""
+        """Run a job in this process, and return the task's `monitor` metric."""
         hydra = HydraConfig.get()
-        with user_errors():  # else Hydra would tell of it as well
+        with user_errors():  # else Hydra would report the error as well
             config = self.command.checked(to_plain(composed, hydra, hydra.runtime.output_dir))
             for line in given_twice(self.words) if hydra.job.num == 0 else ():
                 print(line, file=sys.stderr)  # noqa: T201

@@ -1,4 +1,4 @@
-"""Jobs on this machine: each in a process of its own, forked from one that has imported everything already."""
+"""The local launcher: each job runs in a process of its own, forked from a server that has imported everything."""
 
 import multiprocessing
 import os
@@ -25,9 +25,9 @@ from lab_engine.sweeps.job import Job, State, is_locked, read_record, write_reco
 
 WARM = ("lab_engine.sweeps.warm",)
 SHARED_GPU = "CUDA_VISIBLE_DEVICES"
-LOST = 255  # how multiprocessing says that it cannot know an exit status: the server is gone
+LOST = 255  # multiprocessing's exit status of a process whose fork server has died
 SECONDS_TO_DIE = 10.0  # after SIGKILL
-SECONDS_TO_LOOK = 2.0  # for somebody who tries a lock to see whether it is free
+LOCK_TIMEOUT = 2.0  # seconds; another process may hold a lock for a moment to see whether it is free
 
 
 @dataclass
@@ -44,9 +44,8 @@ class Local:
     """Runs jobs on this machine, as many at once as there are slots; each gets GPUs of its own, or its share of cores.
 
     Args:
-        slots: jobs at once; None: as many as the GPUs serve, or without GPUs as the cores and the memory do.
-        memory_gb: memory that a job needs without a GPU, 10^9 bytes; limits the slots where they are not given. None:
-            does not.
+        slots: jobs at once; None: as many as the GPUs allow, or without GPUs the cores and the memory.
+        memory_gb: memory that a job needs without a GPU, 10^9 bytes; used if `slots` is None. None: no such limit.
         timeout_minutes: a job that takes longer is stopped; None: never.
     """
 
@@ -55,24 +54,24 @@ class Local:
         self.memory_gb = memory_gb
         self.slots = slots
         self.gpus: list[str] = []
-        self._most = sys.maxsize
+        self._max_jobs = sys.maxsize
         self._largest: Mapping[str, Any] | None = None
         self._running: list[_Running] = []
         self._started = False
         self._context = multiprocessing.get_context("forkserver")
 
     def prepare(self, modules: Sequence[str]) -> None:
-        """Start the process that jobs are forked from; it imports while they are composed."""
+        """Start the fork server, which imports while the jobs are composed."""
         self._context.set_forkserver_preload([*WARM, *modules])
         with _environment_of_server():
             forkserver.ensure_running()
 
     def expect(self, jobs: int, trainer: Mapping[str, Any] | None = None) -> None:
-        """Share the machine among so many at most, none of which has more devices than `trainer` says."""
-        self._most, self._largest = jobs, trainer
+        """Set the greatest number of jobs to share the machine among, and `trainer` of the one with most devices."""
+        self._max_jobs, self._largest = jobs, trainer
 
     def check(self, job: Job) -> None:
-        """Refuse a job that needs other machines too."""
+        """Refuse a job on several machines."""
         refuse_several_nodes(job.config["trainer"])
 
     @property
@@ -82,22 +81,22 @@ class Local:
 
     @property
     def threads(self) -> int:
-        """A job's share of the cores."""
-        return max(cores() // min(self.slots or 1, self._most), 1)
+        """CPU threads of each job: its share of the cores."""
+        return max(cores() // min(self.slots or 1, self._max_jobs), 1)
 
     def start(self, job: Job) -> None:
-        """Start its process."""
+        """Start the process of a job."""
         if not self._started:
             self._divide(self._largest or job.config["trainer"])
         gpus = self._choose_gpus(job)
         variables = without_ranks(os.environ) | {"OMP_NUM_THREADS": str(self.threads)}
-        if gpus and not isinstance(job.config["trainer"]["devices"], list):  # else it counts from all
+        if gpus and not isinstance(job.config["trainer"]["devices"], list):  # a list numbers all GPUs of the machine
             variables[SHARED_GPU] = ",".join(gpus)
-        process = self._spawn(_be_job, job.module, job.folder, job.log, variables)
+        process = self._spawn(_run_job, job.module, job.folder, job.log, variables)
         self._running.append(_Running(job, process, gpus, time.monotonic() + self.timeout, _kernel_ooms()))
 
     def wait(self, seconds: float) -> list[Job]:
-        """Return those that have ended, and stop those whose time is over."""
+        """Return the jobs that have ended, and stop those that have reached their timeout."""
         alive = [running.process.sentinel for running in self._running if not self._is_orphan(running)]
         orphans = len(alive) < len(self._running)
         wait(alive, 0.1 if orphans else seconds)
@@ -114,14 +113,14 @@ class Local:
         return ended
 
     def stop(self, job: Job, state: State, reason: str) -> None:
-        """Kill its processes; checkpoints and metrics are written whole or not at all, so nothing is half done."""
+        """Kill the processes of a job; that damages no file, for checkpoints and metrics are written atomically."""
         for running in self._running:
             if running.job is job and running.process.pid is not None:
                 running.stopped = (state, reason)
                 _kill(running.process.pid)
 
     def close(self) -> None:
-        """Stop all that still runs."""
+        """Stop all running jobs."""
         for running in self._running:
             self.stop(running.job, *STOPPED)
         until = time.monotonic() + SECONDS_TO_DIE
@@ -129,10 +128,10 @@ class Local:
             self.wait(0.1)
 
     def _divide(self, trainer: Mapping[str, Any]) -> None:
-        """Compute how many jobs like this one the machine serves."""
+        """Count the GPUs, and set how many jobs with this `trainer` run at once, if `slots` is None."""
         self._started = True
         receive, send = self._context.Pipe(duplex=False)
-        process = self._spawn(_tell_gpus, send)
+        process = self._spawn(_send_gpu_count, send)
         send.close()
         self.gpus = _visible(int(receive.recv()))
         process.join()
@@ -147,12 +146,12 @@ class Local:
 
     def _spawn(self, target: Any, *arguments: Any) -> ForkServerProcess:
         process = self._context.Process(target=target, args=arguments)
-        with _environment_of_server():  # should it have died, it is started anew
+        with _environment_of_server():  # this starts a new server if it has died
             process.start()
         return process
 
     def _choose_gpus(self, job: Job) -> list[str]:
-        """Those that the job names (`trainer.devices=[0,2]`), or those with the least to do."""
+        """Return the GPUs that the job names (`trainer.devices=[0,2]`), or those with the fewest jobs."""
         trainer = job.config["trainer"]
         if not self.gpus or trainer["accelerator"] == "cpu":
             return []
@@ -164,13 +163,13 @@ class Local:
 
     @staticmethod
     def _is_orphan(running: _Running) -> bool:
-        """Whether the job lives on though the server that forked it has died; its lock tells."""
+        """Return whether a job still runs, as its lock tells, although its fork server has died."""
         return running.process.exitcode == LOST and is_locked(running.job.folder)
 
 
 def _environment_of_server() -> AbstractContextManager[None]:
-    """Keep what would mislead jobs from the server, which hands its variables down."""
-    # to count GPUs, CUDA need not start
+    """Keep variables of a distributed run away from the fork server, whose environment the jobs inherit."""
+    # counts GPUs without initializing CUDA
     return environment(without_ranks(os.environ) | {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"})
 
 
@@ -180,16 +179,16 @@ def _visible(count: int) -> list[str]:
 
 
 def _memory() -> float:
-    """Bytes that are free, on the machine and in this control group."""
+    """Return the free memory in bytes, on the machine or in this control group if that is less."""
     free = float(psutil.virtual_memory().available)
     group = Path("/sys/fs/cgroup")
-    with suppress(OSError, ValueError):  # there is none, or it sets no limit
+    with suppress(OSError, ValueError):  # no control group, or one without a limit
         free = min(free, float((group / "memory.max").read_text()) - float((group / "memory.current").read_text()))
     return free
 
 
 def _kernel_ooms() -> int:
-    """How often this machine's kernel has killed a process for want of memory."""
+    """Return how many processes the kernel has killed because memory ran out, since this machine started."""
     try:
         counters = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
     except OSError:
@@ -198,10 +197,10 @@ def _kernel_ooms() -> int:
 
 
 def _note_death(running: _Running) -> None:
-    """Write down how a process ended that could not do so itself."""
+    """Record the end of a job whose process could not do so itself."""
     folder = running.job.folder
     try:
-        with lock(folder).acquire(timeout=SECONDS_TO_LOOK):
+        with lock(folder).acquire(timeout=LOCK_TIMEOUT):
             record = read_record(folder)
             if record is None or record.state not in ("running", "waiting") or (folder / "metrics.json").exists():
                 return
@@ -209,7 +208,7 @@ def _note_death(running: _Running) -> None:
             if running.stopped:
                 state, reason = running.stopped
             elif status == -signal.SIGKILL and _kernel_ooms() > running.ooms:
-                state, reason = "out of memory", "the kernel killed it for want of memory"
+                state, reason = "out of memory", "the kernel killed it because memory ran out"
             elif status < 0:
                 state, reason = "killed", f"it was killed by {_signal_name(-status)}"
             else:
@@ -223,12 +222,12 @@ def _note_death(running: _Running) -> None:
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # those for real time have none
+    except ValueError:  # real-time signals have no name
         return f"signal {number}"
 
 
 def _kill(group: int) -> None:
-    workers: list[psutil.Process] = []  # of several devices: PyTorch's launcher puts each into a group of its own
+    workers: list[psutil.Process] = []  # with several devices, PyTorch's launcher starts each in a group of its own
     with suppress(psutil.NoSuchProcess):
         workers = psutil.Process(group).children(recursive=True)
     for worker in workers:
@@ -236,20 +235,20 @@ def _kill(group: int) -> None:
             worker.kill()
     try:
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:  # it has not made its group yet, or has ended
+    except ProcessLookupError:  # the process has not made its group yet, or has ended
         with suppress(ProcessLookupError):
             os.kill(group, signal.SIGKILL)
 
 
-def _tell_gpus(answer: Any) -> None:
+def _send_gpu_count(pipe: Any) -> None:
     import torch
 
     with suppress(BrokenPipeError):  # the sweep has been stopped meanwhile
-        answer.send(torch.cuda.device_count())
+        pipe.send(torch.cuda.device_count())
 
 
-def _be_job(module: str, folder: Path, log: Path, variables: dict[str, str]) -> None:
-    """Run as the process of a job, from the moment it is forked."""
+def _run_job(module: str, folder: Path, log: Path, variables: dict[str, str]) -> None:
+    """Run a job in its forked process."""
     os.setsid()
     _die_with_controller()
     os.environ.clear()
@@ -263,7 +262,7 @@ def _be_job(module: str, folder: Path, log: Path, variables: dict[str, str]) -> 
     status = work(module, folder)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # nothing is left to do; torch and Lightning would take their time
+    os._exit(status)  # the exit handlers of torch and Lightning are slow, and nothing needs them
 
 
 def _die_with_controller() -> None:
@@ -278,6 +277,6 @@ def _die_with_controller() -> None:
 
 
 def _prefer_to_be_killed() -> None:
-    """Where memory runs out, Linux is to take a job rather than the sweep that watches over it."""
+    """Have Linux kill this job rather than the controller when memory runs out."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")

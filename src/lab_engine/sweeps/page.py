@@ -1,4 +1,4 @@
-"""What `page.html` shows of a sweep, as plain data: tables of ready texts, curves, axes."""
+"""The content of a sweep's `report.html` as plain data: tables of formatted texts, curves, axes."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from lab_engine.base.wording import is_percent
-from lab_engine.sweeps.importance import FEWEST, importance, is_number, spans_decades
+from lab_engine.sweeps.importance import MIN_JOBS, importance, is_number, spans_decades
 from lab_engine.sweeps.job import ENDED
 from lab_engine.sweeps.parameters import canonical, text
 from lab_engine.sweeps.ranking import Group, Ranking, summarize
@@ -14,14 +14,14 @@ from lab_engine.sweeps.results import JobResult, SweepResults
 from lab_engine.sweeps.table import brief, count, duration, failed_first, name_of, numbers, value
 
 Cell = tuple[str, Any]
-"""Text, and what to sort by: a number, a text or None."""
+"""The text of a table's cell, and the key to sort by: a number, a text or None."""
 
-MAX_TICKS = 8  # values that get one tick each; more of them make an axis of numbers
+MAX_TICKS = 8  # values with one tick each; an axis with more is a scale of numbers
 NO_VALUE = "–"
 
 
 def contents(sweep: SweepResults, ranking: Ranking) -> dict[str, Any]:
-    """Return all that the page shows; a number may be NaN."""
+    """Return the page's content; numbers may be NaN."""
     return {
         "folder": str(sweep.folder),
         "made": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
@@ -37,7 +37,7 @@ def contents(sweep: SweepResults, ranking: Ranking) -> dict[str, Any]:
         "curves": _curves(ranking, sweep.repeats),
         "axes": _axes(sweep, ranking),
         "importance": list((importance(ranking) or {}).items()),
-        "fewest": FEWEST,
+        "min_jobs": MIN_JOBS,
     }
 
 
@@ -54,7 +54,7 @@ def _best(ranking: Ranking) -> dict[str, str] | None:
 
 
 def _names(sweep: SweepResults, ranking: Ranking) -> list[str]:
-    """Metrics with a column: the one that ranks, its test, and the rest but for the classes and the counts."""
+    """Return the metrics that have a column: the ranking one, the same on test data, others; no classes, no counts."""
     rest = [name for name in sweep.metrics if name.startswith(("val/", "test/")) and name.count("/") == 1]
     names = dict.fromkeys([ranking.metric, ranking.test, *rest])
     return [name for name in names if name in sweep.metrics and not name.endswith("/count")]
@@ -110,7 +110,7 @@ def _of(job: JobResult, name: str) -> list[float]:
 
 
 def _epochs(job: JobResult) -> Cell:
-    """How far it has come."""
+    """Return the cell with the last epoch of a job."""
     last = job.curves[-1]["epoch"] if job.curves else None
     return ("", None) if last is None else (f"{last:g}", last)
 
@@ -123,7 +123,7 @@ def _parameter(parameters: dict[str, Any], key: str) -> Cell:
 
 
 def _curves(ranking: Ranking, repeats: Sequence[str]) -> dict[str, Any]:
-    """Lines of all jobs, the best group's first; each names its group by place in the ranking."""
+    """Return the lines of all jobs, those of the best group first; `group` is the place in the ranking, from 0."""
     lines = [
         {
             "group": place,
@@ -157,9 +157,9 @@ def _short(number: float | None) -> float | None:
 
 
 def _axes(sweep: SweepResults, ranking: Ranking) -> list[dict[str, Any]]:
-    """Axes of the parallel coordinates, the metric last, in the form of Plotly's `parcoords.dimensions`.
+    """Return the axes of the parallel coordinates as Plotly's `parcoords.dimensions`, the metric last.
 
-    There is a line for each job that is done and has a finite result; no axes, if nothing varies between these.
+    Each job that is done and has a finite result is one line. Empty if no parameter varies between these jobs.
     """
     jobs = [
         job

@@ -1,6 +1,6 @@
-"""What varies in a sweep: the keys, and the value of each in every job.
+"""The parameters of a sweep: the keys that vary, and the value of each in every job.
 
-Values are plain data as in `config.yaml`. A key that a job does not have, such as the momentum of Adam, has none there.
+Values are plain data as in `config.yaml`. A job without a key, such as the momentum of Adam, has no value of it.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM
 
 Config = dict[str, Any]
-"""As in `config.yaml`; nothing is taken for granted about it."""
+"""As in `config.yaml`, but not checked: it may come from a stranger."""
 
 Parameters = dict[str, Any]
 """Values by key, such as `{"optimizer.lr": 0.01, "model": "small"}`; a group's value is the name of its option."""
@@ -20,11 +20,11 @@ OVERRIDE = re.compile(r"(?:\+\+|\+|~)?(?P<key>[^@=]+)(?:@[^=]*)?=(?P<value>.*)",
 
 
 def chosen(overrides: Sequence[Sequence[str]], configs: Sequence[Config | None]) -> list[Parameters]:
-    """Return what varies in jobs whose overrides are known; the values are those of their configurations.
+    """Return the parameters of jobs whose overrides are known, with values from their configurations.
 
     Args:
         overrides: of each job, as on the command line.
-        configs: of each job; None if it cannot be read, then the overrides alone tell its values.
+        configs: of each job; None: it cannot be read, and the values come from the overrides.
     """
     texts = [dict(_split(words)) for words in overrides]
     keys = dict.fromkeys(key for each in texts for key in each if not key.startswith("hydra."))
@@ -42,7 +42,7 @@ def _split(words: Sequence[str]) -> Iterable[tuple[str, str]]:
 
 
 def _value(key: str, text: Mapping[str, str], config: Config | None) -> list[Any]:
-    """One value, or none."""
+    """Return a list of the value of `key`, empty if the job has none."""
     node: Any = config
     for part in key.split("."):
         node = node.get(part, ...) if isinstance(node, dict) else ...
@@ -69,10 +69,10 @@ def _option(target: Any) -> str:
 
 
 def compared(configs: Sequence[Config | None]) -> list[Parameters]:
-    """Return what varies in jobs of which nothing but the configurations is known.
+    """Return the parameters of jobs of which only the configurations are known.
 
-    Where different things are made, such as two networks, that is one parameter, the name of the option or the class;
-    of their own keys those remain that vary between jobs that make the same thing.
+    A group with different options, such as two networks, is one parameter: the name of the option or of the class. A
+    key of such a group is a parameter only if it varies between jobs with the same option.
     """
     jobs = [dict(_leaves(config or {}, str((config or {}).get("folder", "")))) for config in configs]
     varying = _varying([job for job in jobs if job])
@@ -81,7 +81,7 @@ def compared(configs: Sequence[Config | None]) -> list[Parameters]:
     result: list[Parameters] = [
         {group: _option(job[source]) if source in job else "none" for group, source in sources.items()}
         if job
-        else {}  # nothing is known of it
+        else {}  # its configuration cannot be read
         for job in jobs
     ]
     for key in varying:
@@ -99,7 +99,7 @@ def compared(configs: Sequence[Config | None]) -> list[Parameters]:
 
 
 def _leaves(node: Mapping[str, Any], folder: str, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """All keys with their values; paths into the run folder, which are another in each job, are made the same."""
+    """Yield all keys with their values; the run folder, which differs between jobs, is cut out of paths."""
     for name, value in node.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict):
@@ -109,7 +109,7 @@ def _leaves(node: Mapping[str, Any], folder: str, prefix: str = "") -> Iterable[
 
 
 def _varying(jobs: Sequence[Parameters]) -> list[str]:
-    """Keys that have more than one value, or no value somewhere, in the order of their first appearance."""
+    """Return the keys with more than one value, or with none in some jobs, in the order of their first appearance."""
     return [key for key in dict.fromkeys(key for job in jobs for key in job) if _varies(key, jobs)]
 
 
@@ -118,10 +118,10 @@ def _varies(key: str, jobs: Sequence[Parameters]) -> bool:
 
 
 def canonical(value: Any) -> str:
-    """Write plain data so that equal data is equal text."""
+    """Return plain data as JSON; equal data is equal text."""
     return json.dumps(value, sort_keys=True, default=str)
 
 
 def text(value: Any) -> str:
-    """Write a value as on the command line: null, true, 0.001, [32,32]."""
+    """Return a value as on the command line: null, true, 0.001, [32,32]."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)

@@ -1,15 +1,13 @@
-"""Jobs that differ only in their seed or fold, taken together, and which of these groups is best on validation data."""
+"""Groups of jobs that differ only in their seed or fold, ranked by a metric on validation data."""
 
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from lab_engine.config.directions import Mode
 from lab_engine.sweeps.parameters import Parameters, canonical
 from lab_engine.sweeps.results import JobResult, SweepResults
-
-Mode = Literal["max", "min"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Statistic:
 
 
 def summarize(values: Iterable[float]) -> Statistic | None:
-    """Return mean and spread, or None of no values."""
+    """Return mean and sample standard deviation; None if there are no values."""
     each = list(values)
     if not each:
         return None
@@ -42,11 +40,11 @@ def summarize(values: Iterable[float]) -> Statistic | None:
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs that differ in nothing but the keys that repeat a setting, such as their seed.
+    """Jobs that differ only in keys that repeat a setting, such as their seed.
 
     Attributes:
-        parameters: what the jobs have in common of what varies in the sweep.
-        jobs: whatever became of them.
+        parameters: of the sweep, without the seed.
+        jobs: in all states.
     """
 
     parameters: Parameters
@@ -54,22 +52,22 @@ class Group:
 
     @property
     def done(self) -> list[JobResult]:
-        """The jobs that count."""
+        """The jobs that are done, which are those that statistics count."""
         return [job for job in self.jobs if job.state == "done"]
 
     @property
     def n(self) -> str:
-        """How many count, such as "3", or "2 of 3" where not all are done."""
+        """The number of jobs that are done, such as "3", or "2 of 3" if not all are."""
         done = len(self.done)
         return f"{done}" if done == len(self.jobs) else f"{done} of {len(self.jobs)}"
 
     def of(self, metric: str) -> Statistic | None:
-        """Mean and spread of a metric over the jobs that are done and have it; None if there are none."""
+        """Return the statistic of a metric over the jobs that are done and have it; None if there are none."""
         return summarize(job.metrics[metric] for job in self.done if metric in job.metrics)
 
     @property
     def seconds(self) -> float | None:
-        """Mean duration of the jobs that are done, where it is known."""
+        """Mean duration of the jobs that are done, as far as it is known."""
         known = [job.seconds for job in self.done if job.seconds is not None]
         return statistics.fmean(known) if known else None
 
@@ -79,10 +77,10 @@ class Ranking:
     """All groups of a sweep, the best first; those without a finite result come last.
 
     Attributes:
-        metric: of validation, by which they are ranked.
-        mode: whether more or less of it is better.
-        groups: in that order.
-        percent: metrics, without their stage, that are fractions.
+        metric: on validation data.
+        mode: "max": higher is better; "min": lower is better.
+        groups: in order of rank.
+        percent: names, without the stage, of metrics that are fractions and shown in percent.
     """
 
     metric: str
@@ -92,18 +90,18 @@ class Ranking:
 
     @property
     def test(self) -> str:
-        """The same metric on test data, which is shown and never chosen by."""
+        """The same metric on test data, which does not affect the ranking."""
         return "test/" + self.metric.removeprefix("val/")
 
     @property
     def best(self) -> Group | None:
-        """The first, if it has a result."""
+        """The first group, if it has a finite result."""
         first = self.groups[0].of(self.metric)
         return self.groups[0] if first and math.isfinite(first.mean) else None
 
 
 def rank(sweep: SweepResults, metric: str, mode: Mode) -> Ranking:
-    """Group the jobs and put the groups in order; of equals the one with the first job comes first."""
+    """Group the jobs and rank the groups; of equal groups, the one with the first job comes first."""
     members: dict[str, list[JobResult]] = {}
     for job in sweep.jobs:
         alike = canonical(_without(sweep.repeats, job.parameters)) if job.comparable else job.folder

@@ -10,9 +10,10 @@ from typing import Any
 
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.spreadsheet import escape_formula
+from lab_engine.config.directions import Mode
 from lab_engine.sweeps.page import contents
 from lab_engine.sweeps.parameters import text
-from lab_engine.sweeps.ranking import Mode, Ranking, rank
+from lab_engine.sweeps.ranking import Ranking, rank
 from lab_engine.sweeps.results import SweepResults, read_sweep
 from lab_engine.sweeps.table import Tables
 
@@ -26,12 +27,12 @@ def report(folder: Path, metric: str, mode: Mode, repeats: Sequence[str] = ("see
 
     Args:
         folder: of the sweep.
-        metric: of validation, by which groups of jobs are ranked.
-        mode: whether the best has the largest or the smallest.
-        repeats: keys that repeat a setting, such as `seed`; jobs that differ in nothing else are one group.
+        metric: on validation data, by which groups of jobs are ranked.
+        mode: "max": higher is better; "min": lower is better.
+        repeats: keys that repeat a setting, such as `seed`; jobs that differ only in these are one group.
 
     Returns:
-        What to print: `rich.print` and `lab_engine.training.terminal.show` take it.
+        The tables, for `rich.print` or `lab_engine.training.terminal.show`.
 
     Raises:
         UserError: the folder holds no jobs.
@@ -40,7 +41,7 @@ def report(folder: Path, metric: str, mode: Mode, repeats: Sequence[str] = ("see
 
 
 def report_on(sweep: SweepResults, metric: str, mode: Mode) -> Tables:
-    """Report as `report` does, for a sweep that has been read."""
+    """Write the same report as `report`, for a sweep that has been read."""
     ranking = rank(sweep, metric, mode)
     atomic_write(sweep.folder / "results.csv", to_csv(sweep), errors="replace")
     atomic_write(sweep.folder / "report.html", to_html(sweep, ranking), errors="replace")
@@ -48,9 +49,9 @@ def report_on(sweep: SweepResults, metric: str, mode: Mode) -> Tables:
 
 
 def to_csv(sweep: SweepResults) -> str:
-    """Return a row a job: number, folder, state, reason, seconds, what varies, all metrics.
+    """Return one row per job: number, folder, state, reason, seconds, parameters, all metrics.
 
-    No cell is a formula to a spreadsheet: text that could be one begins with an apostrophe.
+    Text that a spreadsheet would take for a formula begins with an apostrophe.
     """
     parameters, metrics = sweep.parameters, sweep.metrics
     stream = io.StringIO()
@@ -72,18 +73,18 @@ def _cell(value: Any) -> Any:
 def to_html(sweep: SweepResults, ranking: Ranking) -> str:
     """Return a page that needs no other file and no network.
 
-    All that comes from the sweep is in one block of JSON, and the page's script treats it as text.
+    All data of the sweep is in one block of JSON, which the page's script inserts as text, never as HTML.
     """
-    import plotly.offline  # only now: tables and CSV do without
+    import plotly.offline  # late: tables and CSV do without
 
     data = json.dumps(_finite(contents(sweep, ranking)), allow_nan=False, separators=(",", ":"))
     page = PAGE.read_text(encoding="utf-8").replace("/* look.css */", LOOK.read_text(encoding="utf-8"))
     page = page.replace("/* plotly.js */", plotly.offline.get_plotlyjs())
-    return page.replace("/* sweep */", data.replace("<", "\\u003c"))  # last: what it holds must not be replaced
+    return page.replace("/* sweep */", data.replace("<", "\\u003c"))  # last, so that nothing in the data is replaced
 
 
 def _finite(data: Any) -> Any:
-    """Replace by None what is not finite, which JSON cannot hold."""
+    """Replace numbers that are not finite, which JSON cannot hold, by None."""
     if isinstance(data, dict):
         return {key: _finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):

@@ -1,7 +1,7 @@
-"""What the jobs of a sweep have left in its folder so far, read as data; nothing in a file is trusted.
+"""Read the results of a sweep from its folder, as data: no file in it is trusted.
 
-A file that is missing or damaged costs what it would have told, and the job's reason says so. Jobs without `job.json`,
-such as those of Hydra's own launchers and runs that were started one by one, are read as well.
+If a file of a job is damaged, the job's reason names it, and its other files are read. Jobs without `job.json` are read
+as well: those of Hydra's own launchers, and runs that were started one by one.
 """
 
 import csv
@@ -25,9 +25,9 @@ from lab_engine.sweeps.job import Record, State, state_of
 from lab_engine.sweeps.parameters import Config, Parameters, chosen, compared
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # many times as fast where PyYAML was built with libyaml
-SIGNS_OF_A_JOB = ("config.yaml", "job.json", "metrics.json")
+JOB_FILES = ("config.yaml", "job.json", "metrics.json")
 DAMAGED = (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError, csv.Error)
-MAX_SAID = 120  # characters about a damaged file
+MAX_MESSAGE = 120  # characters about a damaged file
 MAX_VALUES = 10_000  # in a config.yaml; an alias in YAML can stand for any number
 
 _record = TypeAdapter(Record)
@@ -35,19 +35,19 @@ _record = TypeAdapter(Record)
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a job has come to.
+    """State and results of a job.
 
     Attributes:
         number: in its sweep.
         folder: the run folder, relative to the sweep's.
-        overrides: that make it this job; None if they are not known.
-        state: now. "unfinished": not done, and without `job.json` no more can be said.
-        reason: how it failed, and which files cannot be read.
-        seconds: that its attempts took, but for those that were cut off; None if that is not known.
-        parameters: what varies in the sweep.
-        comparable: whether the parameters are known, so that other jobs can be said to have the same.
-        metrics: as in `metrics.json`; NaN for what is not finite.
-        curves: rows of `curves.csv`, one a step, without what is not there; NaN for what is not finite.
+        overrides: of this job, as on the command line; None if they are not known.
+        state: the current one. "unfinished": a run without `job.json` that is not done.
+        reason: why it failed, and which files cannot be read.
+        seconds: duration of its attempts whose end is known; None if there are none.
+        parameters: of the sweep, with this job's values.
+        comparable: the parameters are known, so the job can be grouped with others.
+        metrics: as in `metrics.json`; NaN for values that are not finite.
+        curves: rows of `curves.csv`, without empty cells; NaN for values that are not finite.
     """
 
     number: int
@@ -67,8 +67,8 @@ class SweepResults:
     """All jobs in a folder, by number.
 
     Attributes:
-        repeats: keys that repeat a setting; jobs that differ in nothing else are one group.
-        task: `task` of their configurations, with what `task.json` says of metrics; empty if they have different ones.
+        task: monitor, mode, directions and percent of the jobs' task; empty if their tasks differ in these.
+        repeats: keys that repeat a setting, such as `seed`; jobs that differ only in these are one group.
     """
 
     folder: Path
@@ -78,7 +78,7 @@ class SweepResults:
 
     @property
     def parameters(self) -> list[str]:
-        """Keys that vary."""
+        """Keys that vary between the jobs."""
         return list(dict.fromkeys(key for job in self.jobs for key in job.parameters))
 
     @property
@@ -88,28 +88,27 @@ class SweepResults:
 
     @property
     def running(self) -> bool:
-        """Whether a job is at work."""
+        """Whether any job is running."""
         return any(job.state == "running" for job in self.jobs)
 
 
 def read_sweep(folder: Path, repeats: Sequence[str] = ("seed",)) -> SweepResults:
-    """Read what is there now, of a sweep that has ended or still runs.
+    """Read the current results of a sweep, which may still be running.
 
     Raises:
-        UserError: it is no folder, or holds no jobs.
+        UserError: `folder` is not a folder, is that of a single run, or holds no jobs.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder. Give that of a sweep, which holds a run folder for each job.")
+        raise UserError(f"{folder} is not a folder. Give the folder of a sweep, which holds a run folder for each job.")
     if _is_job([file.name for file in folder.iterdir()]):
         raise UserError(
             f"{folder} is the folder of a single run, whose results are in its metrics.json.\n"
-            "Give the folder above to compare the runs that are there."
+            "To compare several runs, give the folder that holds their run folders."
         )
     places = sorted(_find(folder), key=_natural)
     if not places:
         raise UserError(
-            f"{folder} holds no jobs: no folder below it has a {', '.join(SIGNS_OF_A_JOB[:-1])} or "
-            f"{SIGNS_OF_A_JOB[-1]}."
+            f"{folder} holds no jobs: no folder below it has a {', '.join(JOB_FILES[:-1])} or {JOB_FILES[-1]}."
         )
     read = [_read_job(folder, place) for place in places]
     jobs, configs = [job for job, _ in read], [config for _, config in read]
@@ -128,9 +127,9 @@ def read_sweep(folder: Path, repeats: Sequence[str] = ("seed",)) -> SweepResults
 
 
 def _common_task(configs: Sequence[Config | None], places: Sequence[Path]) -> Config:
-    """Return what the jobs' tasks say of metrics, where all that say it say the same."""
+    """Return the facts about metrics of the jobs' tasks; empty if two of the tasks differ in them."""
     tasks = [task for config in configs if isinstance(config, dict) and isinstance(task := config.get("task"), dict)]
-    facts = [_of_metrics(task) for task in tasks]
+    facts = [_metric_facts(task) for task in tasks]
     if not facts or any(each != facts[0] for each in facts):
         return {}
     known: dict[str, Any] = {}
@@ -139,8 +138,8 @@ def _common_task(configs: Sequence[Config | None], places: Sequence[Path]) -> Co
     return {**facts[0], "directions": {**known, **(facts[0]["directions"] or {})}}
 
 
-def _of_metrics(task: Config) -> Config:
-    """What a task says of metrics; of a stranger's, what can be of no use is left out."""
+def _metric_facts(task: Config) -> Config:
+    """Return a task's facts about metrics; values of wrong types, which a stranger's file may have, are left out."""
     directions, percent = task.get("directions"), task.get("percent")
     return {
         "monitor": task.get("monitor") if isinstance(task.get("monitor"), str) else None,
@@ -153,19 +152,19 @@ def _of_metrics(task: Config) -> Config:
 
 
 def _is_job(names: list[str]) -> bool:
-    return any(sign in names for sign in SIGNS_OF_A_JOB)
+    return any(name in names for name in JOB_FILES)
 
 
 def _find(folder: Path) -> Iterator[Path]:
     for place, inner, files in os.walk(folder):
         if _is_job(files):
-            inner.clear()  # checkpoints and the like
+            inner.clear()  # folders inside a run folder hold no jobs
             yield Path(place)
         inner[:] = [name for name in inner if not name.startswith(".")]
 
 
 def _natural(place: Path) -> list[tuple[int, str]]:
-    """Order 2 before 10."""
+    """Return a sort key that puts 2 before 10."""
     parts = re.split(r"(\d+)", str(place))
     return [(int(part), "") if part.isascii() and part.isdigit() else (0, part) for part in parts]
 
@@ -179,8 +178,8 @@ def _read_job(sweep: Path, place: Path) -> tuple[JobResult, Config | None]:
         except FileNotFoundError:
             return None
         except DAMAGED as error:
-            said = f"{name} cannot be read: {str(error) or type(error).__name__}"
-            problems.append(textwrap.shorten(said, MAX_SAID, placeholder="…"))
+            message = f"{name} cannot be read: {str(error) or type(error).__name__}"
+            problems.append(textwrap.shorten(message, MAX_MESSAGE, placeholder="…"))
             return None
 
     record: Record | None = read("job.json", _parse_record)
@@ -212,7 +211,7 @@ def _read_job(sweep: Path, place: Path) -> tuple[JobResult, Config | None]:
 def _state(place: Path, record: Record) -> State:
     try:
         return state_of(place, record)
-    except OSError:  # the lock of somebody else's job may not be ours to try
+    except OSError:  # no permission to open the lock of another user's job
         return record.state
 
 
@@ -228,7 +227,12 @@ def _parse_config(text: str) -> Config:
 
 
 def _plain(node: Any, left: Iterator[int]) -> Any:
-    """Return what JSON and UTF-8 can hold, or refuse more values than a configuration has."""
+    """Return data that JSON and UTF-8 can hold.
+
+    Raises:
+        ValueError: there are more values than `left` counts.
+        OverflowError: an integer is too large for a float.
+    """
     if next(left, None) is None:
         raise ValueError(f"it holds more than {MAX_VALUES:,} values")
     if isinstance(node, dict):
@@ -236,12 +240,12 @@ def _plain(node: Any, left: Iterator[int]) -> Any:
     if isinstance(node, list):
         return [_plain(value, left) for value in node]
     if isinstance(node, int):
-        float(node)  # or it is too large for anything
+        float(node)  # raises OverflowError
     return node if node is None or isinstance(node, bool | int | float) else _encodable(str(node))
 
 
 def _encodable(text: str) -> str:
-    """Replace halves of characters, such as those of a command line that is not UTF-8."""
+    """Replace surrogates, which stand for bytes of a command line that is not UTF-8."""
     return text.encode(errors="replace").decode()
 
 

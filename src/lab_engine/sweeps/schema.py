@@ -1,4 +1,4 @@
-"""The keys that concern a sweep as a whole: how its jobs run, which there are, and its report."""
+"""The schema of `launcher` and `sweeper`, and that of `sweep_report`."""
 
 from typing import Annotated, Literal, Self
 
@@ -41,7 +41,7 @@ class Launcher(Target):
 
 
 class Sweeper(Closed):
-    """Which jobs a sweep has."""
+    """The jobs of a sweep, and the metric that ranks them."""
 
     metric: Annotated[str, Field(pattern="^val/")] | None = Field(
         description="a metric of validation, such as val/loss (the test set must choose nothing)"
@@ -51,14 +51,14 @@ class Sweeper(Closed):
 
 
 class SweepConfig(Closed):
-    """What concerns a sweep as a whole."""
+    """The settings of a sweep as a whole."""
 
     launcher: Launcher
     sweeper: Sweeper
 
 
 class Search(Sweeper):
-    """Which jobs a search has; it finds them one after the other."""
+    """The settings of a search, whose jobs are chosen while it runs."""
 
     trials: Positive = Field(description="a whole number, at least 1 (trials of the whole study)")
     seeds: Annotated[list[Natural], Field(min_length=1)] | None = Field(
@@ -83,12 +83,12 @@ class Search(Sweeper):
 
 
 class SearchConfig(SweepConfig):
-    """What concerns a search as a whole."""
+    """The settings of a search as a whole."""
 
     sweeper: Search
 
     @model_validator(mode="after")
-    def _refuse_to_ask_for_all_at_once(self) -> Self:
+    def _require_slots(self) -> Self:
         if self.launcher.slots is None and self.launcher.target.endswith(".Slurm"):
             raise PydanticCustomError(
                 CONTRADICTION,
@@ -99,7 +99,7 @@ class SearchConfig(SweepConfig):
 
 
 class SweepReportConfig(Config):
-    """What the report on a sweep is asked for."""
+    """The configuration of `sweep_report`."""
 
     sweep: AbsolutePath = Field(description="the folder of a sweep")
     metric: Annotated[str, AfterValidator(_not_of_test)] | None = Field(

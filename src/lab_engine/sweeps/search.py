@@ -1,4 +1,4 @@
-"""A search: Optuna chooses the jobs, learns from those that have ended, and gives up those that look hopeless."""
+"""A search: Optuna chooses the jobs from the results so far, and prunes trials without promise."""
 
 import logging
 import math
@@ -24,26 +24,26 @@ from lab_engine.sweeps.study import SharedStudy
 
 MakeJob = Callable[[Sequence[str], str, int], Job]
 """Composes, checks and freezes a job, from its overrides, the name of its run folder and its number."""
-GIVE_UP = 3  # first trials that are all refused: then it is not the values that are wrong
+MAX_REFUSED = 3  # if so many first trials are all refused, the command is wrong, not the drawn values
 NOT_ENDED: tuple[State, ...] = ("waiting", "running", "interrupted")
 
 
 @dataclass
-class _Open:
-    """A trial that this process has to bring to its end.
+class _OpenTrial:
+    """A trial that this process runs.
 
     Attributes:
         trial: in the study.
-        lock: held as long as this process lives; a trial whose lock is free may be continued by another.
+        lock: held as long as this process lives; another process may continue a trial whose lock is free.
         jobs: one for each seed.
-        waiting: those still to start.
-        running: those that have started.
-        stopped: those of them that were stopped.
-        reports: what the study knows of it, by epoch.
-        given_up: why the jobs that are left are to be stopped; empty as long as they are not.
+        waiting: jobs still to start.
+        running: jobs that have started and not ended.
+        stopped: running jobs that were told to stop.
+        reports: mean of the metric over the seeds, by epoch, as reported to the study.
+        given_up: why the remaining jobs are stopped; empty while the trial may continue.
     """
 
-    trial: "Trial"
+    trial: Trial
     lock: FileLock
     jobs: list[Job] = field(default_factory=list)
     waiting: list[Job] = field(default_factory=list)
@@ -54,19 +54,19 @@ class _Open:
 
 
 class SearchPlan:
-    """Runs the trials of a study, one for each place that is free; other processes may do so at the same time.
+    """Runs the trials of a study as places become free; other processes may run trials of it at the same time.
 
-    What a process that was killed has left undone in this sweep folder is continued, and what it has not told is told.
+    Trials of this sweep folder whose process was killed are continued, and their results reported to the study.
 
     Args:
         settings: `sweeper` of the configuration, checked.
         words: overrides as on the command line, with at least one to search over; see `lab_engine.sweeps.space`.
         folder: of the sweep; it must exist. The run folder of trial 7 is `7`, or `7/seed=1`, … for several seeds.
-        make_job: see `MakeJob`; where the run folder holds the job already, it gives that one.
+        make_job: see `MakeJob`; for a run folder that holds the job already, it returns that job.
         config_loader: Hydra's; needed for `GROUP=glob(…)` only.
 
     Raises:
-        UserError: of the search space, the study, the sampler or the pruner.
+        UserError: the search space, the study, the sampler or the pruner is refused.
     """
 
     def __init__(
@@ -82,24 +82,24 @@ class SearchPlan:
         self.seeds: list[int] = settings["seeds"] or []
         self.space = read_space(words, config_loader)
         if self.seeds and any(word.lstrip("+").startswith("seed=") for word in words):
-            raise UserError("seed is given twice: with sweeper.seeds, each trial has these, and no other.")
+            raise UserError("seed is given twice: give sweeper.seeds or seed, not both.")
         self.make_job = make_job
         self.study = SharedStudy(settings, folder, self.space)
         self.folder = folder
-        self._own = folder / ".study"  # what this sweep folder knows about its trials
+        self._own = folder / ".study"  # locks of this sweep folder's trials, and its name in the study
         self._own.mkdir(exist_ok=True)
-        with self.study.alone():
+        with self.study.locked():
             self._name = _name_of(self._own / "sweep")
-        self._open: dict[int, _Open] = {}
-        self._refused: int | None = 0  # trials, until a first job could be made
+        self._open: dict[int, _OpenTrial] = {}
+        self._refused: int | None = 0  # number of refused trials; None once a trial's jobs could be made
 
     @property
     def jobs(self) -> int:
-        """How many there will be at most."""
+        """The greatest number of jobs."""
         return self.study.trials * max(len(self.seeds), 1)
 
     def next(self) -> Job | None:
-        """Return a job of a trial that is open, or open one; None: all trials have been begun."""
+        """Return a waiting job of an open trial, or else of a new one; None: all trials have started."""
         while True:
             for trial in self._open.values():
                 if trial.waiting:
@@ -109,7 +109,7 @@ class SearchPlan:
                 return None
 
     def look(self, job: Job) -> str:
-        """Report to the study what all seeds have reached; a reason to stop the trial, if its pruner says so."""
+        """Report epochs that all seeds have reached to the study; return why to stop the job, if the pruner says so."""
         trial = self._trial_of(job)
         if not trial.given_up:
             for epoch, value in self._report(trial):
@@ -122,44 +122,44 @@ class SearchPlan:
         return trial.given_up
 
     def ended(self, job: Job) -> None:
-        """Report to the study, once no other job of the trial is left."""
+        """Report the trial's result to the study if this was its last job."""
         trial = self._trial_of(job)
         trial.running.remove(job)
-        self._settle(trial)
+        self._finish_if_ended(trial)
 
-    def _trial_of(self, job: Job) -> _Open:
+    def _trial_of(self, job: Job) -> _OpenTrial:
         return next(trial for trial in self._open.values() if job in trial.running)
 
     def _open_one(self) -> bool:
-        """Continue a trial whose process has died, or begin one; False if there is none."""
-        with self.study.alone():
-            known = self._orphan()
-            if known is None:
+        """Continue a trial whose process has died, or start a new one; False if there is none."""
+        with self.study.locked():
+            trial = self._orphan()
+            if trial is None:
                 if self.study.is_full():
                     return False
                 drawn = self.study.begin(self._name)
                 lock = self._lock(drawn.number)
                 lock.acquire(blocking=False)
-                known = _Open(drawn, lock)
-        number = known.trial.number
-        self._open[number] = known
-        words = self.space.overrides(known.trial.params)
+                trial = _OpenTrial(drawn, lock)
+        number = trial.trial.number
+        self._open[number] = trial
+        words = self.space.overrides(trial.trial.params)
         try:
             for place, seed in enumerate(self.seeds):
                 which = number * len(self.seeds) + place
-                known.jobs.append(self._make([*words, f"seed={seed}"], f"{number}/seed={seed}", which))
+                trial.jobs.append(self._make([*words, f"seed={seed}"], f"{number}/seed={seed}", which))
             if not self.seeds:
-                known.jobs.append(self._make(words, str(number), number))
+                trial.jobs.append(self._make(words, str(number), number))
         except Exception as error:
-            self._refuse(known, error)
+            self._refuse(trial, error)
             return True
         self._refused = None
-        known.waiting = [job for job in known.jobs if state_now(job.folder) in NOT_ENDED]
-        self._settle(known)
+        trial.waiting = [job for job in trial.jobs if state_now(job.folder) in NOT_ENDED]
+        self._finish_if_ended(trial)
         return True
 
     def _make(self, words: Sequence[str], name: str, number: int) -> Job:
-        """Make a job, but give no second chance to one that has failed and that the study was not told of."""
+        """Make a job; one that has failed already, unknown to the study, is not run again."""
         folder = self.folder / name
         record, failed = read_record(folder), state_now(folder) not in (*NOT_ENDED, *ENDED)
         job = self.make_job(words, name, number)
@@ -167,22 +167,22 @@ class SearchPlan:
             write_record(folder, record)
         return job
 
-    def _orphan(self) -> _Open | None:
-        for begun in self.study.running(self._name):
-            lock = self._lock(begun.number)
-            if begun.number not in self._open:
+    def _orphan(self) -> _OpenTrial | None:
+        for frozen in self.study.running(self._name):
+            lock = self._lock(frozen.number)
+            if frozen.number not in self._open:
                 try:
                     lock.acquire(blocking=False)
                 except Timeout:  # its process is alive
                     continue
-                return _Open(self.study.draw(begun), lock, reports=dict(begun.intermediate_values))
+                return _OpenTrial(self.study.draw(frozen), lock, reports=dict(frozen.intermediate_values))
         return None
 
     def _lock(self, number: int) -> FileLock:
         return FileLock(self._own / f"{number}.lock")
 
-    def _refuse(self, trial: _Open, error: Exception) -> None:
-        """Count these values as a failure, unless it is the user's command that is wrong."""
+    def _refuse(self, trial: _OpenTrial, error: Exception) -> None:
+        """Report a trial with refused values as failed; raise the error if the command itself seems to be wrong."""
         number, reason = trial.trial.number, explain(error)
         if reason is None or any((self.folder / str(number)).rglob("job.json")):
             raise error
@@ -190,11 +190,11 @@ class SearchPlan:
         logging.getLogger(__name__).warning("trial %d is not run: %s", number, " ".join(reason.splitlines()))
         if self._refused is not None:
             self._refused += 1
-            if self._refused == min(GIVE_UP, self.study.trials):
+            if self._refused == min(MAX_REFUSED, self.study.trials):
                 raise error
 
-    def _report(self, trial: _Open) -> Iterator[tuple[int, float]]:
-        """Report epoch by epoch what is new; give each epoch and the mean over the seeds."""
+    def _report(self, trial: _OpenTrial) -> Iterator[tuple[int, float]]:
+        """Report new epochs to the study one by one, and yield each with its mean over the seeds."""
         curves = [
             {
                 int(row["epoch"]): row[self.metric]
@@ -208,8 +208,8 @@ class SearchPlan:
             trial.trial.report(mean, epoch)
             yield epoch, mean
 
-    def _settle(self, trial: _Open) -> None:
-        """Report a trial of which nothing is left to do; do no more for one that has failed already."""
+    def _finish_if_ended(self, trial: _OpenTrial) -> None:
+        """Report a trial whose jobs have all ended; if a job failed or was pruned, give up the waiting ones."""
         ends = [state_now(job.folder) for job in trial.jobs]
         values = [
             read_metric(job.folder, self.metric) if end == "done" else None
@@ -227,17 +227,19 @@ class SearchPlan:
                 failure = failure or ": ".join(filter(None, (end, reason)))
         if failure or pruned:
             _give_up(trial, failure or pruned)
-        left = any(state_now(job.folder) in NOT_ENDED for job in trial.jobs)  # now: some may have been given up
+        left = any(state_now(job.folder) in NOT_ENDED for job in trial.jobs)  # read again after `_give_up`
         if not (trial.waiting or trial.running or left):
             list(self._report(trial))  # the last epoch may have ended after the last look
             self._tell(trial, values, failure, pruned)
 
-    def _tell(self, trial: _Open, values: Sequence[float | None] = (), failure: str = "", pruned: str = "") -> None:
+    def _tell(
+        self, trial: _OpenTrial, values: Sequence[float | None] = (), failure: str = "", pruned: str = ""
+    ) -> None:
         known = [value for value in values if value is not None]
         if pruned and math.isnan(trial.reports[max(trial.reports)] if trial.reports else 0.0):
             failure = failure or f"{self.metric} is not finite"
         state = TrialState.FAIL if failure else TrialState.PRUNED if pruned else TrialState.COMPLETE
-        with self.study.alone():  # so that nobody takes it over between these lines
+        with self.study.locked():  # so that no other process takes the trial over between these lines
             value = fmean(known) if state == TrialState.COMPLETE else None
             self.study.tell(trial.trial, state, value, failure or pruned)
             trial.lock.release()
@@ -245,8 +247,8 @@ class SearchPlan:
         del self._open[trial.trial.number]
 
 
-def _give_up(trial: _Open, reason: str) -> None:
-    """Start no more of its jobs; `SearchPlan.look` has those stopped that run."""
+def _give_up(trial: _OpenTrial, reason: str) -> None:
+    """Start no more jobs of a trial; `SearchPlan.look` stops the running ones."""
     trial.given_up = trial.given_up or reason
     for job in trial.waiting:
         note_end(job, "pruned", f"its trial was given up: {trial.given_up}")
@@ -254,7 +256,7 @@ def _give_up(trial: _Open, reason: str) -> None:
 
 
 def _name_of(file: Path) -> str:
-    """Return the name of a sweep folder, which stays the same when it is moved and on another machine's disk."""
+    """Return the unique name of a sweep folder from a file in it, so that the name stays when the folder is moved."""
     if not file.exists():
         atomic_write(file, f"{uuid.uuid4().hex}\n")
     return file.read_text().strip()

@@ -1,4 +1,4 @@
-"""What concerns a sweep as a whole."""
+"""The settings of a sweep as a whole: `launcher` and `sweeper`."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ Config = dict[str, Any]
 
 
 def check_sweep(config: DictConfig) -> Config:
-    """Return what concerns the sweep as a whole, resolved and checked."""
+    """Return `launcher` and `sweeper`, resolved and checked; metric and direction default to the task's."""
     plain: Config = {key: OmegaConf.to_container(config[key], resolve=True) for key in OF_THE_SWEEP}
     parts: Config = {key: OmegaConf.to_container(config[key]) for key in ("task", "metrics") if key in config}
     plain["sweeper"] = fill_sweeper(plain["sweeper"], with_metrics(parts, [plain["sweeper"].get("metric")]))

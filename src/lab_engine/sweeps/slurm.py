@@ -1,7 +1,7 @@
-"""SLURM runs the jobs: each is one of its batch jobs, submitted by `sbatch`, watched by `squeue`.
+"""The SLURM launcher: each job is a batch job, submitted by `sbatch` and watched by `squeue`.
 
-They need no process of the sweep: when that is killed they go on, and the same sweep started again finds them in the
-queue, by their comment, which is the run folder. What SLURM requeues goes on from its last checkpoint.
+If the sweep's process is killed, its jobs continue. The same sweep, started again, finds them in the queue by their
+comment, which is the run folder. A requeued job resumes from its last checkpoint.
 """
 
 import logging
@@ -22,10 +22,10 @@ from lab_engine.base.errors import UserError
 from lab_engine.sweeps.executor import STOPPED
 from lab_engine.sweeps.job import Job, Record, State, note_end, read_record, state_of, write_record
 
-SECONDS_TO_ANSWER = 120  # of a command of SLURM; its controller may be busy
+COMMAND_TIMEOUT = 120  # seconds for a command of SLURM, whose controller may be busy
 SECONDS_TO_CANCEL = 90  # SLURM sends SIGTERM and, 30 s later by default, SIGKILL
 
-# The tasks write the log themselves, as on any machine: what goes through srun loses its order, and comes late.
+# The tasks append to the log themselves: output that passes through srun is late and out of order.
 SCRIPT = """\
 #!/bin/sh
 export OMP_NUM_THREADS={cpus}
@@ -44,9 +44,9 @@ ENDINGS: dict[str, tuple[State, str]] = {
     "PREEMPTED": ("interrupted", "had to give way to another"),
     "REVOKED": ("interrupted", "was taken over by another cluster"),
 }
-"""SLURM's states of a job that has ended: what that means for a job that has noted no end itself."""
+"""State and reason, by SLURM's state, of a job that has ended without a record of its own."""
 
-ORDINARY = {"None", "Resources", "Priority", "BeginTime", "Dependency"}  # reasons to wait that pass by themselves
+NORMAL_REASONS = {"None", "Resources", "Priority", "BeginTime", "Dependency"}  # to be pending; they need no user
 
 
 class Seen(NamedTuple):
@@ -68,12 +68,12 @@ class Slurm:
         cpus_per_task: CPU cores of each process.
         memory_gb: memory on each node, 10^9 bytes.
         slots: how many jobs may be in the queue at once; None: all.
-        options: any other of sbatch's, by its long name; one of the same name as above takes its place, true stands
-            for an option without a value, false and null leave it out.
-        seconds_between_looks: at the queue.
+        options: other options of sbatch by their long names, which override the arguments above. True: an option
+            without a value; False or None: not given.
+        seconds_between_looks: between calls of squeue.
 
     Raises:
-        UserError: SLURM's commands are not here.
+        UserError: SLURM's commands are not installed here.
     """
 
     def __init__(
@@ -111,15 +111,15 @@ class Slurm:
         self._refused: list[Job] = []  # to be submitted again
         self._dropped: list[Job] = []  # stopped before they were submitted
         self._stopped: dict[int, tuple[State, str]] = {}
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._next_look = 0.0
-        self._left: dict[str, int] | None = None  # by comment: what an earlier process of this user has submitted
+        self._queued: dict[str, int] | None = None  # SLURM jobs of earlier processes of this user, by comment
 
     def expect(self, jobs: int, trainer: Mapping[str, Any] | None = None) -> None:
-        """Nothing depends on how many there will be: SLURM shares its machines out."""
+        """Do nothing: SLURM shares its machines out."""
 
     def prepare(self, modules: Sequence[str]) -> None:
-        """Import nothing: each job does so on its own machine."""
+        """Do nothing: each job imports on its own machine."""
 
     @property
     def places(self) -> int:
@@ -127,37 +127,37 @@ class Slurm:
         return self.slots - len(self._running) - len(self._refused)
 
     def check(self, job: Job) -> None:
-        """Refuse a job that cannot say how many devices it needs."""
+        """Refuse a job whose `trainer.devices` is not a number."""
         _request(job)
 
     def start(self, job: Job) -> None:
-        """Submit it, unless it is in the queue already.
+        """Submit a job, unless it is in the queue already.
 
-        What SLURM refuses while others run is tried again later: there may be a limit to how many may wait.
+        A job that SLURM refuses while others run is submitted again later: there may be a limit on pending jobs.
 
         Raises:
-            UserError: SLURM refuses it, and nothing of this sweep runs.
+            UserError: SLURM refuses the job while no other job of this sweep runs.
         """
-        if self._left is None:
-            self._left = {
+        if self._queued is None:
+            self._queued = {
                 seen.comment: number
                 for number, seen in sorted(_squeue().items())
                 if seen.state not in ENDINGS and seen.state != "COMPLETING"
             }
-        number = self._left.pop(str(job.folder), None)
+        number = self._queued.pop(str(job.folder), None)
         if number is None:
-            self._submitting = job  # Ctrl-C may come when SLURM has it and has not said its number yet
+            self._submitting = job  # Ctrl-C may come after SLURM has accepted it and before its number is known
             try:
                 number = self._submit(job)
             except UserError as error:
                 if not self._running:
                     raise
-                self._tell(str(error))
+                self._warn_once(str(error))
                 self._refused.append(job)
                 self._submitting = None
                 return
         else:
-            self._log.info(f"Job {job.number} is with SLURM already, as job {number} there.")
+            self._log.info(f"Job {job.number} is in SLURM's queue already, as SLURM job {number}.")
         self._running[number] = job
         self._submitting = None
 
@@ -174,11 +174,11 @@ class Slurm:
         try:
             answer = _call("sbatch", "--parsable", *arguments, script=script, environment=without_ranks(os.environ))
         except UserError as error:
-            raise UserError(f"Job {job.number}: {error}\nIt was asked for {' '.join(arguments)}") from error
+            raise UserError(f"Job {job.number}: {error}\nOptions of sbatch: {' '.join(arguments)}") from error
         return int(answer.split(";")[0])  # "NUMBER" or "NUMBER;CLUSTER"
 
     def wait(self, seconds: float) -> list[Job]:
-        """Return those that have ended since the last call; wait up to `seconds` for the first."""
+        """Return the jobs that have ended since the last call; wait up to `seconds` for the first."""
         deadline = time.monotonic() + seconds
         while True:
             now = time.monotonic()
@@ -193,30 +193,30 @@ class Slurm:
     def _look(self) -> list[Job]:
         try:
             queue = _squeue()
-        except UserError as error:  # its controller may be back in a while, and the jobs go on
-            self._tell(str(error))
+        except UserError as error:  # SLURM's controller may be back in a while, and the jobs continue
+            self._warn_once(str(error))
             return []
         ended, self._dropped = self._dropped, []
         for number, job in list(self._running.items()):
             seen = queue.get(number, Seen("", "", ""))
-            if seen.state == "PENDING" and seen.reason not in ORDINARY:
-                self._tell(f"SLURM lets job {number} wait: {seen.reason}")
+            if seen.state == "PENDING" and seen.reason not in NORMAL_REASONS:
+                self._warn_once(f"SLURM job {number} is pending: {seen.reason}")
             if seen.state in ENDINGS or number not in queue:
-                asked_for = self._stopped.pop(number, None)
-                _note(job, number, *(asked_for or ending(number, seen.state, job.log)))
+                stopped = self._stopped.pop(number, None)
+                _record_end(job, number, *(stopped or ending(number, seen.state, job.log)))
                 ended.append(self._running.pop(number))
         refused, self._refused = self._refused, []
         for job in refused:
             self.start(job)
         return ended
 
-    def _tell(self, message: str) -> None:
-        if message not in self._told:
-            self._told.add(message)
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
             self._log.warning(message)
 
     def stop(self, job: Job, state: State, reason: str) -> None:
-        """End it now and note that state, unless it has just ended by itself; `wait` will give it."""
+        """Stop a job and record its state, unless it has just ended by itself; `wait` will return it."""
         if any(refused is job for refused in self._refused):
             self._refused = [refused for refused in self._refused if refused is not job]
             self._dropped.append(job)
@@ -227,7 +227,7 @@ class Slurm:
             self._stopped[number] = state, reason
 
     def close(self) -> None:
-        """Cancel all that is still in the queue, and see it end."""
+        """Cancel all jobs in the queue, and wait until they have ended."""
         self._refused.clear()
         if self._submitting is not None:
             comment = str(self._submitting.folder)
@@ -249,21 +249,23 @@ class Slurm:
             time.sleep(min(self.seconds_between_looks, 1.0))
 
     def _cancel(self, *numbers: int) -> bool:
-        """Return whether SLURM has taken note of it."""
+        """Return whether SLURM has accepted it."""
         try:
             _call("scancel", "--quiet", *map(str, numbers))
         except UserError as error:
-            self._tell(str(error))
+            self._warn_once(str(error))
             return False
         return True
 
 
 def _request(job: Job) -> dict[str, Any]:
-    """What a job asks SLURM for, by the long names of sbatch's options; the launcher's settings come on top."""
+    """Return a job's options of sbatch, by their long names; the launcher's settings override them."""
     trainer = job.config["trainer"]
     tasks = trainer["devices"]
     if not isinstance(tasks, int):
-        raise UserError(f"trainer.devices={tasks} is refused with launcher=slurm: give a number; SLURM says which.")
+        raise UserError(
+            f"trainer.devices={tasks} is refused with launcher=slurm: give a number; SLURM chooses the devices."
+        )
     return {
         "job-name": f"{job.module.partition('.')[0]}-{job.number}",
         "comment": str(job.folder),
@@ -278,25 +280,25 @@ def _request(job: Job) -> dict[str, Any]:
 
 
 def ending(number: int, state: str, log: Path) -> tuple[State, str]:
-    """What has become of a job that could not note it itself.
+    """Return state and reason of a job that has ended without a record of its own.
 
     Args:
         number: of the SLURM job.
-        state: of it, in SLURM's words; empty if SLURM has forgotten it.
-        log: of the job; its last line may tell more.
+        state: SLURM's name of its state; empty if SLURM no longer knows the job.
+        log: of the job; the reason of a failed job quotes its last line.
     """
     if state not in ENDINGS:
         return "interrupted", f"SLURM job {number} has ended, and SLURM no longer knows how"
     meaning, text = ENDINGS[state]
     text = f"SLURM job {number} {text}"
     if meaning == "failed" and log.exists():
-        said = log.read_text(errors="replace").strip().splitlines()
-        text += f": {said[-1]}" if said else ""
+        lines = log.read_text(errors="replace").strip().splitlines()
+        text += f": {lines[-1]}" if lines else ""
     return meaning, text
 
 
-def _note(job: Job, number: int, state: State, reason: str) -> None:
-    """Write how a job has ended, unless it has noted an end of its own."""
+def _record_end(job: Job, number: int, state: State, reason: str) -> None:
+    """Record the end of a job, unless it has recorded its own."""
     record = read_record(job.folder) or Record(job.number, list(job.overrides))
     if state_of(job.folder, record) == "done" or record.state in ("failed", "out of memory"):
         return
@@ -306,26 +308,26 @@ def _note(job: Job, number: int, state: State, reason: str) -> None:
 
 
 def _squeue() -> dict[int, Seen]:
-    """All jobs of this user that SLURM still knows, those that have ended in the last minutes too."""
+    """Return all jobs of this user that SLURM knows, by number, including those that ended in the last minutes."""
     lines = _call("squeue", "--me", "--noheader", "--states=all", "--format=%A|%T|%r|%k").splitlines()
     fields = (line.split("|", 3) for line in lines)
-    # a comment of somebody's other job may have several lines
+    # other jobs of this user may have comments of several lines
     return {int(each[0]): Seen(*each[1:]) for each in fields if len(each) == 4 and each[0].isdecimal()}
 
 
 def _call(*command: str, script: str | None = None, environment: Mapping[str, str] | None = None) -> str:
-    """Return what a command of SLURM prints.
+    """Return the output of a command of SLURM.
 
     Raises:
-        UserError: it fails, or does not answer.
+        UserError: the command fails, or does not end in time.
     """
     try:
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER, input=script, env=environment
+            command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, input=script, env=environment
         )
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"{command[0]} does not answer within {SECONDS_TO_ANSWER} s.") from error
+        raise UserError(f"{command[0]} does not answer within {COMMAND_TIMEOUT} s.") from error
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise UserError(said[-1])  # "sbatch: error: …"
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise UserError(lines[-1])  # "sbatch: error: …"
     return done.stdout

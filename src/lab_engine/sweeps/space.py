@@ -1,4 +1,4 @@
-"""The search space: Hydra's sweep overrides as Optuna's distributions, and what was drawn as overrides again."""
+"""The search space: Hydra's sweep overrides as Optuna's distributions, and drawn values as overrides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,22 +22,22 @@ class Parameter:
     """One dimension of the space.
 
     Attributes:
-        key: as on the command line, "+" or "++" before it included.
-        distribution: what its values are drawn from.
-        texts: of its choices, in their order, as on the command line; empty for numbers from an interval or a range.
+        key: as on the command line, with "+" or "++" if it has one.
+        distribution: of its values.
+        texts: its choices as on the command line, in the distribution's order; empty for an interval or a range.
     """
 
     key: str
-    distribution: "BaseDistribution"
+    distribution: BaseDistribution
     texts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """What the study calls it."""
+        """Its name in the study."""
         return self.key.lstrip("+")
 
-    def draw(self, trial: "Trial") -> None:
-        """Draw its value in `trial`, or keep the one that is there."""
+    def draw(self, trial: Trial) -> None:
+        """Draw the parameter's value in `trial`; a value that was drawn before is kept."""
         numbers = self.distribution
         if isinstance(numbers, FloatDistribution):
             trial.suggest_float(self.name, numbers.low, numbers.high, step=numbers.step, log=numbers.log)
@@ -48,7 +48,7 @@ class Parameter:
 
     @property
     def choices(self) -> tuple[Any, ...]:
-        """All its values, where it has no more than can be listed; else none."""
+        """All its values; empty for an interval of floats."""
         listed = self.distribution
         if isinstance(listed, CategoricalDistribution):
             return tuple(listed.choices)
@@ -60,14 +60,14 @@ class Parameter:
         return ()
 
     def override(self, value: Any) -> str:
-        """Write a value that was drawn so that it is read as exactly this one."""
+        """Return a drawn value as an override, which Hydra reads as exactly this value."""
         text = self.texts[self.choices.index(value)] if self.texts else repr(value)
         return f"{self.key}={text}"
 
 
 @dataclass(frozen=True)
 class Space:
-    """The words of a command line, those to search over as parameters."""
+    """The overrides of a command line, with those to search over as parameters."""
 
     words: tuple[str | Parameter, ...]
 
@@ -77,22 +77,22 @@ class Space:
         return [word for word in self.words if isinstance(word, Parameter)]
 
     def overrides(self, drawn: Mapping[str, Any]) -> list[str]:
-        """Return the words with the values of one trial, by name, in place of their distributions."""
+        """Return the overrides of one trial, given its drawn values by name."""
         return [word if isinstance(word, str) else word.override(drawn[word.name]) for word in self.words]
 
 
 def read_space(words: Sequence[str], config_loader: ConfigLoader | None = None) -> Space:
-    """Return what is to be searched: `KEY=interval(…)`, `range(…)`, `choice(…)` or `A,B,…` in Hydra's grammar.
+    """Parse the search space: `KEY=interval(…)`, `range(…)`, `choice(…)` or `A,B,…` in Hydra's grammar.
 
-    An interval holds floats, `int(interval(…))` whole numbers, `tag(log,interval(…))` the logarithm of what it says; a
-    range leaves its end out, as in Hydra's grids.
+    `interval(…)` draws floats, `int(interval(…))` whole numbers, and `tag(log,interval(…))` uniformly on a logarithmic
+    scale. A range leaves its end out, as in Hydra's grids.
 
     Args:
         words: overrides as on the command line.
         config_loader: Hydra's; needed for `GROUP=glob(…)`.
 
     Raises:
-        UserError: there is nothing to search, a key is given twice, or something makes no sense, such as an empty
+        UserError: there is nothing to search, a key is given twice, or a distribution is invalid, such as an empty
             interval.
     """
     read: list[str | Parameter] = []
@@ -102,7 +102,7 @@ def read_space(words: Sequence[str], config_loader: ConfigLoader | None = None) 
             continue
         try:
             read.append(_parameter(override))
-        except ValueError as error:  # Optuna's, too
+        except ValueError as error:  # Optuna raises it, too
             raise UserError(f"{override.input_line} is refused: {error}") from error
     space = Space(tuple(read))
     names = [parameter.name for parameter in space.parameters]
@@ -128,7 +128,7 @@ def _parameter(override: Override) -> Parameter:
     return _choice(key, elements)
 
 
-def _interval(sweep: IntervalSweep) -> "BaseDistribution":
+def _interval(sweep: IntervalSweep) -> BaseDistribution:
     if sweep.tags - {LOG}:
         raise ValueError(TAG)
     log = LOG in sweep.tags
@@ -137,17 +137,17 @@ def _interval(sweep: IntervalSweep) -> "BaseDistribution":
     return IntDistribution(*ends, log=log) if whole else FloatDistribution(*ends, log=log)
 
 
-def _range(elements: Sequence[Any], step: float) -> "BaseDistribution":
+def _range(elements: Sequence[Any], step: float) -> BaseDistribution:
     if all(isinstance(element, int) for element in elements):
         return IntDistribution(min(elements), max(elements), step=abs(int(step)))
-    width = abs(Decimal(str(step)))  # as it is written: sums of floats would miss the last element
+    width = abs(Decimal(str(step)))  # exact: rounding errors of floats would miss the last element
     low = Decimal(str(min(elements)))
     return FloatDistribution(float(low), float(low + (len(elements) - 1) * width), step=float(width))
 
 
 def _choice(key: str, elements: Sequence[Any]) -> Parameter:
     values = {Transformer.str(element): getattr(element, "text", element) for element in elements}
-    # A study knows no lists, and 1, 1.0 and true are the same to it: it gets such choices as they are written.
+    # A study cannot hold lists, and does not tell 1, 1.0 and true apart: it gets the texts of such choices.
     types = {type(value) for value in values.values()}
-    alike = len(types) == 1 and types <= {str, bool, int, float}
-    return Parameter(key, CategoricalDistribution(tuple(values.values()) if alike else tuple(values)), tuple(values))
+    plain = len(types) == 1 and types <= {str, bool, int, float}
+    return Parameter(key, CategoricalDistribution(tuple(values.values()) if plain else tuple(values)), tuple(values))

@@ -1,4 +1,4 @@
-"""`-m`: a command many times."""
+"""`-m`: start a sweep, which runs a command many times."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from lab_engine.sweeps.settings import check_sweep
 
 
 def sweep(command: Command, words: Sequence[str]) -> None:
-    """Check what concerns the sweep as a whole, have Hydra's sweeper run the jobs, and report.
+    """Check launcher and sweeper, have Hydra's sweeper run the jobs, and report.
 
     Raises:
         UserError: the words are refused; jobs are checked before the first of them starts.
@@ -38,4 +38,4 @@ def sweep(command: Command, words: Sequence[str]) -> None:
             sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=jobs)
             sweeper.sweep(arguments=jobs.words)
             context.callbacks.on_multirun_end(config=config, config_name=composition.name)
-            finish(config, jobs.begun)
+            finish(config, jobs.started)

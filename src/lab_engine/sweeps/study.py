@@ -1,4 +1,4 @@
-"""A study of Optuna that several sweep processes share, on one machine or many."""
+"""An Optuna study that several sweep processes share, on one machine or many."""
 
 import importlib.util
 import math
@@ -29,26 +29,26 @@ NEEDS = {
     "optuna.samplers.GPSampler": "scipy",
     "optuna.samplers.QMCSampler": "scipy",
 }
-"""Packages that Optuna imports only when a sampler has its first trials behind it."""
+"""Packages that Optuna imports only after a sampler's first trials; checked at the start instead."""
 GRID = "optuna.samplers.GridSampler"
 ONE_SEQUENCE = (GRID, "optuna.samplers.QMCSampler")
-"""Samplers whose seed decides an order that all trials of a study go by."""
+"""Samplers whose seed sets one order for all trials of a study, so each trial needs the same seed."""
 STOPPING = (GRID, "optuna.samplers.BruteForceSampler")
-"""Samplers that, told of the last trial, would stop `Study.optimize`, which does not run here."""
+"""Samplers that call `Study.stop` after the last trial, which is an error outside `Study.optimize`."""
 SECONDS_FOR_A_LOCKED_DATABASE = 60.0
 METRIC = "metric"  # an attribute of the study
 
 
 class SharedStudy:
-    """A study, and the right to be alone with it for a moment.
+    """A study with a lock.
 
     Args:
         settings: `sweeper` of the configuration, checked.
-        folder: of the sweep; the study lies there where the settings name no storage.
-        space: what is searched.
+        folder: of the sweep; it holds the study's database if the settings name no storage.
+        space: the search space.
 
     Raises:
-        UserError: the storage cannot be reached, a package is missing, or the study is one of something else.
+        UserError: the storage cannot be used, a package is missing, or the study has another metric or search space.
     """
 
     def __init__(self, settings: Config, folder: Path, space: Space) -> None:
@@ -66,7 +66,7 @@ class SharedStudy:
         sampler, pruner = self._sampler(0), settings["pruner"] and build(settings["pruner"], "sweeper.pruner")
         with _storage_errors(self.url):
             connect = {"timeout": SECONDS_FOR_A_LOCKED_DATABASE} if self._database else {}
-            with self.alone():
+            with self.locked():
                 storage = RDBStorage(
                     self.url, engine_kwargs={"connect_args": connect, "poolclass": sqlalchemy.NullPool}
                 )
@@ -81,11 +81,11 @@ class SharedStudy:
                 self._check(settings)
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep all others waiting who ask the same study: what is counted in here stays true in here."""
+    def locked(self) -> Iterator[None]:
+        """Hold the study's lock, so that no other sweep process adds or ends trials meanwhile."""
         if self.url.startswith("postgresql"):
             engine = sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool)
-            with engine.begin() as connection:  # the server frees it when this process dies
+            with engine.begin() as connection:  # the server releases the lock when this process dies
                 lock = sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtext(:name))")
                 connection.execute(lock, {"name": f"lab_engine {self.name}"})
                 yield
@@ -95,39 +95,39 @@ class SharedStudy:
                 yield
 
     def running(self, sweep: str) -> list[FrozenTrial]:
-        """Return trials that `sweep` has begun and no one has told yet."""
+        """Return the unfinished trials of `sweep`."""
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [trial for trial in trials if trial.user_attrs.get("sweep") == sweep]
 
     def is_full(self) -> bool:
-        """Return whether all trials have been begun."""
+        """Return whether all trials have started."""
         trials = self.study.get_trials(deepcopy=False)
         return sum(trial.state != TrialState.WAITING for trial in trials) >= self.trials
 
     def begin(self, sweep: str) -> Trial:
-        """Begin a trial.
+        """Start a trial that belongs to `sweep`.
 
-        It belongs to `sweep` from its first moment. One that `ask` makes would be nobody's for a while, and for good
-        if this process died then.
+        Optuna's `ask` creates a trial without attributes: if this process died before it set them, no sweep would ever
+        continue the trial.
         """
         claim = uuid.uuid4().hex
         attributes = {"sweep": sweep, "claim": claim, "folder": str(self.folder)}
         self.study.add_trial(optuna.create_trial(state=TrialState.RUNNING, user_attrs=attributes))
         return self.draw(next(trial for trial in self.running(sweep) if trial.user_attrs["claim"] == claim))
 
-    def draw(self, begun: FrozenTrial) -> Trial:
-        """Draw the values that a trial has not got yet.
+    def draw(self, frozen: FrozenTrial) -> Trial:
+        """Draw the values that a trial does not have yet.
 
-        Each trial has random numbers of its own: another process, or this one continued, must not draw the same again.
+        Each trial has its own random seed, so that no two processes, and no resumed one, draw the same values again.
         """
-        self.study.sampler = self._sampler(begun.number)
-        trial = Trial(self.study, begun._trial_id)
+        self.study.sampler = self._sampler(frozen.number)
+        trial = Trial(self.study, frozen._trial_id)
         for parameter in self.space.parameters:
             parameter.draw(trial)
         return trial
 
     def tell(self, trial: Trial, state: TrialState, value: float | None, reason: str) -> None:
-        """End a trial; one that somebody else has ended is left as it is."""
+        """End a trial; one that another process has ended is not changed."""
         if self.sampler["_target_"] in STOPPING:
             self.study.sampler = optuna.samplers.RandomSampler()
         if reason and not self.study.get_trials(deepcopy=False)[trial.number].state.is_finished():
@@ -155,12 +155,13 @@ class SharedStudy:
         for parameter in self.space.parameters:
             if not parameter.choices:
                 raise UserError(
-                    f"{parameter.name} has endless values, and a grid tries all: give range(START,STOP,STEP) or A,B,C."
+                    f"{parameter.name} has infinitely many values, and the grid sampler tries all: give "
+                    "range(START,STOP,STEP) or A,B,C."
                 )
         return math.prod(len(parameter.choices) for parameter in self.space.parameters)
 
     def _check(self, settings: Config) -> None:
-        """Refuse a study that searches something else, or for something else."""
+        """Refuse a study with another metric, direction or search space."""
         study = f"The study {self.name} in {_hide_password(self.url)}"
         cure = "Choose another sweeper.study, or another folder with hydra.sweep.dir."
         metric = self.study.user_attrs.get(METRIC, settings["metric"])
@@ -199,7 +200,7 @@ def _storage_errors(url: str) -> Iterator[None]:
 
 
 def _database(url: str) -> Path | None:
-    """Return the file of an SQLite database."""
+    """Return the file of an SQLite database; None for other databases, and for one in memory."""
     parts = sqlalchemy.make_url(url)
     return Path(parts.database) if parts.get_backend_name() == "sqlite" and parts.database else None
 
@@ -212,7 +213,7 @@ def _hide_password(url: str) -> str:
 
 
 def _quieten() -> None:
-    """Leave only warnings of Optuna's messages; `terminal.open_log` says where they go."""
+    """Keep only warnings of Optuna's messages; `terminal.open_log` directs them to the terminal and the log."""
     optuna.logging.disable_default_handler()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -1,4 +1,4 @@
-"""A sweep on the terminal: groups in order of merit, the jobs that are not done, and the best in one line."""
+"""A sweep on the terminal: the ranked groups, the jobs that are not done, and the best group in one line."""
 
 import math
 from collections import Counter
@@ -17,16 +17,16 @@ from lab_engine.sweeps.parameters import text
 from lab_engine.sweeps.ranking import Group, Ranking, Statistic
 from lab_engine.sweeps.results import JobResult, SweepResults
 
-ROWS = 20  # of each table; results.csv has all
-ROOMY = 80  # characters; in fewer, less is said of each group
-MAX_JOBS = 6  # numbers in a row
-LONGEST = 40  # characters of a parameter's value
-LEFT_ALONE = ("done", "pruned", "waiting")  # states of jobs that are counted but not listed one by one
+MAX_ROWS = 20  # of each table; results.csv has all
+ALL_COLUMNS_WIDTH = 80  # characters; a narrower table has no columns of time and jobs
+MAX_JOBS = 6  # job numbers in a row
+MAX_VALUE_LENGTH = 40  # characters of a parameter's value
+NOT_LISTED = ("done", "pruned", "waiting")  # states of jobs that are counted but not listed one by one
 IN_ORDER = {"interrupted": "yellow", "unfinished": "yellow", "running": "cyan"}  # after those that failed
 
 
 class Tables:
-    """What `console.print` shows of a sweep; where the parameters have no room for a column each, they share one."""
+    """The tables of a sweep, for `console.print`; parameters that do not fit in a column each share one column."""
 
     def __init__(self, sweep: SweepResults, ranking: Ranking) -> None:
         self.sweep, self.ranking = sweep, ranking
@@ -58,10 +58,10 @@ class Tables:
             table.add_column(Text(printable(key)), overflow="fold")
         if not columns:
             table.add_column("parameters", overflow="fold")
-        roomy = width >= ROOMY
-        for name in ("n", *names, *(("time", "jobs") if roomy else ())):
+        wide = width >= ALL_COLUMNS_WIDTH
+        for name in ("n", *names, *(("time", "jobs") if wide else ())):
             table.add_column(Text(printable(name)), justify="right", no_wrap=name != "jobs", overflow="fold")
-        for group in groups[:ROWS]:
+        for group in groups[:MAX_ROWS]:
             table.add_row(
                 *(Text(printable(brief(group.parameters[key])) if key in group.parameters else "") for key in keys),
                 *([] if columns else [Text(name_of(group))]),
@@ -70,7 +70,7 @@ class Tables:
                     Text(value(name, group.of(name), ranking.percent), style="bold" if group is ranking.best else "")
                     for name in names
                 ),
-                *((duration(group.seconds), numbers(group.jobs)) if roomy else ()),
+                *((duration(group.seconds), numbers(group.jobs)) if wide else ()),
             )
         return table
 
@@ -84,7 +84,7 @@ def _others(jobs: Sequence[JobResult]) -> Table:
     table.add_column("job", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("parameters and reason", overflow="fold")
-    for job in jobs[:ROWS]:
+    for job in jobs[:MAX_ROWS]:
         what = describe(job.parameters) or " ".join(job.overrides or ())
         lines = [printable(what) or printable(job.folder), printable(job.reason)]
         table.add_row(
@@ -94,36 +94,36 @@ def _others(jobs: Sequence[JobResult]) -> Table:
 
 
 def _needs_a_look(job: JobResult) -> bool:
-    return job.state not in LEFT_ALONE or (job.state == "done" and job.reason != "")
+    return job.state not in NOT_LISTED or (job.state == "done" and job.reason != "")
 
 
 def failed_first(job: JobResult) -> int:
-    """Key to sort by, so that what needs a look comes first."""
+    """Return a sort key: failed jobs first, then those in the order of `IN_ORDER`, then all others."""
     order = ["failed", *IN_ORDER, "all others"]
-    state = "all others" if job.state in LEFT_ALONE else job.state
+    state = "all others" if job.state in NOT_LISTED else job.state
     return order.index(state) if state in order else 0
 
 
 def _left_out(rows: int, what: str) -> Iterable[Text]:
-    if rows > ROWS:
-        yield Text(f"… and {rows - ROWS:,} more {what}: results.csv has all jobs", style="italic")
+    if rows > MAX_ROWS:
+        yield Text(f"… and {rows - MAX_ROWS:,} more {what}: results.csv has all jobs", style="italic")
 
 
 def numbers(jobs: Sequence[JobResult]) -> str:
-    """Return the numbers of the first jobs that are done; those that are not have a table of their own."""
+    """Return the numbers of the first jobs that are done; the others have a table of their own."""
     done = [str(job.number) for job in jobs if job.state == "done"]
     return " ".join(done if len(done) <= MAX_JOBS else [*done[: MAX_JOBS - 1], "…"])
 
 
 def count(sweep: SweepResults) -> str:
-    """Describe how many jobs there are, and what became of them."""
+    """Return the number of jobs, in all and by state."""
     states = Counter(job.state for job in sweep.jobs)
     jobs = counted(len(sweep.jobs), "job")
     return f"{jobs}: " + ", ".join(f"{number:,} {state}" for state, number in states.most_common())
 
 
 def verdict(ranking: Ranking) -> str:
-    """Name the best group in a line, with the test result beside."""
+    """Return a line with the best group, its validation result and its test result."""
     best, metric = ranking.best, ranking.metric
     if not metric:
         return "There is no metric to rank by."
@@ -139,26 +139,26 @@ def verdict(ranking: Ranking) -> str:
 
 
 def name_of(group: Group) -> str:
-    """Write what its jobs have in common."""
+    """Return the parameters that a group's jobs have in common."""
     unknown = "all jobs" if group.jobs[0].comparable else "unknown parameters"
     return describe(group.parameters) or unknown
 
 
 def describe(parameters: dict[str, Any]) -> str:
-    """Write parameters as on the command line."""
+    """Return parameters as on the command line, with long values shortened."""
     return printable(" ".join(f"{key}={brief(each)}" for key, each in parameters.items()))
 
 
 def brief(plain: Any) -> str:
-    """Write a value of a parameter, the first four digits or the first characters of it."""
+    """Return a parameter's value with at most four digits or `MAX_VALUE_LENGTH` characters."""
     if isinstance(plain, float):
         return f"{plain:.4g}"
     whole = text(plain)
-    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 1]}…"
+    return whole if len(whole) <= MAX_VALUE_LENGTH else f"{whole[: MAX_VALUE_LENGTH - 1]}…"
 
 
 def value(name: str, statistic: Statistic | None, percent: Iterable[str]) -> str:
-    """Write mean ± sample standard deviation; the metrics of `percent` so, "nan" for what is not finite."""
+    """Return mean ± sample standard deviation; in percent for the metrics of `percent`, "nan" if it is not finite."""
     if statistic is None:
         return ""
     if not math.isfinite(statistic.mean):
@@ -173,7 +173,7 @@ def value(name: str, statistic: Statistic | None, percent: Iterable[str]) -> str
 
 
 def duration(seconds: float | None) -> str:
-    """Write seconds as a person would: 4.2 s, 0:03:12."""
+    """Return seconds as text, such as 4.2 s or 0:03:12; empty if they are not known."""
     if seconds is None or not 0 <= seconds < 1e9:
         return ""
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))

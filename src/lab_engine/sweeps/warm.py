@@ -1,8 +1,7 @@
-"""What every job needs, imported once in the process that jobs are forked from.
+"""Imports that every job needs, done once in the fork server, from which jobs are forked.
 
-It only imports: a thread or a GPU in use here would not survive the fork. What the command's work imports follows, see
-`Executor.prepare`. The module of the command itself stays out; Python imports that one anew in each job, as its main
-module.
+Nothing here may start a thread or use a GPU: neither survives a fork. `Executor.prepare` adds the modules of the
+command's work. The command's own module is left out: each job imports it again, as its main module.
 """
 
 import gc
@@ -18,8 +17,8 @@ MODULES = (
     "lab_engine.sweeps.worker",
 )
 
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep to answer, which then ends its jobs
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the controller stops the jobs
 import_quickly("lightning.pytorch")
 for module in MODULES:
     importlib.import_module(module)
-gc.freeze()  # where the garbage collector writes, a job would get a page of its own
+gc.freeze()  # the garbage collector would write to shared pages, and each job would get copies of them

@@ -1,4 +1,4 @@
-"""What a job's process does, here or on another machine: `python -m lab_engine.sweeps.worker MODULE RUN_FOLDER`."""
+"""Run one job, here or on another machine: `python -m lab_engine.sweeps.worker MODULE RUN_FOLDER`."""
 
 import os
 import sys
@@ -17,45 +17,44 @@ from lab_engine.config.explain import NO_MEMORY, explain, naming, one_line
 from lab_engine.runs.processes import ProcessFailedError, leave_group, run_on_devices
 from lab_engine.sweeps.job import State, command_of, read_record, write_record
 
-SECONDS_FOR_NOTES = 5.0  # of the first process on a failure that all have met: srun ends it when another ends so
+SECONDS_TO_RECORD = 5.0  # for rank 0 to write a failure of all ranks: srun kills it when another rank has failed
 
 
 def work(module: str, folder: Path, launched: bool = False) -> int:
-    """Run the job in `folder` from its `config.yaml`, and note in its `job.json` how that went.
+    """Run the job in `folder` from its `config.yaml`, and record its end in `job.json`.
 
-    A job that another process works on is waited for; one that is done is left alone, and one that has a checkpoint
-    goes on from there.
+    If another process works on the job, wait for it. A job with a checkpoint resumes; a finished one is not changed.
 
     Args:
         module: of the command, such as "my_lab.train".
         folder: the run folder.
-        launched: this is one of several processes of the run already, as SLURM starts them; the first one takes notes.
+        launched: this is one of several processes of the run, as SLURM starts them; rank 0 writes `job.json`.
 
     Returns:
         The exit status: 0, 1, or 2 for a user's error.
     """
     if launched and rank() > 0:
         status = 0 if _is_done(folder) else _run(module, folder, launched)[0]
-        time.sleep(SECONDS_FOR_NOTES if status else 0)
+        time.sleep(SECONDS_TO_RECORD if status else 0)
         return status
     with lock(folder):
         return work_held(module, folder, launched)
 
 
 def work_held(module: str, folder: Path, launched: bool = False) -> int:
-    """Run as `work` does, in a process that holds the lock of `folder`."""
+    """Run a job as `work` does, in a process that holds the lock of `folder`."""
     if _is_done(folder):
         return 0
     record = read_record(folder)
     if record:
-        signs = [*folder.glob("*.log"), *folder.glob("*.csv")]
-        record.begin(max((file.stat().st_mtime for file in signs), default=0.0))
+        files = [*folder.glob("*.log"), *folder.glob("*.csv")]
+        record.begin(max((file.stat().st_mtime for file in files), default=0.0))
         write_record(folder, record)
     status, state, reason = _run(module, folder, launched)
     if record:
         done = _is_done(folder)
         record.end("done" if done else state, "" if done else reason)
-        with suppress(OSError):  # of a full disk; the job counts as interrupted, and has said so in its log
+        with suppress(OSError):  # the disk is full: the job counts as interrupted, and its log has the error
             write_record(folder, record)
     return status
 
@@ -74,7 +73,7 @@ def _run(module: str, folder: Path, launched: bool) -> tuple[int, State, str]:
             else:
                 run_on_devices(module, config, count)
     except ProcessFailedError as error:
-        if error.code != 1:  # else the process has printed why
+        if error.code != 1:  # with 1, the process has printed the reason itself
             print(printable(str(error.code)), file=sys.stderr)  # noqa: T201
         return 1, "killed" if error.killed else _failure(error.reason), error.reason
     except SystemExit as error:
@@ -99,7 +98,7 @@ def _run(module: str, folder: Path, launched: bool) -> tuple[int, State, str]:
 
 
 def _alone(module: str, folder: Path) -> dict[str, str]:
-    """Return the variable that has a job note the command that would do it alone; empty where there is no job."""
+    """Return the environment variable with the command that runs this job as a single run; empty without a job."""
     command = command_of(folder, module)
     return {COMMAND_VARIABLE: without_passwords(command)} if command else {}
 

@@ -129,7 +129,7 @@ def test_a_run_without_a_checkpoint_begins_anew(
 ) -> None:
     result = command("train", f"resume={only_config(interrupted, tmp_path / 'anew')}")
     assert result.status == 0, result.err
-    assert result.out.startswith("anew holds no checkpoint to go on from: it begins anew.\n")
+    assert result.out.startswith("anew holds no checkpoint to resume from: it starts from the beginning.\n")
     assert without_time(result) == without_time(calm)
 
 
@@ -201,9 +201,9 @@ def test_help_tells_of_it_and_does_not_stumble_over_it(command: CommandLine) -> 
     ("words", "message"),
     [
         (["resume="], "resume= is empty"),
-        (["resume=run", "seed=2"], "seed=2 is refused beside resume=: a run goes on as it began"),
+        (["resume=run", "seed=2"], "seed=2 is refused beside resume=: a run resumes with its own settings"),
         (["resume=run", "hydra.run.dir=other"], "hydra.run.dir=other is refused beside resume="),
-        (["from=run", "seed=2"], "seed=2 is refused beside from=: a run is repeated as it was"),
+        (["from=run", "seed=2"], "seed=2 is refused beside from=: a run is repeated with its own settings"),
         (["resume=run", "-m"], "-m is refused beside resume="),
         (["from=run", "--multirun"], "--multirun is refused beside from="),
         (["resume=run", "--cfg", "hydra"], "--cfg hydra is refused here: give --cfg job"),
@@ -211,7 +211,7 @@ def test_help_tells_of_it_and_does_not_stumble_over_it(command: CommandLine) -> 
         (["resume=run", "-c"], "--cfg  is refused here"),
         (["resume=run", "resume=run"], "resume= is given twice"),
         (["resume=run", "from=run"], "resume= and from= are refused together"),
-        (["trust=true", "data=digits"], "trust=true is refused: it goes with resume=RUN_FOLDER or from=RUN_FOLDER"),
+        (["trust=true", "data=digits"], "trust=true is refused: it is for resume=RUN_FOLDER and from=RUN_FOLDER"),
         (["resume=run", "trust="], "trust= is refused: give trust=true, or leave it out."),
         (["from=run", "trust=True"], "trust=True is refused: give trust=true, or leave it out."),
         (["from=run", "trust=\x1b[2J"], "trust=\\x1b[2J is refused: give trust=true, or leave it out."),
@@ -240,11 +240,11 @@ def test_what_is_no_run_is_refused(command: CommandLine, tmp_path: Path) -> None
         "nowhere": "there is no such folder",
         "file": "is a file",
         "empty": "holds no config.yaml",
-        "sweep": f"Repeat the command that it was begun with, with hydra.sweep.dir={tmp_path}/sweep, to go on with it;",
+        "sweep": f"Repeat the command that started it with hydra.sweep.dir={tmp_path}/sweep to resume it;",
     }.items():
         with pytest.raises(UserError, match=message):
             check_folder(tmp_path / name, "resume")
-    with pytest.raises(UserError, match="Repeat the command that it was begun with; for one job"):
+    with pytest.raises(UserError, match="Repeat the command that started it; for one of its jobs"):
         check_folder(tmp_path / "sweep", "from")
     result = command("train", "resume=empty")
     assert (result.status, result.out) == (2, "")
@@ -263,7 +263,7 @@ def test_what_is_no_run_is_refused(command: CommandLine, tmp_path: Path) -> None
         (lambda text: "a: 1\na: 2", "config.yaml is not the configuration of a run: found duplicate key a in line 2"),
         (lambda text: "a: &a [1]\nb: [*a, *a]\n", "config.yaml is not the configuration of a run: an alias in line 2"),
         (lambda text: text + 1_000_000 * "#", "config.yaml is not the configuration of a run: it is larger than"),
-        (lambda text: 9000 * "[", "config.yaml is not the configuration of a run: more than 50 parts within parts"),
+        (lambda text: 9000 * "[", "config.yaml is not the configuration of a run: more than 50 levels in line"),
         (
             lambda text: text.replace("seed: 42", "seed: ${oc.env:HOME}"),
             "config.yaml: seed=${oc.env:HOME} is refused: give a whole number",
@@ -402,7 +402,7 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     (folder / "newest").symlink_to(folder / "config.yaml")  # as W&B makes them
     refuse_links(folder)
     (folder / "checkpoints").symlink_to(tmp_path)
-    with pytest.raises(UserError, match=r"run/checkpoints is a link that leads out of it\. Remove the link"):
+    with pytest.raises(UserError, match=r"run/checkpoints is a link to a place outside\. Remove the link"):
         refuse_links(folder)
 
 

@@ -257,7 +257,7 @@ def test_each_job_gets_gpus_of_its_own(
     ("status", "ooms", "state", "reason"),
     [
         (-signal.SIGKILL, 0, "killed", "it was killed by SIGKILL"),
-        (-signal.SIGKILL, -1, "out of memory", "the kernel killed it for want of memory"),
+        (-signal.SIGKILL, -1, "out of memory", "the kernel killed it because memory ran out"),
         (-50, 0, "killed", "it was killed by signal 50"),
         (7, 0, "failed", "its process ended with status 7"),
     ],
@@ -285,4 +285,4 @@ def test_jobs_that_would_be_launched_differently_are_refused(tmp_path: Path) -> 
         option.write_text(f"# @package _global_\nlauncher:\n  slots: {slots}\n")
     done = run_sweep(tmp_path, *TINY, f"--config-dir={tmp_path}/conf", "experiment=a,b")
     assert done.status == 2
-    assert "is refused: it changes launcher, and there is one for all jobs.\nGive launcher on the command" in done.err
+    assert "is refused: it changes launcher, which is the same for all jobs.\nGive launcher on the command" in done.err

@@ -232,6 +232,6 @@ def test_the_page_of_a_running_sweep_says_so(tab: Tab, tmp_path: Path) -> None:
     assert re.search(r"1 running\. As it was at 20\d\d-\d\d-\d\d \d\d:\d\d", page.locator("#count").inner_text())
     assert "No job is done" in page.locator("#best").inner_text()
     assert page.evaluate("document.getElementById('curves').data.length") == 1
-    assert "It takes 10 finished jobs" in page.locator("#importance").inner_text()
-    assert "It takes finished jobs" in page.locator("#axes").inner_text()
+    assert "This needs 10 finished jobs" in page.locator("#importance").inner_text()
+    assert "This needs finished jobs" in page.locator("#axes").inner_text()
     assert tab.complaints == []

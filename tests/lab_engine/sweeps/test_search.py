@@ -88,7 +88,7 @@ def test_any_sampler_of_optuna_may_choose(tmp_path: Path, sampler: str) -> None:
                 search(tmp_path, chosen, [X])
             return
     if sampler == "grid":
-        with pytest.raises(UserError, match="x has endless values, and a grid tries all"):
+        with pytest.raises(UserError, match="x has infinitely many values, and the grid sampler tries all"):
             search(tmp_path, chosen, [X])
         search(tmp_path, chosen, ["x=range(0,1,0.25)", "k=a,b"])
         assert len({tuple(trial.params.values()) for trial in trials(tmp_path)}) == 8  # not 9: there are no more

@@ -218,8 +218,8 @@ def test_what_is_refused_while_others_run_is_tried_again(notes: Notes, caplog: p
     assert launcher.wait(0.1) == []
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 3  # each once
-    assert said[0].startswith(f"Job 1: {LIMIT}\nIt was asked for --job-name")
-    assert said[2] == "SLURM lets job 7 wait: QOSGrpNodeLimit"
+    assert said[0].startswith(f"Job 1: {LIMIT}\nOptions of sbatch: --job-name")
+    assert said[2] == "SLURM job 7 is pending: QOSGrpNodeLimit"
     launcher.stop(third, "pruned", "others do better")
     assert launcher.wait(1) == [third]
     record = read_record(third.folder)
@@ -235,7 +235,7 @@ def test_what_is_refused_while_others_run_is_tried_again(notes: Notes, caplog: p
 
 def test_what_is_refused_when_nothing_runs_ends_the_sweep(notes: Notes) -> None:
     notes.command("sbatch", f'echo "{LIMIT}" >&2; exit 1')
-    with pytest.raises(UserError, match=f"^Job 0: {LIMIT}\nIt was asked for --job-name"):
+    with pytest.raises(UserError, match=f"^Job 0: {LIMIT}\nOptions of sbatch: --job-name"):
         Slurm().start(notes.job())
 
 
@@ -255,7 +255,7 @@ def test_a_job_that_slurm_does_not_cancel_runs_on(notes: Notes, caplog: pytest.L
 
 
 def test_a_command_of_slurm_that_hangs_is_given_up(notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "SECONDS_TO_ANSWER", 0.2)
+    monkeypatch.setattr(slurm, "COMMAND_TIMEOUT", 0.2)
     notes.command("squeue", "exec sleep 60")
     with pytest.raises(UserError, match=r"^squeue does not answer within 0\.2 s\.$"):
         Slurm().start(notes.job())
