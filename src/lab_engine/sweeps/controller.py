@@ -18,6 +18,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.signals import Interrupted
 from lab_engine.config.command import words_of
 from lab_engine.config.command_line import given_twice
+from lab_engine.config.directions import Mode
 from lab_engine.config.instantiate import build
 from lab_engine.sweeps.executor import Executor, Plan, run
 from lab_engine.sweeps.grid import Grid, has_ended
@@ -25,7 +26,6 @@ from lab_engine.sweeps.importance import MIN_JOBS
 from lab_engine.sweeps.job import ENDED, Job, State, read_metric, read_record, state_now, state_of
 from lab_engine.sweeps.job_factory import JobFactory
 from lab_engine.sweeps.jobs import Jobs
-from lab_engine.sweeps.ranking import Mode
 from lab_engine.sweeps.report import report
 from lab_engine.sweeps.settings import check_sweep
 from lab_engine.training import terminal

@@ -10,9 +10,63 @@ import torch
 from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
+from lab_engine.base.errors import UserError
+from lab_engine.base.wording import described, shortened
+
 Images = UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"]
 """Values 0 to 255, or 0.0 to 1.0; a change gives back the type that it is given."""
 GREY = (0.2989, 0.587, 0.114)  # shares of red, green and blue, as in torchvision
+
+
+class PerImage(nn.Module):
+    """Applies a change to images one by one, for it draws once for all that it is given, as torchvision's do.
+
+    Args:
+        change: of uint8 (1, C, H, W) or (C, H, W).
+    """
+
+    def __init__(self, change: nn.Module) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, images: Images) -> Images:
+        """Return the changed images."""
+        return torch.stack([self.change(image) for image in images])
+
+
+TRIALS, COPIES = 8, 16  # of a change that is right once in a hundred times, one image in two trials is changed
+
+
+def checked(name: str, change: nn.Module, shape: Sequence[int]) -> nn.Module:
+    """Return a change that draws anew for each image: the one given, or where it draws once for a batch a `PerImage`.
+
+    Args:
+        name: of the change in `augment`, for a message.
+        change: of uint8 (B, C, H, W).
+        shape: of the images, (C, H, W).
+
+    Raises:
+        UserError: it cannot change such images, or returns others than uint8 of the same shape.
+    """
+    key = f"augment.{name} ({type(change).__name__})"
+    with torch.random.fork_rng(devices=[]):  # what a run draws must not depend on this trial
+        images = torch.randint(256, (1, *shape), dtype=torch.uint8).repeat(COPIES, 1, 1, 1)
+        try:
+            changed = [change(images) for _ in range(TRIALS)]
+        except Exception as error:
+            reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
+            raise UserError(
+                f"{key} cannot change images of {described(images[:1])}: {reason}\n"
+                f"Change its keys under augment.{name}, or leave it out."
+            ) from error
+        if wrong := [each for each in changed if each.dtype != torch.uint8 or each.shape != images.shape]:
+            raise UserError(
+                f"{key} returns {described(wrong[0])} for {described(images)}.\n"
+                "Return uint8 images of the same shape, values 0 to 255; normalization follows it."
+            )
+        alike = all(bool((each == each[:1]).all()) for each in changed)
+        once = alike and any(not torch.equal(each, changed[0]) for each in changed)
+    return PerImage(change) if once else change
 
 
 class RandomFlip(nn.Module):
@@ -45,7 +99,7 @@ class RandomShift(nn.Module):
         """
         count, _, height, width = images.shape
         if min(height, width) <= self.pixels:
-            raise ValueError(f"RandomShift({self.pixels}) needs larger images than {height}x{width}")
+            raise ValueError(f"{type(self).__name__}({self.pixels}) needs larger images than {height}x{width}")
         down, right = torch.randint(0, 2 * self.pixels + 1, (2, count, 1), device=images.device) - self.pixels
         rows = _reflected(down + torch.arange(height, device=images.device), height)
         columns = _reflected(right + torch.arange(width, device=images.device), width)
@@ -77,10 +131,10 @@ class RandomCutout(nn.Module):
         """
         count, channels, height, width = images.shape
         if self.side > min(height, width):
-            raise ValueError(f"RandomCutout(side={self.side}) needs larger images than {height}x{width}")
+            raise ValueError(f"{type(self).__name__}(side={self.side}) needs larger images than {height}x{width}")
         if len(self.fill) not in (1, channels):
             raise ValueError(
-                f"RandomCutout has {len(self.fill)} numbers in fill, but the images have {channels} channels"
+                f"{type(self).__name__} has {len(self.fill)} numbers in fill, but the images have {channels} channels"
             )
         square = torch.arange(self.side, device=images.device) - self.side // 2
         # What is outside is clamped to the square's last row or column inside, and set to the same value once more.

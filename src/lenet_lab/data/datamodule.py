@@ -17,6 +17,7 @@ from lab_engine.base.wording import counted, described, shown
 from lab_engine.images.duplicates import content_hashes
 from lab_engine.images.fingerprint import fingerprint
 from lab_engine.images.image_set import ImageSet
+from lenet_lab.data.augment import PerImage, checked
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.data.resident import ResidentImages, make_resident
@@ -80,7 +81,8 @@ class ImageDataModule(LightningDataModule, ABC):
         self.split_seed = split_seed
         self.folds, self.fold = folds, fold
         self.balanced = sampling == "balanced"
-        self.augment = nn.Sequential(*(augment or {}).values())
+        self.changes = dict(augment or {})
+        self.augment = nn.Sequential()  # of them, once it is known what images they are to change
         self.mean = mean
         self.std = std
         self.normalize = Normalize(mean, std)
@@ -128,6 +130,9 @@ class ImageDataModule(LightningDataModule, ABC):
             "skipped": f"{skipped:,} files that cannot be decoded" if skipped else "",
             "duplicates": self._duplicates(),
             "imbalance": self._imbalance(),
+            "one by one": ", ".join(
+                type(each.change).__name__ for each in self.augment if isinstance(each, PerImage)
+            ),  # augmentations that take longer for it
         }
 
     def class_counts(self) -> list[int]:
@@ -193,13 +198,9 @@ class ImageDataModule(LightningDataModule, ABC):
                     f"data.{name}={list(values)} has {len(values)} numbers, but the images have {channels} channels.\n"
                     "Give one number for all channels, or one for each."
                 )
-        try:
-            with torch.random.fork_rng(devices=[]):  # what a run draws must not depend on this trial
-                self.augment(torch.zeros((1, *train.image_shape), dtype=torch.uint8))
-        except (ValueError, RuntimeError) as error:
-            raise UserError(
-                f"augment: {error}\nGive it a value that fits, below augment, or leave that change out."
-            ) from error
+        self.augment = nn.Sequential(
+            *(checked(name, change, train.image_shape) for name, change in self.changes.items())
+        )
         self.train, self.test = train, test
         self.validation_images = own[0] if own else train
         if own:
