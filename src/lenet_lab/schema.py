@@ -88,7 +88,7 @@ class Optimizer(schema.Optimizer):
 
 
 class Augment(Target):
-    """A random change to training images: the lab's or the user's own."""
+    """A random change to training images; the user's own have other keys."""
 
     pixels: Natural = Field(ABSENT, description="a whole number, 0 or more (the largest move, in pixels)")
     side: Positive = Field(ABSENT, description="a whole number, at least 1 (pixels of the hidden square's side)")
@@ -101,7 +101,7 @@ class Augment(Target):
 
 
 class Loss(Target):
-    """Any loss of torch.nn or the user's own, of logits and labels."""
+    """Cross entropy; other losses have other keys."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="a number from 0 to below 1 (share of the probability that goes to all classes alike)"
@@ -111,6 +111,10 @@ class Loss(Target):
     )
 
 
+AnyAugment = Annotated[Annotated[Augment, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_whose)]
+AnyLoss = Annotated[Annotated[Loss, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_whose)]
+
+
 class FlipShiftTTA(Target):
     """What else a trained network is shown to judge an image; the user's own have other keys."""
 
@@ -118,14 +122,15 @@ class FlipShiftTTA(Target):
     shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels the image is also moved by)")
 
 
-TTA = Annotated[FlipShiftTTA | None, BeforeValidator(lambda value: value or None)]
+AnyTTA = Annotated[Annotated[FlipShiftTTA, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_whose)]
+TTA = Annotated[AnyTTA | None, BeforeValidator(lambda value: value or None)]  # {}, as of test_time=none, is null
 
 
 class Parts(schema.Parts):
     """What a task of this project takes beside what the engine knows."""
 
     optimizer: Optimizer = ABSENT
-    loss: Loss = ABSENT
+    loss: AnyLoss = ABSENT
     mix: Annotated[Target | None, BeforeValidator(lambda value: value or None)] = ABSENT
     metrics: dict[str, Target | None] = Field(ABSENT, description="named metrics of TorchMetrics, each with a _target_")
     test_time: TTA = ABSENT
@@ -135,7 +140,7 @@ class RunParts(Parts):
     """The same, with what its data take."""
 
     data: AnyData
-    augment: dict[str, Augment | None] = Field(ABSENT, description="named transformations, each with a _target_")
+    augment: dict[str, AnyAugment | None] = Field(ABSENT, description="named transformations, each with a _target_")
 
 
 class TrainConfig(RunParts, schema.TrainConfig):

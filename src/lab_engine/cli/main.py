@@ -18,6 +18,7 @@ from lab_engine.base.signals import ended_by_signals
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import MULTIRUN, SHOWS, is_recorded, options_first, patch_hydra_parser
 from lab_engine.config.explain import user_errors
+from lab_engine.config.tracebacks import shorten
 
 HELP = "lab_engine.cli.usage:show_usage"
 SHOW = "lab_engine.cli.usage:show_composed"
@@ -32,15 +33,18 @@ def main(command: Command) -> None:
     for library in ("matplotlib.font_manager", "torch"):  # they log messages about their caches
         logging.getLogger(library).setLevel(logging.WARNING)
     words = sys.argv[1:]
-    with user_errors(command.conf), nullcontext() if {*MULTIRUN} & {*words} else ended_by_signals():
-        patch_hydra_parser()
-        function = HELP
-        if {"--help", "-h"}.isdisjoint(words):
-            words = quote_paths(options_first(words), command.paths)
-            function = _function_for(command, words)
-            drop_launch_variables()
-            limit_busy_waiting()
-        import_quickly(function)(command, words)
+    try:
+        with user_errors(command.conf), nullcontext() if {*MULTIRUN} & {*words} else ended_by_signals():
+            patch_hydra_parser()
+            function = HELP
+            if {"--help", "-h"}.isdisjoint(words):
+                words = quote_paths(options_first(words), command.paths)
+                function = _function_for(command, words)
+                drop_launch_variables()
+                limit_busy_waiting()
+            import_quickly(function)(command, words)
+    except Exception as error:  # a fault in the code of the project or the program
+        raise shorten(error) from error.__cause__
 
 
 def _function_for(command: Command, words: Sequence[str]) -> str:

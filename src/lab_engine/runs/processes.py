@@ -25,6 +25,7 @@ from lab_engine.base.signals import SIGNALS, Interrupted, ended_by_signals
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
 from lab_engine.config.command_line import COMMAND_VARIABLE, as_typed
 from lab_engine.config.explain import explain, naming, one_line
+from lab_engine.config.tracebacks import shorten
 from lab_engine.training.speed import on_cpu
 
 EXIT_CONNECTION_LOST = 3  # another process of the run has ended; that one reports the cause
@@ -184,7 +185,7 @@ def main() -> None:
         if text is None and (lost := _explain_lost_device(error)):
             text, status = lost
         if text is None or SHOW_TRACEBACK:
-            traceback.print_exc()
+            traceback.print_exception(shorten(error))
         # The launcher passes it on to the main process: printed here, it would appear once for each process.
         report = {"message": text or one_line(error), "timestamp": int(time.time())}
         Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report))

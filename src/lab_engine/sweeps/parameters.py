@@ -54,7 +54,8 @@ def _value(key: str, text: Mapping[str, str], config: Config | None) -> list[Any
             return [_read(text[key])]
         if isinstance(node, dict):
             return [_option(node["_target_"])] if "_target_" in node else []
-    return [] if node is ... else [node]
+    folder = str((config or {}).get("folder", ""))
+    return [] if node is ... else [_without_folder(node, folder)]
 
 
 def _read(text: str) -> Any:
@@ -105,7 +106,12 @@ def _leaves(node: Mapping[str, Any], folder: str, prefix: str = "") -> Iterable[
         if isinstance(value, dict):
             yield from _leaves(value, folder, f"{key}.")
         elif key not in SET_BY_THE_PROGRAM:
-            yield key, value.replace(folder, "") if isinstance(value, str) and folder else value
+            yield key, _without_folder(value, folder)
+
+
+def _without_folder(value: Any, folder: str) -> Any:
+    """Return a value, a path into the run folder as one that is the same in each job."""
+    return value.replace(folder, "") if isinstance(value, str) and folder else value
 
 
 def _varying(jobs: Sequence[Parameters]) -> list[str]:

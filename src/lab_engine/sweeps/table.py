@@ -152,7 +152,8 @@ def describe(parameters: dict[str, Any]) -> str:
 def brief(plain: Any) -> str:
     """Return a parameter's value with at most four digits or `MAX_VALUE_LENGTH` characters."""
     if isinstance(plain, float):
-        return f"{plain:.4g}"
+        digits = f"{plain:.4g}"
+        return f"{digits}.0" if digits.lstrip("-").isdigit() else digits  # 1.0 is all of an epoch, and 1 one batch
     whole = text(plain)
     return whole if len(whole) <= MAX_VALUE_LENGTH else f"{whole[: MAX_VALUE_LENGTH - 1]}…"
 

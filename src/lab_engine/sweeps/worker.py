@@ -14,6 +14,7 @@ from lab_engine.base.wording import printable
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
 from lab_engine.config.command_line import COMMAND_VARIABLE, without_passwords
 from lab_engine.config.explain import NO_MEMORY, explain, naming, one_line
+from lab_engine.config.tracebacks import shorten
 from lab_engine.runs.processes import ProcessFailedError, leave_group, run_on_devices
 from lab_engine.sweeps.job import State, command_of, read_record, write_record
 
@@ -85,7 +86,7 @@ def _run(module: str, folder: Path, launched: bool) -> tuple[int, State, str]:
     except Exception as error:
         text = explain(error)
         if text is None or SHOW_TRACEBACK:
-            traceback.print_exc()
+            traceback.print_exception(shorten(error))
         if text is None:
             return 1, _failure(one_line(error)), one_line(error)
         if rank() == 0:
