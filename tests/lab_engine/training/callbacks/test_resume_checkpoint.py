@@ -238,7 +238,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert err == f"\n{name}: the run is kept and ends; once more ends it at once.\n"
     assert out.splitlines()[-1].endswith("python -m lenet_lab.train resume=cut")
     steps = read_checkpoint(tmp_path / "cut" / "checkpoints" / "last.ckpt")["global_step"]
-    assert f"interrupted, {steps:,} steps kept" in out
+    assert f"interrupted, {steps:,} steps saved" in out
     again = start(tmp_path, "resume=cut")
     out, err = again.communicate(timeout=250)
     assert again.returncode == 0, err
