@@ -1,4 +1,4 @@
-"""What makes a run differ from another, as a flat table has it."""
+"""The settings that runs are compared by, as a flat table."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from lab_engine.config.facts import FROM_DATA
 Value = float | int | str | bool
 
 OF_MACHINE = {"root", "cache", "mirrors", "on_device", "eval_batch_size", "fused", "foreach", "capturable"}
-"""Keys of groups that change where and how fast a run is done, but not what comes out."""
+"""Keys of groups that change where and how fast a run computes, but not its result."""
 OF_TRAINER = (
     "max_epochs",
     "max_steps",
@@ -18,7 +18,7 @@ OF_TRAINER = (
     "gradient_clip_val",
     "precision",
 )
-RUN_LENGTH = "run_length"  # stands for a number that follows from others
+RUN_LENGTH = "run_length"  # placeholder for the number of steps, which follows from other settings
 OF_THE_PROGRAM = {"takes", "gives", "monitor", "mode", "directions", "percent"}
 
 
@@ -26,12 +26,12 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
     """Return the settings that a person compares runs by.
 
     Args:
-        config: of a training run, checked; where it is resolved (see `speed.resolve_auto`), none is `auto`.
+        config: of a training run, checked; after `speed.resolve_auto` no value is `auto`.
 
     Returns:
-        By dotted key, such as `optimizer.lr`; a group's own name has its option, of a group of named parts their
-        names, or "none". Lists are text. `effective_batch` is images a step, of all devices together. What is null is
-        left out.
+        Values by dotted key, such as `optimizer.lr`. The name of a group has its option as value; for a group of named
+        parts their names, or "none". Lists become text, null is left out. `effective_batch` is the samples per
+        optimizer step on all devices.
     """
     trainer, batch_size = config["trainer"], config["data"].get("batch_size")
     processes = device_count(trainer) * trainer["num_nodes"]
