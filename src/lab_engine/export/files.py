@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from lab_engine.base.devices import cores
-from lab_engine.training.interface import Exportable, named
+from lab_engine.training.interface import Exportable, name_outputs
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -90,4 +90,4 @@ def extra_files(about: Mapping[str, Any]) -> dict[str, str]:
 def run_torch(file: Path, outputs: Sequence[str]) -> Run:
     """Open a file with PyTorch."""
     module = torch.export.load(file).module()
-    return lambda inputs: named(module(*inputs.values()), outputs)
+    return lambda inputs: name_outputs(module(*inputs.values()), outputs)

@@ -20,7 +20,7 @@ from lab_engine.artifacts.results import COUNT
 from lab_engine.base.wording import is_percent, metric
 from lab_engine.config.command_line import without_passwords
 from lab_engine.reports.chart import Line, line_chart
-from lab_engine.training.interface import Describes, Reports, described
+from lab_engine.training.interface import Describes, Reports, describe_task
 from lab_engine.training.terminal import short
 
 PAGE = Path(__file__).with_name("page.html")
@@ -151,7 +151,7 @@ def _facts(
             f"{metrics['train/steps']:,} steps, without validation and test",
         )
     )
-    lines = {**described(task), **(data.describe() if isinstance(data, Describes) else {})}
+    lines = {**describe_task(task), **(data.describe() if isinstance(data, Describes) else {})}
     if "data" in lines:
         lines["data"] = ": ".join(filter(None, (config["choices"].get("data"), lines["data"])))
     for label, text in lines.items():

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab_engine.base.wording import counted, is_percent, metric
-from lab_engine.training.interface import Describes, Summarizes, described
+from lab_engine.training.interface import Describes, Summarizes, describe_task
 from lab_engine.training.speed import describe
 from lab_engine.training.terminal import show, show_facts
 
@@ -34,7 +34,7 @@ def show_run(
     """
     devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
     of_data = data.describe() if isinstance(data, Describes) else {"data": type(data).__name__}
-    of_task = described(task)
+    of_task = describe_task(task)
     facts = {
         **of_data,
         "data": ": ".join(filter(None, (config["choices"].get("data"), of_data.get("data")))),
