@@ -10,7 +10,6 @@ from lab_engine.config.instantiate import build_each
 from lab_engine.training.callbacks.allowed import refuse_guesses, refuse_missing_steps, refuse_unfit
 from lab_engine.training.callbacks.convolutions import OwnConvolutions
 from lab_engine.training.callbacks.curves import Curves
-from lab_engine.training.callbacks.end import End
 from lab_engine.training.callbacks.epoch_seed import EpochSeed
 from lab_engine.training.callbacks.first_batch import FirstBatch
 from lab_engine.training.callbacks.learning_rates import LearningRates
@@ -18,6 +17,7 @@ from lab_engine.training.callbacks.monitors import Monitors
 from lab_engine.training.callbacks.over_devices import OverDevices
 from lab_engine.training.callbacks.progress import Progress
 from lab_engine.training.callbacks.resume_checkpoint import ResumeCheckpoint
+from lab_engine.training.callbacks.validate_at_end import ValidateAtEnd
 from lab_engine.training.callbacks.whole_steps import WholeSteps, accumulates
 
 
@@ -45,7 +45,7 @@ def build_callbacks(
     if trainer["accumulate_grad_batches"] > 1 or any(map(accumulates, chosen)):
         callbacks.append(WholeSteps())
     if trainer["max_steps"] != -1 or trainer["check_val_every_n_epoch"] > 1:
-        callbacks.append(End())
+        callbacks.append(ValidateAtEnd())
     callbacks += [EpochSeed(config["seed"]), OverDevices(), FirstBatch(), Monitors(folder, config["task"])]
     callbacks += [LearningRates(), *chosen, progress, Curves(folder, progress)]
     callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # the last one: it keeps what the others know

@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
-class End(Callback):
+class ValidateAtEnd(Callback):
     """Validates the last weights where `max_steps` ends an epoch early, or `check_val_every_n_epoch` leaves a rest."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
