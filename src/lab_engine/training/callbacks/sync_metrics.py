@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lab_engine.artifacts.results import STAGES
 
 
-class OverDevices(Callback):
+class SyncMetrics(Callback):
     """Has numbers that a task logs as `val/…` and `test/…` averaged over all devices, weighted by their samples.
 
     Without `sync_dist=True`, Lightning would take the first device's for the whole. Metrics of TorchMetrics do so
