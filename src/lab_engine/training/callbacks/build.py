@@ -8,12 +8,12 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule
 
 from lab_engine.config.instantiate import build_each
 from lab_engine.training.callbacks.allowed import refuse_guesses, refuse_missing_steps, refuse_unfit
+from lab_engine.training.callbacks.check_first_batch import CheckFirstBatch
+from lab_engine.training.callbacks.check_monitors import CheckMonitors
 from lab_engine.training.callbacks.convolutions import OwnConvolutions
 from lab_engine.training.callbacks.curves import Curves
 from lab_engine.training.callbacks.epoch_seed import EpochSeed
-from lab_engine.training.callbacks.first_batch import FirstBatch
 from lab_engine.training.callbacks.learning_rates import LearningRates
-from lab_engine.training.callbacks.monitors import Monitors
 from lab_engine.training.callbacks.progress import Progress
 from lab_engine.training.callbacks.resume_checkpoint import ResumeCheckpoint
 from lab_engine.training.callbacks.sync_metrics import SyncMetrics
@@ -46,7 +46,7 @@ def build_callbacks(
         callbacks.append(WholeSteps())
     if trainer["max_steps"] != -1 or trainer["check_val_every_n_epoch"] > 1:
         callbacks.append(ValidateAtEnd())
-    callbacks += [EpochSeed(config["seed"]), SyncMetrics(), FirstBatch(), Monitors(folder, config["task"])]
+    callbacks += [EpochSeed(config["seed"]), SyncMetrics(), CheckFirstBatch(), CheckMonitors(folder, config["task"])]
     callbacks += [LearningRates(), *chosen, progress, Curves(folder, progress)]
     callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # the last one: it keeps what the others know
     if not config["speed"]["onednn"]:

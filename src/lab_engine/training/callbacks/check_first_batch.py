@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lab_engine.training.interface import ChecksBatch
 
 
-class FirstBatch(Callback):
+class CheckFirstBatch(Callback):
     """Calls the `check_batch(batch)` of a task that has one, with the first batch of training or of `evaluate`."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.config.directions import Mode, write_directions
 
 
-class Monitors(Callback):
+class CheckMonitors(Callback):
     """Refuses to watch what nothing logs, and leaves `task.json` for those who compare runs.
 
     Args:
