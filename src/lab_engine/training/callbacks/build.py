@@ -10,7 +10,7 @@ from lab_engine.config.instantiate import build_each
 from lab_engine.training.callbacks.allowed import refuse_guesses, refuse_missing_steps, refuse_unfit
 from lab_engine.training.callbacks.check_first_batch import CheckFirstBatch
 from lab_engine.training.callbacks.check_monitors import CheckMonitors
-from lab_engine.training.callbacks.convolutions import OwnConvolutions
+from lab_engine.training.callbacks.convolutions import NativeConvolutions
 from lab_engine.training.callbacks.curves import Curves
 from lab_engine.training.callbacks.epoch_seed import EpochSeed
 from lab_engine.training.callbacks.learning_rates import LearningRates
@@ -50,5 +50,5 @@ def build_callbacks(
     callbacks += [LearningRates(), *chosen, progress, Curves(folder, progress)]
     callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # the last one: it keeps what the others know
     if not config["speed"]["onednn"]:
-        callbacks.append(OwnConvolutions())
+        callbacks.append(NativeConvolutions())
     return callbacks

@@ -4,7 +4,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
-class OwnConvolutions(Callback):
+class NativeConvolutions(Callback):
     """Has training steps use PyTorch's own convolutions in place of oneDNN's, and all else what it used before.
 
     They are faster for small batches alone (docs/speed.md), and those of validation are large. Sums are in another
