@@ -15,10 +15,10 @@ from lab_engine.training.callbacks.curves import Curves
 from lab_engine.training.callbacks.epoch_seed import EpochSeed
 from lab_engine.training.callbacks.learning_rates import LearningRates
 from lab_engine.training.callbacks.progress import Progress
+from lab_engine.training.callbacks.rescale_last_step import RescaleLastStep, accumulates
 from lab_engine.training.callbacks.resume_checkpoint import ResumeCheckpoint
 from lab_engine.training.callbacks.sync_metrics import SyncMetrics
 from lab_engine.training.callbacks.validate_at_end import ValidateAtEnd
-from lab_engine.training.callbacks.whole_steps import WholeSteps, accumulates
 
 
 def build_callbacks(
@@ -43,7 +43,7 @@ def build_callbacks(
     trainer, folder = config["trainer"], Path(config["folder"])
     callbacks: list[Callback] = []
     if trainer["accumulate_grad_batches"] > 1 or any(map(accumulates, chosen)):
-        callbacks.append(WholeSteps())
+        callbacks.append(RescaleLastStep())
     if trainer["max_steps"] != -1 or trainer["check_val_every_n_epoch"] > 1:
         callbacks.append(ValidateAtEnd())
     callbacks += [EpochSeed(config["seed"]), SyncMetrics(), CheckFirstBatch(), CheckMonitors(folder, config["task"])]

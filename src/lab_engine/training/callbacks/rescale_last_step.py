@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.optim import Optimizer
 
 
-class WholeSteps(Callback):
+class RescaleLastStep(Callback):
     """Has the last step of an epoch follow the mean of its batches, also where they are fewer than those of others.
 
     Lightning divides each batch's loss by `trainer.accumulate_grad_batches`, so three batches of eight would make a
