@@ -1,4 +1,4 @@
-"""Who watches a training: the callbacks of the configuration, and the engine's own around them."""
+"""Build the callbacks of training: those of the configuration and the engine's own."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 
 from lab_engine.config.instantiate import build_each
-from lab_engine.training.callbacks.allowed import refuse_guesses, refuse_missing_steps, refuse_unfit
+from lab_engine.training.callbacks.allowed import refuse_missing_steps, refuse_unfit, refuse_wrong_modes
 from lab_engine.training.callbacks.check_first_batch import CheckFirstBatch
 from lab_engine.training.callbacks.check_monitors import CheckMonitors
 from lab_engine.training.callbacks.convolutions import NativeConvolutions
@@ -24,22 +24,22 @@ from lab_engine.training.callbacks.validate_at_end import ValidateAtEnd
 def build_callbacks(
     config: Mapping[str, Any], data: LightningDataModule, task: LightningModule, progress: Progress
 ) -> list[Callback]:
-    """Build the callbacks of a training, in the order in which Lightning calls them.
+    """Build the callbacks of training, in the order in which Lightning calls them.
 
     Args:
         config: checked, and resolved by `lab_engine.training.speed.resolve_auto`.
-        data: that the task is trained on.
-        task: that is trained.
-        progress: one of them, which others ask.
+        data: the data to train on.
+        task: the task to train.
+        progress: becomes one of the callbacks; others read the running loss from it.
 
     Raises:
-        UserError: a callback cannot be made, or the task or the data do not fit it.
+        UserError: a callback cannot be built or is refused, or a method of the task or the data is missing.
     """
     named = build_each(config["callbacks"], "callbacks")
     chosen = list(named.values())
     refuse_missing_steps(task, data)
     refuse_unfit(chosen, task)
-    refuse_guesses(named, config["callbacks"], config["task"])
+    refuse_wrong_modes(named, config["callbacks"], config["task"])
     trainer, folder = config["trainer"], Path(config["folder"])
     callbacks: list[Callback] = []
     if trainer["accumulate_grad_batches"] > 1 or any(map(accumulates, chosen)):
@@ -48,7 +48,7 @@ def build_callbacks(
         callbacks.append(ValidateAtEnd())
     callbacks += [EpochSeed(config["seed"]), SyncMetrics(), CheckFirstBatch(), CheckMonitors(folder, config["task"])]
     callbacks += [LearningRates(), *chosen, progress, Curves(folder, progress)]
-    callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # the last one: it keeps what the others know
+    callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # last: it saves the state of the others
     if not config["speed"]["onednn"]:
         callbacks.append(NativeConvolutions())
     return callbacks
