@@ -53,7 +53,7 @@ class CheckMonitors(Callback):
         for key, metric in self._monitored(trainer):
             if metric not in logged and metric.startswith("train/") == of_training:
                 raise UserError(
-                    f"{key}={metric} is refused: no such metric was logged by the end of {when}\n"
+                    f"{key}={metric} is refused: it was not logged by the end of {when}\n"
                     f"logged: {', '.join(map(str, logged)) or 'nothing'}"
                 )
 
