@@ -102,9 +102,8 @@ def _locked(place: str) -> Iterator[None]:
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(database.with_name(f".{database.name}.lock")):
         with closing(sqlite3.connect(database, timeout=DATABASE_TIMEOUT)) as connection:
-            connection.execute(
-                "SELECT * FROM sqlite_master"
-            )  # raises at once for a file that is no database; MLflow would retry for minutes
+            # raises at once if the file is no database; MLflow would retry for minutes
+            connection.execute("SELECT * FROM sqlite_master")
         yield
 
 
