@@ -1,6 +1,6 @@
 """A small line chart as SVG, in the colours of the page around it.
 
-Drawn here, not by matplotlib, which is far slower (each job of a sweep has charts) and cannot follow the page's dark mode.
+matplotlib would be far slower, and each job of a sweep has charts; it also cannot follow the page's dark mode.
 """
 
 import math
