@@ -64,7 +64,7 @@ def _below(path: str) -> Iterable[str]:
 
 
 def _matches(root: Path, pattern: Path) -> Iterator[str]:
-    """Expand a pattern as a shell does; unlike glob, pathlib does not follow links to folders in `**`: they may loop."""
+    """Expand a pattern as a shell does; by pathlib, whose `**` follows no links to folders: they may loop."""
     hidden = any(part.startswith(".") for part in pattern.parts)
     try:
         matches = sorted(root.glob(str(pattern)))
@@ -79,11 +79,11 @@ def _matches(root: Path, pattern: Path) -> Iterator[str]:
 def _from_standard_input() -> list[str] | list[bytes]:
     if sys.stdin is None or sys.stdin.isatty():
         raise UserError(
-            "images=- reads standard input, and nothing is piped to it. Pipe an image, or one path per line."
+            "images=- reads standard input, but nothing is piped to it. Pipe an image or paths, one per line."
         )
     content = sys.stdin.buffer.read()
     if not content.strip():
-        raise UserError("images=-: standard input is empty. Pipe an image, or one path per line.")
+        raise UserError("images=-: standard input is empty. Pipe an image or paths, one per line.")
     lines = [os.fsdecode(line) for line in content.split(b"\0" if b"\0" in content else b"\n") if line]
     if not os.path.lexists(lines[0]):
         if _is_image(content):

@@ -72,7 +72,7 @@ def to_html(
 
 
 def _charts(curves: Sequence[Mapping[str, float]], percent: Sequence[str], chosen: float | None) -> Iterator[Markup]:
-    """Draw a chart per metric, with training and validation together; metrics such as val/accuracy/cat have none."""
+    """Draw a chart per metric, with training and validation together; metrics of parts (val/NAME/PART) have none."""
     names = dict.fromkeys(name for row in curves for name in row if name.count("/") == 1)
     for each in dict.fromkeys(name.partition("/")[2] for name in names):
         lines = [_line(name, curves) for name in (f"train/{each}", f"val/{each}") if name in names]
