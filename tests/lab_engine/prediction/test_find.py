@@ -102,7 +102,7 @@ class Piped(io.TextIOWrapper):
         (None, "reads standard input, but nothing is piped to it"),
         (Piped(b"", terminal=True), "reads standard input, but nothing is piped to it"),
         (Piped(b" \n"), "standard input is empty"),
-        (Piped(b"neither\x1b[2J\nnor\n"), r"holds neither an image .*\nIt begins with: neither\\x1b"),
+        (Piped(b"neither\x1b[2J\nnor\n"), r"holds neither a readable image .*\nIt begins with: neither\\x1b"),
     ],
     ids=["closed", "terminal", "empty", "text"],
 )
