@@ -31,8 +31,8 @@ from lab_engine.training.speed import MEMORY_FORMATS, has_gpu
 
 Config = dict[str, Any]
 
-OF_DATA = ("takes", "gives")
-OF_TASK = ("takes", "monitor", "mode", "directions", "percent")
+DATA_KEYS = ("takes", "gives")
+TASK_KEYS = ("takes", "monitor", "mode", "directions", "percent")
 """Keys of `data` and `task` that the engine reads and does not pass as arguments."""
 
 
@@ -43,7 +43,7 @@ def build_data(config: Config) -> LightningDataModule:
         UserError: it cannot be built, or is not a LightningDataModule.
     """
     node = config["data"]
-    arguments = {key: value for key, value in node.items() if key not in OF_DATA}
+    arguments = {key: value for key, value in node.items() if key not in DATA_KEYS}
     made = build(arguments, "data", **build_taken(config, "data"))
     if not isinstance(made, LightningDataModule):
         raise UserError(f"data ({node['_target_']}) makes a {type(made).__name__}: give a LightningDataModule.")
@@ -92,7 +92,7 @@ def build_task(config: Config, facts: Mapping[str, Any]) -> LightningModule:
     speed = config.get("speed", {})
     if speed.get("compile") is not None:
         compile_forward(parts["model"], speed["compile"])
-    arguments, of_data = split_facts({key: value for key, value in node.items() if key not in OF_TASK}, facts)
+    arguments, of_data = split_facts({key: value for key, value in node.items() if key not in TASK_KEYS}, facts)
     made = build(arguments, "task", **of_data, **parts)
     if not isinstance(made, LightningModule):
         raise UserError(f"task ({node['_target_']}) makes a {type(made).__name__}: give a LightningModule.")

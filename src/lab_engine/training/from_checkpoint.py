@@ -24,7 +24,7 @@ from lab_engine.config.explain import NO_GROUP
 from lab_engine.config.facts import find_from_data
 from lab_engine.config.schema import METRIC
 from lab_engine.config.taken import OF_THE_PROGRAM
-from lab_engine.training.build import OF_TASK, build_task
+from lab_engine.training.build import TASK_KEYS, build_task
 
 FROM_CHECKPOINT = "evaluate/from_checkpoint"
 """The option of a group that stands for: as recorded in the checkpoint."""
@@ -146,7 +146,7 @@ def _fill(
         )
     own: dict[str, Any] = OmegaConf.to_container(composed[group], resolve=True)  # type: ignore[assignment]
     chosen = {key: value for key, value in given.items() if value is not None or key not in LEFT_OPEN}
-    not_taken = {*NOT_KEPT, *chosen, *(OF_TASK if group == "task" else ())}
+    not_taken = {*NOT_KEPT, *chosen, *(TASK_KEYS if group == "task" else ())}
     if own.get("root", "???") != "???":  # a file must not choose the folder of this machine's downloads
         not_taken.add("root")
     kept = {key: value for key, value in metadata.values.get(group, {}).items() if key not in not_taken}

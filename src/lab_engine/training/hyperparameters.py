@@ -8,9 +8,9 @@ from lab_engine.config.facts import FROM_DATA
 
 Value = float | int | str | bool
 
-OF_MACHINE = {"root", "cache", "mirrors", "on_device", "eval_batch_size", "fused", "foreach", "capturable"}
+MACHINE_KEYS = {"root", "cache", "mirrors", "on_device", "eval_batch_size", "fused", "foreach", "capturable"}
 """Keys of groups that change where and how fast a run computes, but not its result."""
-OF_TRAINER = (
+TRAINER_KEYS = (
     "max_epochs",
     "max_steps",
     "limit_train_batches",
@@ -19,7 +19,7 @@ OF_TRAINER = (
     "precision",
 )
 RUN_LENGTH = "run_length"  # placeholder for the number of steps, which follows from other settings
-OF_THE_PROGRAM = {"takes", "gives", "monitor", "mode", "directions", "percent"}
+PROGRAM_KEYS = {"takes", "gives", "monitor", "mode", "directions", "percent"}
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
@@ -48,7 +48,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
         else:
             values[group] = config["choices"].get(group) or _class(node or {})
         values |= _flat(node or {}, f"{group}.")
-    values |= _flat({key: trainer[key] for key in OF_TRAINER}, "trainer.")
+    values |= _flat({key: trainer[key] for key in TRAINER_KEYS}, "trainer.")
     values |= _flat(config["speed"], "speed.")
     return values
 
@@ -65,7 +65,7 @@ def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]
     for key, value in node.items():
         if (
             key.startswith("_")
-            or key in OF_MACHINE | OF_THE_PROGRAM
+            or key in MACHINE_KEYS | PROGRAM_KEYS
             or value is None
             or value in (RUN_LENGTH, FROM_DATA)
         ):

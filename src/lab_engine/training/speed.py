@@ -21,12 +21,12 @@ UNKNOWN_BATCH = BATCH_FOR_ONEDNN
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def resolve_auto(config: Config, begun: str | None = None) -> Config:
+def resolve_auto(config: Config, recorded_precision: str | None = None) -> Config:
     """Return the configuration with each `auto` in `speed` and `trainer.precision` replaced.
 
     Args:
         config: of a training run, checked.
-        begun: the precision that a resumed run started with; it is kept.
+        recorded_precision: the precision that a resumed run started with; it is kept.
     """
     speed, trainer = dict(config["speed"]), dict(config["trainer"])
     on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -44,7 +44,7 @@ def resolve_auto(config: Config, begun: str | None = None) -> Config:
     }
     speed |= {key: value for key, value in chosen.items() if speed[key] == "auto"}
     if trainer["precision"] == "auto":
-        trainer["precision"] = begun or ("bf16-mixed" if short else "32-true")
+        trainer["precision"] = recorded_precision or ("bf16-mixed" if short else "32-true")
     return {**config, "speed": speed, "trainer": trainer}
 
 
