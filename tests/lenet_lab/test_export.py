@@ -342,7 +342,9 @@ def test_outputs_that_have_other_names_than_is_said_are_refused() -> None:
             return {"total": super().forward(left, right), "right": right}
 
     exportable = Exportable(Two(), example, ("total",))
-    with pytest.raises(UserError, match=r"^The module returns the outputs total, right, and exportable\(\) names total\.\n"):
+    with pytest.raises(
+        UserError, match=r"^The module returns the outputs total, right, and exportable\(\) names total\."
+    ):
         compare(exportable, exportable)
 
 
