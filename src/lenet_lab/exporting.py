@@ -16,7 +16,7 @@ from lab_engine.config.check import check_with_taken
 from lab_engine.config.explain import one_line
 from lab_engine.export import files
 from lab_engine.export.files import run_onnx, run_torch
-from lab_engine.export.network import cannot, model_name, trace
+from lab_engine.export.network import export_error, model_name, trace
 from lab_engine.export.parity import Parity, compare
 from lab_engine.training import terminal
 from lab_engine.training.from_checkpoint import checkpoint_path, fill_in, load_offered
@@ -72,7 +72,7 @@ def export(config: dict[str, Any]) -> dict[str, Any]:
             raise
         except Exception as error:
             cure = ": try format=torch" if config["format"] == "onnx" else ""
-            raise cannot(exportable, NAMES[config["format"]], error, cure) from error
+            raise export_error(exportable, NAMES[config["format"]], error, cure) from error
         found = _compare(config["format"], unfinished, exportable)
         if not found.holds:
             raise SystemExit(

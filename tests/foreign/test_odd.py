@@ -102,7 +102,7 @@ def test_a_mean_over_an_epoch_of_training_can_be_watched(command: Command) -> No
     result = command("train", *MEAN)
     assert (result.status, result.err) == (0, "")
     refused = command("train", *MEAN, "task.monitor=train/mae", "hydra.run.dir=other")
-    assert refused.err.startswith("error: task.monitor=train/mae is refused: nothing has logged that by the end of the")
+    assert refused.err.startswith("error: task.monitor=train/mae is refused: it was not logged by the end of the")
 
 
 def test_an_evaluation_refuses_what_its_checkpoint_does_not_take(command: Command) -> None:

@@ -44,7 +44,7 @@ def test_says_what_is_odd_about_a_network(command: Command, tmp_path: Path) -> N
     )
     result = command("anatomy", "model._target_=odd.network", "~model.hidden", "~model.conv_channels", COLUMNS="80")
     assert result.status == 0, result.err
-    assert "no vector of 10 logits" in result.out
+    assert "not a vector of 10 logits" in result.out
     assert "the receptive field is not known after" in result.out
     assert "N = (W" not in result.out
 

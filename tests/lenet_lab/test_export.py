@@ -286,7 +286,7 @@ def test_what_cannot_be_followed_is_explained(name: str, capfd: pytest.CaptureFi
     with pytest.raises(UserError, match=re.escape(reason)) as error:
         trace(exportable_classifier(trained(Of(function))))
     said = str(error.value).splitlines()
-    assert said[0] == "model Of cannot be exported. torch.export says of it, for N samples:"
+    assert said[0] == "model Of cannot be exported. Error of torch.export, for N samples:"
     assert len(said) == 2
     assert capfd.readouterr() == ("", "")
 
@@ -342,7 +342,9 @@ def test_outputs_that_have_other_names_than_is_said_are_refused() -> None:
             return {"total": super().forward(left, right), "right": right}
 
     exportable = Exportable(Two(), example, ("total",))
-    with pytest.raises(UserError, match=r"^The module has the outputs total, right, and exportable\(\) says total\.\n"):
+    with pytest.raises(
+        UserError, match=r"^The module returns the outputs total, right, and exportable\(\) names total\."
+    ):
         compare(exportable, exportable)
 
 
@@ -387,7 +389,7 @@ class Own(nn.Module):
             [],
             2,
             (
-                "model Own cannot be exported: try format=torch. torch.onnx says of it, for N samples:\n"
+                "model Own cannot be exported: try format=torch. Error of torch.onnx, for N samples:\n"
                 "DispatchError: No ONNX function found for .*_linalg_svd"
             ),
         ),

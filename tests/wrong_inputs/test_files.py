@@ -126,7 +126,7 @@ OF_ANOTHER = [
     Case(
         "evaluate checkpoint=other.ckpt",
         "checkpoint=HERE/other.ckpt was made with model=resnet, which is not among the options "
-        "here.\nName the folder of its file with --config-dir=DIR, or choose another with model=OPTION.",
+        "here.\nGive the folder of its file with --config-dir=DIR, or choose another option with model=OPTION.",
     ),
     Case("predict checkpoint=good.ckpt images=nowhere.png", "images=nowhere.png: there is no such file or folder."),
     Case(

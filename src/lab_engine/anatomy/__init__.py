@@ -1,1 +1,1 @@
-"""Layer 4: a network layer by layer."""
+"""Layer 4: show a network layer by layer."""

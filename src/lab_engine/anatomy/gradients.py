@@ -1,4 +1,4 @@
-"""One training step seen from behind: the backward graph, and the gradient that each parameter gets."""
+"""The backward graph of a training step, and the gradient of each parameter."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lab_engine.base.errors import UserError
 
-IMAGES = 4  # in the step: as many as in the tutorial's batch
+IMAGES = 4  # batch size, that of PyTorch's CIFAR-10 tutorial
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class BackwardNode:
     """One node of the backward graph.
 
     Attributes:
-        number: its place, counted from the loss, which is 0.
-        function: its name, such as "ConvolutionBackward0".
-        next: numbers of the nodes that it passes gradients on to.
-        leaves: names of the parameters that receive a gradient here.
+        number: index of the node; that of the loss is 0.
+        function: name, such as "ConvolutionBackward0".
+        next: numbers of the nodes to which it passes gradients.
+        leaves: names of the parameters whose gradients it computes.
     """
 
     number: int
@@ -32,12 +32,12 @@ class BackwardNode:
 
 @dataclass(frozen=True)
 class Gradient:
-    """What a step does to a parameter; norms are Euclidean.
+    """The gradient of a parameter; norms are Euclidean.
 
     Attributes:
         name: of the parameter.
         shape: of the parameter and its gradient.
-        weight_norm: before the step.
+        weight_norm: before the update.
         gradient_norm: None for a parameter that the loss does not depend on.
     """
 
@@ -57,12 +57,12 @@ class Step:
 
 
 def step(network: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> Step:
-    """Run a training step, up to the gradients, on images drawn uniformly from [-1, 1].
+    """Run a forward and backward pass on images drawn uniformly from [-1, 1], with random labels.
 
-    The network stays in training mode, with the gradients in its parameters; torch's generator is drawn from.
+    The network is left in training mode, with gradients. Numbers are drawn from torch's global generator.
 
     Raises:
-        UserError: the network does not give logits (B, num_classes).
+        UserError: the network does not return logits (B, num_classes), or they do not depend on parameters.
     """
     network.train()
     network.zero_grad()
@@ -70,8 +70,8 @@ def step(network: nn.Module, image_shape: tuple[int, int, int], num_classes: int
     given = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
     if given != (IMAGES, num_classes):
         raise UserError(
-            f"{type(network).__name__} gives {given} for {IMAGES} images in training, not {(IMAGES, num_classes)}.\n"
-            "A training step needs num_classes logits for each image: leave out gradients=true, or mend the network."
+            f"{type(network).__name__} returns {given} for {IMAGES} images in training, not {(IMAGES, num_classes)}.\n"
+            "A training step needs num_classes logits for each image: leave out gradients=true, or fix the network."
         )
     if not logits.requires_grad:
         raise UserError(
@@ -94,12 +94,12 @@ def step(network: nn.Module, image_shape: tuple[int, int, int], num_classes: int
 
 
 def backward_graph(loss: Tensor, names: dict[int, str]) -> Iterator[BackwardNode]:
-    """Walk from `loss` along `grad_fn.next_functions`, nearest first, each node once.
+    """Yield the nodes of the backward graph, in breadth-first order from the loss.
 
     Args:
         loss: a tensor with a `grad_fn`.
-        names: of the leaves, by their `id`. A leaf, and a transposition that leads to nothing else, is told with the
-            node before it rather than as a node of its own.
+        names: of the leaves, by their `id`. A leaf is listed with the node before it, and is no node of its own;
+            likewise a leaf behind a transposition.
     """
     numbers: dict[Any, int] = {loss.grad_fn: 0}
     waiting = [loss.grad_fn]
@@ -118,7 +118,7 @@ def backward_graph(loss: Tensor, names: dict[int, str]) -> Iterator[BackwardNode
 
 
 def _leaf(function: Any) -> Tensor | None:
-    """The leaf that gradients reach through this node, or through it and a transposition."""
+    """Return the leaf of an AccumulateGrad node, or of a transposition before one; None for other nodes."""
     if function.name() == "TBackward0":
         function = function.next_functions[0][0]
     leaf: Tensor | None = getattr(function, "variable", None)

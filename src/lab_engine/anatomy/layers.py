@@ -1,4 +1,4 @@
-"""What each operation of a network does to an image: shape, size formula, parameters, cost, receptive field."""
+"""Analyze each operation of a network: output shape, size formula, parameters, cost, receptive field."""
 
 import copy
 import logging
@@ -26,14 +26,14 @@ class Layer:
     """One operation, for one image.
 
     Attributes:
-        name: of the innermost module that it belongs to, such as "features.0"; empty for the network itself.
+        name: of the innermost module that contains it, such as "features.0"; empty for the network itself.
         operation: such as "conv2d".
-        output: shape, without the batch of one where that comes first.
-        window: what slides over the image, for convolutions and poolings.
-        parameters: those it is the first to use.
+        output: shape, without a leading batch dimension of 1.
+        window: of convolutions and poolings.
+        parameters: number of those that no earlier operation uses.
         macs: multiply-accumulates.
-        receptive_field: (height, width) in pixels of the image that one value of the output can depend on; None
-            where an operation on the way is not known here.
+        receptive_field: (height, width) in pixels of the image, on which one value of the output depends; None after
+            an operation that is not known.
     """
 
     name: str
@@ -46,38 +46,38 @@ class Layer:
 
 
 def analyze(network: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
-    """Follow an image through a network, operation by operation, in evaluation mode.
+    """Run a network on an image, operation by operation, in evaluation mode.
 
-    The operations are those of `torch.export`, the multiply-accumulates those of PyTorch's own `FlopCounterMode`, which
-    counts convolutions, matrix products and attention, two operations each; nothing else, no bias, no recurrence.
+    The operations are those of `torch.export`. Multiply-accumulates are half of the operations that PyTorch's
+    `FlopCounterMode` counts, for convolutions, matrix products and attention only: no biases, no recurrent layers.
 
     Args:
-        network: float (B, C, H, W) to anything; a copy of it is used.
+        network: takes float32 (B, C, H, W); a copy is used.
         image_shape: (C, H, W).
 
     Raises:
-        UserError: `torch.export` cannot follow the network.
+        UserError: `torch.export` cannot trace the network.
     """
     network = copy.deepcopy(network).eval()
     try:
         with warnings.catch_warnings(action="ignore"):  # deprecations inside torch
-            logging.disable()  # what it logs of an error comes with the error
+            logging.disable()  # the exception has the text of the log
             program = torch.export.export(network, (torch.zeros(1, *image_shape),), strict=False)
-    except Exception as error:  # whatever the network's own code raises
+    except Exception as error:  # the network's code may raise anything
         raise UserError(
-            f"{type(network).__name__} cannot be followed by torch.export: {str(error).splitlines()[0]}\n"
-            f"Does it take images of shape {image_shape}? Its forward must not choose its way by the pixels' values."
+            f"{type(network).__name__} cannot be traced by torch.export: {str(error).splitlines()[0]}\n"
+            f"Does it take images of shape {image_shape}? Its forward must not branch on values of pixels."
         ) from error
     finally:
         logging.disable(logging.NOTSET)
-    walk = _Walk(program, image_shape)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # what is fused on a CPU the counter does not know
-        walk.run(*_inputs(program, torch.zeros(1, *image_shape)))
-    return walk.layers
+    recorder = _LayerRecorder(program, image_shape)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # the counter does not know the fused attention of CPUs
+        recorder.run(*_inputs(program, torch.zeros(1, *image_shape)))
+    return recorder.layers
 
 
 def _inputs(program: ExportedProgram, images: Tensor) -> Iterable[Any]:
-    """What the graph takes: the network's tensors by name, then the images."""
+    """Yield the graph's inputs: parameters, buffers and constants, then the images."""
     for spec in program.graph_signature.input_specs:
         if spec.kind == InputKind.USER_INPUT:
             yield images
@@ -87,8 +87,8 @@ def _inputs(program: ExportedProgram, images: Tensor) -> Iterable[Any]:
             yield program.constants[str(spec.target)]
 
 
-class _Walk(fx.Interpreter):
-    """Runs the graph and writes down each operation."""
+class _LayerRecorder(fx.Interpreter):
+    """Runs the graph and records each operation."""
 
     def __init__(self, program: ExportedProgram, image_shape: tuple[int, int, int]) -> None:
         super().__init__(program.graph_module)
@@ -107,7 +107,7 @@ class _Walk(fx.Interpreter):
             output = super().run_node(n)
         slides = window(n)
         self.fields[n] = receptive_field(n, slides, [self.fields[node] for node in n.all_input_nodes])
-        if isinstance(output, Tensor):  # others are parts of a tuple that come as operations of their own
+        if isinstance(output, Tensor):  # of a tuple, each tensor follows as its own operation
             self.layers.append(self._layer(n, slides, output, counter.get_total_flops() // 2))
         return output
 

@@ -1,4 +1,4 @@
-"""How much of the image one value of a layer can depend on."""
+"""Compute the receptive field of each layer."""
 
 import math
 from collections.abc import Sequence
@@ -10,24 +10,24 @@ from torch import fx
 from lab_engine.anatomy.graph import arguments, operation, shape
 from lab_engine.anatomy.window import Pair, Window
 
-# Beside those that PyTorch itself marks as pointwise. They count only where they leave height and width in place.
-KEEP_PLACES = {
+# In addition to the operations that PyTorch tags as pointwise; only if they do not change height and width.
+KEEP_POSITIONS = {
     *("batch_norm", "dropout", "feature_dropout", "contiguous", "clone", "to", "alias", "detach"),
     *("cat", "chunk", "split", "getitem", "channel_shuffle", "view", "reshape", "squeeze", "unsqueeze", "expand"),
     *("mean", "sum", "amax", "amin"),
 }
-USE_ALL_PLACES = {"group_norm", "instance_norm"}  # their mean and variance do
-REDUCE = {"mean", "sum", "amax", "amin"}
+USE_ALL_POSITIONS = {"group_norm", "instance_norm"}  # for mean and variance
+REDUCTIONS = {"mean", "sum", "amax", "amin"}
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Of one value; (vertical, horizontal), in pixels of the image.
+    """The receptive field of one value; (vertical, horizontal), in pixels of the image.
 
     Attributes:
-        size: of the part that the value can depend on; infinite where that is all.
-        jump: from the part of one value to that of its neighbour.
-        flat: the values of all places are features of one vector now.
+        size: of the field; infinite if it is the whole image.
+        jump: distance between the fields of neighbouring values.
+        flat: whether the feature map has been flattened to a vector.
     """
 
     size: tuple[float, float]
@@ -35,7 +35,7 @@ class ReceptiveField:
     flat: bool = False
 
     def through(self, slides: Window) -> "ReceptiveField":
-        """Return the field of what slides over these values."""
+        """Return the field after a window that slides over these values."""
         spans = [dilation * (kernel - 1) for kernel, dilation in zip(slides.kernel, slides.dilation, strict=True)]
         return ReceptiveField(
             (self.size[0] + spans[0] * self.jump[0], self.size[1] + spans[1] * self.jump[1]),
@@ -43,7 +43,7 @@ class ReceptiveField:
         )
 
     def clipped(self, image_size: Sequence[int]) -> Pair:
-        """The size, as far as it lies in an image of (height, width)."""
+        """Return the size, at most that of an image of (height, width)."""
         return int(min(self.size[0], image_size[0])), int(min(self.size[1], image_size[1]))
 
 
@@ -55,13 +55,13 @@ EVERYTHING = ReceptiveField((math.inf, math.inf), (1, 1), flat=True)
 def receptive_field(
     node: fx.Node, slides: Window | None, inputs: Sequence[ReceptiveField | None]
 ) -> ReceptiveField | None:
-    """Return the field of an operation from those of its inputs; None where it is not known here.
+    """Return the field of an operation from those of its inputs; None if it is not known.
 
-    Where branches meet, that is the largest of theirs.
+    With several inputs, it is computed from the largest size and jump among them.
     """
     if all(field == NOTHING for field in inputs):
         return NOTHING
-    if any(field is not None and math.inf in field.size for field in inputs) or _uses_all_places(node, inputs):
+    if any(field is not None and math.inf in field.size for field in inputs) or _uses_all_positions(node, inputs):
         return EVERYTHING
     known = [field for field in inputs if field is not None]
     if len(known) < len(inputs):
@@ -77,29 +77,29 @@ def receptive_field(
     if _is_flattening(node):
         return replace(largest, flat=True)
     pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
-    return largest if (pointwise or name in KEEP_PLACES) and (largest.flat or _keeps_places(node)) else None
+    return largest if (pointwise or name in KEEP_POSITIONS) and (largest.flat or _keeps_positions(node)) else None
 
 
-def _uses_all_places(node: fx.Node, inputs: Sequence[ReceptiveField | None]) -> bool:
+def _uses_all_positions(node: fx.Node, inputs: Sequence[ReceptiveField | None]) -> bool:
     name = operation(node)
     if name == "linear":
         return inputs[0] is not None and inputs[0].flat
     if name in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
         return shape(node)[-2:] == (1, 1)
-    if name in REDUCE:
+    if name in REDUCTIONS:
         given = arguments(node, "input", "dim")
         dimensions = len(shape(given["input"]))
         reduced = {number % dimensions for number in given.get("dim") or range(dimensions)}
         return dimensions == 4 and reduced >= {2, 3}
-    return name in USE_ALL_PLACES
+    return name in USE_ALL_POSITIONS
 
 
 def _is_flattening(node: fx.Node) -> bool:
     return operation(node) in ("flatten", "view", "reshape") and len(shape(node)) == 2 < len(shape(node.args[0]))
 
 
-def _keeps_places(node: fx.Node) -> bool:
-    """Return whether output and inputs are maps (B, C, H, W) of one height and width, as far as they are tensors."""
+def _keeps_positions(node: fx.Node) -> bool:
+    """Return whether the output and all tensor inputs are maps (B, C, H, W) of the same height and width."""
     if operation(node) in ("chunk", "split"):
         return bool(arguments(node, "input", "how", "dim").get("dim", 0) == 1)
     sizes = [shape(tensor) for tensor in (node, *node.all_input_nodes) if shape(tensor)]

@@ -1,4 +1,4 @@
-"""The anatomy of a network as tables for a person, or as plain data for a program."""
+"""Print the anatomy of a network as tables or as JSON."""
 
 import json
 import os
@@ -22,15 +22,15 @@ SIZE_FORMULA = "N = (W − F + 2P) / S + 1"
 
 @dataclass(frozen=True)
 class Anatomy:
-    """All that there is to show.
+    """The anatomy of a network.
 
     Attributes:
         model: name of the network's class.
         image_shape: (C, H, W).
-        num_classes: the network was made for.
+        num_classes: of the network.
         layers: in the order in which they run.
-        parameters: of the whole network; more than those of its layers if some are never used.
-        step: a training step, if one was asked for.
+        parameters: of the whole network; more than the sum over its layers if some are never used.
+        step: a training step, with gradients=true.
     """
 
     model: str
@@ -57,12 +57,12 @@ def to_plain(anatomy: Anatomy) -> dict[str, Any]:
 
 
 def print_json(anatomy: Anatomy) -> None:
-    """Print it to standard output."""
+    """Print the anatomy as JSON to standard output."""
     sys.stdout.write(json.dumps(to_plain(anatomy), indent=1) + "\n")
 
 
 def print_tables(anatomy: Anatomy) -> None:
-    """Print it for a terminal; where that is too narrow for the size formulas, they come after the table."""
+    """Print tables; if the terminal is too narrow for the size formulas, they follow in a table of their own."""
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else LOG_WIDTH
     console = Console(highlight=False, width=wide)
     images = "x".join(map(str, anatomy.image_shape))
@@ -71,7 +71,7 @@ def print_tables(anatomy: Anatomy) -> None:
     fits = Measurement.get(console, console.options.update(width=10_000), table).maximum <= console.width
     if not fits:
         table = _layers(anatomy, with_sizes=False)
-        # where even that is too wide, lines of the terminal break, but no number does
+        # if even that is too wide, the terminal breaks lines, but rich does not break numbers
         console.width = max(
             console.width, Measurement.get(console, console.options.update(width=10_000), table).maximum
         )
@@ -148,10 +148,10 @@ def _notes(anatomy: Anatomy) -> str:
         )
     ]
     if any(layer.receptive_field is None for layer in anatomy.layers):
-        lines.append("?: the receptive field is not known after an operation that mixes or moves places.")
+        lines.append("?: the receptive field is not known after an operation that mixes or moves positions.")
     if anatomy.layers and anatomy.layers[-1].output != (anatomy.num_classes,):
         lines.append(
-            f"The last output is no vector of {anatomy.num_classes} logits: this network cannot be trained as it is."
+            f"The last output is not a vector of {anatomy.num_classes} logits: this network cannot be trained as it is."
         )
     if unused:
         lines.append(f"{unused:,} parameters are never used when the network runs.")
@@ -159,7 +159,7 @@ def _notes(anatomy: Anatomy) -> str:
 
 
 def _backward(nodes: Sequence[BackwardNode]) -> Table:
-    table = _table("", "backward, from the loss", "goes on to", "gives a gradient to", left=4)
+    table = _table("", "backward, from the loss", "next nodes", "gradient of", left=4)
     for node in nodes:
         table.add_row(str(node.number), node.function, ", ".join(map(str, node.next)), ", ".join(node.leaves))
     return table

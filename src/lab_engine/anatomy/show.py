@@ -1,4 +1,4 @@
-"""A network layer by layer, on the terminal or as JSON."""
+"""The work of the command `anatomy`: show a network layer by layer."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from lab_engine.config.instantiate import build_part
 
 
 def show(config: dict[str, Any]) -> dict[str, Any]:
-    """Print the anatomy of the network, and give it as `lab_engine.anatomy.report.to_plain` does."""
+    """Print the anatomy of the network, and return it as `lab_engine.anatomy.report.to_plain` does."""
     torch.manual_seed(config["seed"])
     image_shape = (config["in_channels"], *config["image_size"])
     classes = config["num_classes"]

@@ -1,4 +1,4 @@
-"""What slides over an image in a convolution or a pooling, and the size that it leaves."""
+"""The sliding window of a convolution or pooling, and its formula for the output size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Window:
-    """All are (vertical, horizontal), in pixels.
+    """The sliding window of an operation; all sizes are (vertical, horizontal), in pixels.
 
     Attributes:
         kernel: size of the kernel.
         stride: from one position to the next.
         padding: on each side.
-        dilation: between the taps of the kernel.
-        input_size: of the map that it slides over.
-        output_size: of the map that it leaves.
-        rounds_up: a last position that does not fit is kept.
+        dilation: distance between neighbouring elements of the kernel.
+        input_size: of the feature map.
+        output_size: of the feature map.
+        rounds_up: the `ceil_mode` of the pooling.
     """
 
     kernel: Pair
@@ -35,9 +35,9 @@ class Window:
 
     @property
     def formulas(self) -> tuple[str, ...]:
-        """N = (W − F + 2P) / S + 1 with its numbers: one line, or two where height and width differ.
+        """N = (W − F + 2P) / S + 1 in numbers: one line, or two if height and width differ.
 
-        F is what the kernel spans, with dilation D: D · (F − 1) + 1.
+        With dilation D, F is replaced by D · (F − 1) + 1, the extent of the kernel.
         """
         each = (self.kernel, self.stride, self.padding, self.dilation, self.input_size, self.output_size)
         return tuple(dict.fromkeys(self._formula(*(pair[side] for pair in each)) for side in (0, 1)))
@@ -45,7 +45,7 @@ class Window:
     def _formula(self, kernel: int, stride: int, padding: int, dilation: int, before: int, after: int) -> str:
         steps, rest = divmod(before - dilation * (kernel - 1) - 1 + 2 * padding, stride)
         if steps + bool(rest and self.rounds_up) + 1 != after:
-            return f"{after}, as padding='same' keeps it"  # with an even kernel one side gets more than the other
+            return f"{after}, as padding='same' keeps it"  # an even kernel has unequal padding
         span = f"{kernel}" if dilation == 1 else f"({dilation}·({kernel} − 1) + 1)"
         quotient = f"({before} − {span} + 2·{padding}) / {stride}"
         if rest:
@@ -54,7 +54,7 @@ class Window:
 
 
 def window(node: fx.Node) -> Window | None:
-    """Return what slides over the image in this operation of an exported graph, or None if nothing does."""
+    """Return the window of an operation of an exported graph; None if it is no convolution or pooling."""
     name = operation(node)
     if name == "conv2d":
         given = arguments(node, "input", "weight", "bias", "stride", "padding", "dilation")
@@ -78,7 +78,7 @@ def window(node: fx.Node) -> Window | None:
         )
     if name in ("adaptive_avg_pool2d", "adaptive_max_pool2d"):
         before, after = _sizes(node)
-        if before[0] % after[0] == before[1] % after[1] == 0:  # then it is an ordinary pooling
+        if before[0] % after[0] == before[1] % after[1] == 0:  # equal windows, as in an ordinary pooling
             step = (before[0] // after[0], before[1] // after[1])
             return Window(step, step, (0, 0), (1, 1), before, after)
     return None

@@ -1,1 +1,1 @@
-"""Layer 4: a module for other programs."""
+"""Layer 4: export a module as ONNX or torch.export."""

@@ -1,1 +1,1 @@
-"""Layer 4: image files to predict, and a map laid over an image."""
+"""Layer 4: find the image files to predict, and draw heat maps over images."""

@@ -1,4 +1,4 @@
-"""Which images are meant: files, folders, patterns, standard input."""
+"""Find the image files that `images=` gives: files, folders, patterns, standard input."""
 
 import glob
 import io
@@ -15,23 +15,23 @@ from lab_engine.images.decode import FORMATS
 from lab_engine.images.files import walk
 
 STANDARD_INPUT = "-"
-LONGEST = 60  # characters of what is quoted in a message
+MAX_QUOTED = 60  # characters of input in a message
 
 
 def find_images(given: str | Sequence[str]) -> list[str | bytes]:
-    """Return the paths of the files that are meant, each once, or the content of one that came by standard input.
+    """Return the paths of the files, each once; an image on standard input is returned as its bytes.
 
-    A folder stands for all files below it, sorted; hidden ones and links to folders are passed over, as they are by a
-    pattern. A name that exists is no pattern, whatever it holds.
+    A folder stands for all files below it, sorted. Folders and patterns skip hidden files and links to folders. A path
+    that exists is never read as a pattern, even if it contains `*`, `?` or `[`.
 
     Args:
         given: paths of files or folders, patterns with `*`, `**`, `?` or `[…]`, or "-" for standard input, which
-            holds an image or paths, one a line or ended by NUL.
+            holds an image, or paths that end in a newline or NUL.
 
     Raises:
-        UserError: a name or pattern leads to no file, or standard input holds nothing of use.
+        UserError: a path or pattern leads to no file, or standard input holds neither an image nor paths.
     """
-    found: dict[str | bytes, None] = {}  # in order
+    found: dict[str | bytes, None] = {}  # an ordered set
     for each in [given] if isinstance(given, str) else given:
         files: list[str | bytes] = list(_from_standard_input() if each == STANDARD_INPUT else _from(each))
         found.update(dict.fromkeys(files))
@@ -41,7 +41,7 @@ def find_images(given: str | Sequence[str]) -> list[str | bytes]:
 
 
 def shown(name: str | bytes) -> str:
-    """Write the path of a file as a person would from here, and as `printable`: less the current folder."""
+    """Return the path of a file for display: relative to the current folder, without control characters."""
     if isinstance(name, bytes):
         return "standard input"
     return printable(name.removeprefix(f"{Path.cwd()}/"))
@@ -52,7 +52,7 @@ def _from(given: str) -> Iterator[str]:
     if os.path.lexists(path):
         yield from _below(given)
         return
-    root = next(folder for folder in path.parents if folder.exists())  # a name that exists, whatever it holds
+    root = next(folder for folder in path.parents if folder.exists())  # not part of the pattern, even if it contains *
     pattern = path.relative_to(root)
     if not glob.has_magic(str(pattern)):
         raise UserError(f"images={shown(given)}: there is no such file or folder.")
@@ -64,32 +64,34 @@ def _below(path: str) -> Iterable[str]:
 
 
 def _matches(root: Path, pattern: Path) -> Iterator[str]:
-    """Expand as a shell does; pathlib, unlike glob, follows no links to folders in `**`, where they may loop."""
+    """Expand a pattern as a shell does; by pathlib, whose `**` follows no links to folders: they may loop."""
     hidden = any(part.startswith(".") for part in pattern.parts)
     try:
         matches = sorted(root.glob(str(pattern)))
     except ValueError as error:
         raise UserError(f"images={shown(str(root / pattern))} is refused: {error}") from error
     for match in matches:
-        in_sight = hidden or not any(part.startswith(".") for part in match.relative_to(root).parts)
-        if in_sight and not (match.is_dir() and match.is_symlink()):
+        visible = hidden or not any(part.startswith(".") for part in match.relative_to(root).parts)
+        if visible and not (match.is_dir() and match.is_symlink()):
             yield from _below(str(match))
 
 
 def _from_standard_input() -> list[str] | list[bytes]:
     if sys.stdin is None or sys.stdin.isatty():
-        raise UserError("images=- reads standard input, and nothing is piped there. Pipe an image, or a path a line.")
+        raise UserError(
+            "images=- reads standard input, but nothing is piped to it. Pipe an image or paths, one per line."
+        )
     content = sys.stdin.buffer.read()
     if not content.strip():
-        raise UserError("images=-: standard input is empty. Pipe an image, or a path a line.")
+        raise UserError("images=-: standard input is empty. Pipe an image or paths, one per line.")
     lines = [os.fsdecode(line) for line in content.split(b"\0" if b"\0" in content else b"\n") if line]
     if not os.path.lexists(lines[0]):
         if _is_image(content):
             return [content]
         if not any(map(os.path.lexists, lines)):
             raise UserError(
-                "images=-: standard input holds neither an image that can be read nor paths of files.\n"
-                f"It begins with: {shown(lines[0][:LONGEST])}"
+                "images=-: standard input holds neither a readable image nor paths of files.\n"
+                f"It begins with: {shown(lines[0][:MAX_QUOTED])}"
             )
     return [str(Path(file)) for line in lines for file in _below(str(Path(line).absolute()))]
 

@@ -1,1 +1,1 @@
-"""Layer 4: the page of a run, and two runs compared."""
+"""Layer 4: the report of a run, and the comparison of two runs."""

@@ -1,7 +1,6 @@
 """A small line chart as SVG, in the colours of the page around it.
 
-Drawn here, for every job of a sweep has two: it takes 0.1 ms, where matplotlib takes 80 (2-core Intel Xeon), and
-follows the page into the dark.
+matplotlib would be far slower, and each job of a sweep has charts; it also cannot follow the page's dark mode.
 """
 
 import math
@@ -11,12 +10,12 @@ from itertools import groupby, pairwise
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 380, 230  # units of the drawing; on a phone about as many pixels
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 24, 34  # around the plot
-MIN_POINTS = 15  # each is marked
-MAX_POINTS = 400  # of a line; of more, the lowest and the highest of each stretch are drawn
-TICKS = 5  # at most, of each axis
-MAX_NUMBER = 1e300  # farther out, the difference of two numbers may be none
+WIDTH, HEIGHT = 380, 230  # units of the SVG, about pixels on a phone
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 24, 34  # margins around the plot
+MAX_MARKED = 15  # points of a line that get a marker each
+MAX_POINTS = 400  # of a line; a longer one is reduced to the lowest and highest point of each stretch
+MAX_TICKS = 5  # of each axis
+MAX_NUMBER = 1e300  # beyond it, the difference of two numbers may overflow
 
 Point = tuple[float, float]
 
@@ -41,12 +40,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """From numbers to places.
+    """A linear map from values to positions.
 
     Attributes:
-        ticks: in order, first and last at the ends or within them.
-        low: number at `start`.
-        high: number at `end`.
+        ticks: values, in ascending order, from `low` to `high`.
+        low: value at `start`.
+        high: value at `end`.
+        start: position in the SVG.
+        end: position in the SVG.
     """
 
     ticks: Sequence[float]
@@ -55,42 +56,42 @@ class Axis:
     start: float
     end: float
 
-    def place(self, number: float) -> float:
-        """Where a number stands."""
-        return self.start + (number - self.low) / (self.high - self.low) * (self.end - self.start)
+    def position(self, value: float) -> float:
+        """Return the position of a value."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
 def line_chart(name: str, lines: Sequence[Line], percent: bool = False, chosen: float | None = None) -> Markup:
-    """Draw lines over epochs; nothing if no point of them is finite.
+    """Draw lines over epochs; empty if no point is finite.
 
     Args:
-        name: of the chart, read out to those who cannot see it.
+        name: of the chart, for screen readers.
         lines: at most two, which differ in colour and dash.
-        percent: the numbers are fractions.
-        chosen: an epoch to mark.
+        percent: whether y is a fraction, to be shown in percent.
+        chosen: an epoch to mark, such as that of the chosen checkpoint.
     """
     lines = [line for line in lines if line.finite]
     if not lines:
         return Markup("")
     x = _axis([x for line in lines for x, _ in line.points], LEFT, WIDTH - RIGHT, whole=True)
-    y = _axis([y for line in lines for _, y in line.finite], HEIGHT - BOTTOM, TOP, most=1.0 if percent else math.inf)
-    said = "; ".join(f"{line.name} {_said(line, percent)}" for line in lines)
-    label = escape(f"{name} by epoch: {said}")
+    y = _axis([y for line in lines for _, y in line.finite], HEIGHT - BOTTOM, TOP, maximum=1.0 if percent else math.inf)
+    ranges = "; ".join(f"{line.name} {_first_to_last(line, percent)}" for line in lines)
+    label = escape(f"{name} by epoch: {ranges}")
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">',
         *_grid(x, y, percent),
-        *(_mark(x.place(chosen)) if chosen is not None and x.low <= chosen <= x.high else ()),
+        *(_mark(x.position(chosen)) if chosen is not None and x.low <= chosen <= x.high else ()),
         *(part for number, line in enumerate(lines) for part in _line(line, number, x, y, percent)),
         "</svg>",
     ]
-    return Markup("\n".join(parts))  # noqa: S704 - words are escaped, all else are numbers
+    return Markup("\n".join(parts))  # noqa: S704 - text is escaped, the rest is numbers
 
 
 def _is_finite(number: float) -> bool:
     return math.isfinite(number) and abs(number) < MAX_NUMBER
 
 
-def _said(line: Line, percent: bool) -> str:
+def _first_to_last(line: Line, percent: bool) -> str:
     (_, first), (_, last) = line.finite[0], line.finite[-1]
     return f"from {_number(first, percent)} to {_number(last, percent)}"
 
@@ -99,20 +100,20 @@ def _number(number: float, percent: bool) -> str:
     return f"{number:.2%}" if percent else f"{number:.4g}"
 
 
-def _axis(numbers: Sequence[float], start: float, end: float, whole: bool = False, most: float = math.inf) -> Axis:
+def _axis(numbers: Sequence[float], start: float, end: float, whole: bool = False, maximum: float = math.inf) -> Axis:
     low, high = min(numbers), max(numbers)
-    if high - low <= 1e-9 * max(abs(low), abs(high)) + 1e-300:  # one number
+    if high - low <= 1e-9 * max(abs(low), abs(high)) + 1e-300:  # all values are equal
         around = 1.0 if whole else max(abs(low) * 0.05, 1e-3)
         low, high = low - around, high + around
-    step = _step((high - low) / TICKS, whole)
+    step = _step((high - low) / MAX_TICKS, whole)
     if not whole:  # the ends are ticks
-        low, high = step * math.floor(low / step), min(step * math.ceil(high / step), most)
+        low, high = step * math.floor(low / step), min(step * math.ceil(high / step), maximum)
     first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
     return Axis([step * number for number in range(first, last + 1)], low, high, start, end)
 
 
 def _step(least: float, whole: bool) -> float:
-    """The smallest round number that is no smaller."""
+    """Return the smallest round number that is at least `least`."""
     power = 10.0 ** math.floor(math.log10(least))
     step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= least * (1 - 1e-9))
     return max(step, 1.0) if whole else step
@@ -130,11 +131,11 @@ def _labels(ticks: Sequence[float], percent: bool) -> list[str]:
 
 def _grid(x: Axis, y: Axis, percent: bool) -> Iterator[str]:
     for tick, label in zip(y.ticks, _labels(y.ticks, percent), strict=True):
-        at = y.place(tick)
+        at = y.position(tick)
         yield f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>'
         yield f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{label}</text>'
     for tick, label in zip(x.ticks, _labels(x.ticks, percent=False), strict=True):
-        yield f'<text x="{x.place(tick):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{label}</text>'
+        yield f'<text x="{x.position(tick):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{label}</text>'
     middle = (LEFT + WIDTH - RIGHT) / 2
     yield f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">epoch</text>'
 
@@ -147,20 +148,20 @@ def _line(line: Line, number: int, x: Axis, y: Axis, percent: bool) -> Iterator[
     legend = LEFT + number * (WIDTH - LEFT - RIGHT) / 2
     yield f'<g class="line{number}"><path d="M{legend} 10h22"/>'
     yield f'<text x="{legend + 28}" y="14">{escape(line.name)}</text>'
-    runs = [list(run) for finite, run in groupby(line.points, lambda point: _is_finite(point[1])) if finite]
-    for run in runs:
-        places = " ".join(f"{x.place(at):.1f} {y.place(value):.1f}" for at, value in _fewer(run))
-        yield f'<path d="M{places}"/>'
-    few = len(line.points) <= MIN_POINTS
-    for run in runs:
-        for at, value in run if few or len(run) == 1 else ():  # a point between gaps is no line
-            place = f'cx="{x.place(at):.1f}" cy="{y.place(value):.1f}"'
+    segments = [list(part) for finite, part in groupby(line.points, lambda point: _is_finite(point[1])) if finite]
+    for segment in segments:
+        path = " ".join(f"{x.position(at):.1f} {y.position(value):.1f}" for at, value in _downsample(segment))
+        yield f'<path d="M{path}"/>'
+    few = len(line.points) <= MAX_MARKED
+    for segment in segments:
+        for at, value in segment if few or len(segment) == 1 else ():  # a single point between gaps needs a marker
+            centre = f'cx="{x.position(at):.1f}" cy="{y.position(value):.1f}"'
             title = escape(f"epoch {at:g}: {line.name} {_number(value, percent)}")
-            yield f'<circle {place} r="3"><title>{title}</title></circle>'
+            yield f'<circle {centre} r="3"><title>{title}</title></circle>'
     yield "</g>"
 
 
-def _fewer(points: Sequence[Point]) -> list[Point]:
+def _downsample(points: Sequence[Point]) -> list[Point]:
     if len(points) <= MAX_POINTS:
         return list(points)
     size = math.ceil(len(points) / (MAX_POINTS / 2))

@@ -1,5 +1,6 @@
-"""Two runs side by side: whether they have come to the same, and what could explain it if not."""
+"""Compare the results of a run and its repetition, and list what could explain a difference."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,22 @@ from lab_engine.base.git import PATCH
 from lab_engine.training.terminal import short
 
 FILE = "comparison.json"
-NO_RESULTS = {"train/seconds"}  # of metrics: they are never the same twice
-NO_CAUSES = {"started", "command"}  # of an environment: they change no result
-MAX_LINES = 8  # of metrics or of causes, on the terminal; the file has all
+IGNORED_METRICS = {"train/seconds"}  # differs in every run
+IGNORED_FACTS = {"started", "command"}  # of an environment: they change no result
+MAX_LINES = 8  # of metrics or of causes, on the terminal; the file has all of them
 
 
 class Comparison(BaseModel):
-    """What became of a repeated run.
+    """The result of a comparison, as written to `comparison.json`.
 
     Attributes:
         of: the folder of the first run.
-        same: the weights bit for bit, and all metrics but times.
-        weights: number of tensors of `checkpoints/best.ckpt`; None where neither run has the file.
-        different: names of those that are not the same in both, or only in one.
-        largest: difference of two weights; None where there is none that can be told.
-        metrics: that are not the same: of the first run, of its repetition; None for what is not there or not finite.
-        causes: what is known to differ between them and could explain it, likewise, as text.
+        same: whether all weights are equal bit for bit, and all metrics except times.
+        weights: number of tensors in `checkpoints/best.ckpt`; None if neither run has the file.
+        different: names of tensors that differ, or that only one run has.
+        largest: largest absolute difference of two weights; None if no tensors could be subtracted.
+        metrics: those that differ: values of the first run and of the repetition; None if missing or not finite.
+        causes: recorded facts that differ and could explain the difference, in the same order, as text.
     """
 
     of: str
@@ -44,7 +45,7 @@ class Comparison(BaseModel):
 
 
 def compare(original: Path, repeated: Path) -> Comparison:
-    """Compare the results in two run folders; both are done.
+    """Compare the results in the folders of two finished runs.
 
     Raises:
         UserError: a checkpoint cannot be read.
@@ -65,17 +66,17 @@ def compare(original: Path, repeated: Path) -> Comparison:
 
 
 def refuse_unreadable(folder: Path, weights: bool) -> None:
-    """Refuse, before hours of work, a run folder that has nothing to compare with.
+    """Check, before a run is repeated, that its results can be read for the comparison.
 
     Args:
         folder: of the first run.
-        weights: it must hold `checkpoints/best.ckpt`.
+        weights: whether it must hold `checkpoints/best.ckpt`.
 
     Raises:
-        UserError: its results cannot be read.
+        UserError: the checkpoint is missing, or metrics or checkpoint cannot be read.
     """
     if _weights(folder) is None and weights:
-        raise UserError(f"from={folder}: there is no checkpoints/best.ckpt to compare with. Bring back a copy.")
+        raise UserError(f"from={folder}: there is no checkpoints/best.ckpt to compare with. Restore the file.")
     _results(folder)
 
 
@@ -96,7 +97,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor] | None:
 
 
 def _same(first: torch.Tensor | None, second: torch.Tensor | None) -> bool:
-    """Bit for bit: to `torch.equal`, 0 and -0 are the same, and NaN is not itself."""
+    """Compare bit for bit: for `torch.equal`, 0 equals -0, and NaN does not equal NaN."""
     if first is None or second is None or first.dtype != second.dtype or first.shape != second.shape:
         return False
     return torch.equal(*(tensor.contiguous().flatten().view(torch.uint8) for tensor in (first, second)))
@@ -108,13 +109,13 @@ def _distances(
     for name in names:
         if name in first and name in second and first[name].shape == second[name].shape:
             distance = float((first[name].double() - second[name].double()).abs().max())
-            if distance == distance:  # else one of them is not a number
+            if not math.isnan(distance):
                 yield distance
 
 
 def _metrics(original: Path, repeated: Path) -> dict[str, tuple[float | None, float | None]]:
     first, second = _results(original), _results(repeated)
-    names = [name for name in {**first, **second} if name not in NO_RESULTS]
+    names = [name for name in {**first, **second} if name not in IGNORED_METRICS]
     return {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
 
 
@@ -131,7 +132,7 @@ def _causes(original: Path, repeated: Path) -> Iterator[tuple[str, tuple[str, st
 
 def _environment(folder: Path) -> dict[str, Any]:
     environment = read_environment(folder)
-    return environment.model_dump(exclude=NO_CAUSES) if environment else {}
+    return environment.model_dump(exclude=IGNORED_FACTS) if environment else {}
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -152,7 +153,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 
 
 def describe(comparison: Comparison, folder: Path) -> list[Text]:
-    """Describe it in a few lines; `folder` is that of the repetition."""
+    """Return lines for the terminal; `folder` is that of the repetition."""
     of, file = short(Path(comparison.of)), short(folder / FILE)
     if comparison.same:
         weights = "" if comparison.weights is None else "the weights of best.ckpt bit for bit, and "

@@ -1,4 +1,4 @@
-"""What `page.html` shows of a run, from what the run knows at its end and from the files in its folder."""
+"""Render `page.html`, the report of a run, from its results and the files in its folder."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from lab_engine.artifacts.results import COUNT
 from lab_engine.base.wording import is_percent, metric
 from lab_engine.config.command_line import without_passwords
 from lab_engine.reports.chart import Line, line_chart
-from lab_engine.training.interface import Describes, Reports, described
+from lab_engine.training.interface import Describes, Reports, describe_task
 from lab_engine.training.terminal import short
 
 PAGE = Path(__file__).with_name("page.html")
@@ -28,7 +28,7 @@ LOOK = Path(__file__).with_name("look.css")
 TEMPLATE = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
     PAGE.read_text(encoding="utf-8")
 )
-"""Every value in it is escaped, but those that are marked as HTML of our own."""
+"""Jinja escapes every value except those marked as `Markup` or `safe`."""
 
 
 def to_html(
@@ -38,12 +38,12 @@ def to_html(
     metrics: Mapping[str, float],
     best: str,
 ) -> str:
-    """Return a page that needs no other file and no network, and holds no script.
+    """Return an HTML page that needs no other file and no network, and holds no script.
 
     Args:
         config: of the run, checked.
-        data: set up.
-        task: with the weights that were tested.
+        data: after `setup`.
+        task: with the tested weights.
         metrics: as in `metrics.json`.
         best: path of the chosen checkpoint, or empty if there is none.
     """
@@ -72,7 +72,7 @@ def to_html(
 
 
 def _charts(curves: Sequence[Mapping[str, float]], percent: Sequence[str], chosen: float | None) -> Iterator[Markup]:
-    """Draw a chart for each metric, the training's and the validation's together; parts of metrics have none."""
+    """Draw a chart per metric, with training and validation together; metrics of parts (val/NAME/PART) have none."""
     names = dict.fromkeys(name for row in curves for name in row if name.count("/") == 1)
     for each in dict.fromkeys(name.partition("/")[2] for name in names):
         lines = [_line(name, curves) for name in (f"train/{each}", f"val/{each}") if name in names]
@@ -81,12 +81,12 @@ def _charts(curves: Sequence[Mapping[str, float]], percent: Sequence[str], chose
 
 
 def _metric(name: str, value: float, percent: Sequence[str]) -> str:
-    """Write a metric as the other report does."""
+    """Format a metric as the report of a sweep does."""
     return f"{100 * value:.2f} %" if is_percent(name, percent) else metric(name, value, percent)
 
 
 def _chosen(best: str, curves: Sequence[Mapping[str, float]]) -> float | None:
-    """The epoch after which the chosen checkpoint was written, if `curves.csv` has it."""
+    """Return the epoch of the chosen checkpoint, if `curves.csv` has a row of its step."""
     if not best:
         return None
     step = read_checkpoint(Path(best))["global_step"]
@@ -98,12 +98,12 @@ def _line(name: str, curves: Sequence[Mapping[str, float]]) -> Line:
 
 
 def _when(environment: Environment | None) -> str:
-    """Describe when the run began, and how long it took, or when it ended if it has been interrupted between."""
+    """Return when the run started and how long it took; of an interrupted run, when it started and ended."""
     ended = datetime.now().astimezone().replace(microsecond=0)
     if environment is None:
         return f"Ended {_time(ended)}"
     started = environment.started
-    if started.timestamp() < psutil.Process().create_time() - 1:  # noted by an earlier process of this run
+    if started.timestamp() < psutil.Process().create_time() - 1:  # written by an earlier process of this run
         return f"Started {_time(started)}, interrupted, ended {_time(ended)}"
     return f"Started {_time(started)}, took {duration((ended - started).total_seconds())}"
 
@@ -113,7 +113,7 @@ def _time(moment: datetime) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as a person would: 4 s, 0:03:12."""
+    """Format seconds: 4 s, 0:03:12."""
     return f"{seconds:.3g} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
@@ -125,7 +125,7 @@ def _facts(
     chosen: float | None,
     has_checkpoint: bool,
 ) -> list[tuple[str, str, str]]:
-    """Name, value and a line more of each."""
+    """Return the facts of the summary, each as label, value and additional text."""
     percent, monitor = config["task"].get("percent", ()), config["task"]["monitor"].partition("/")[2]
     of = "the last weights" if not has_checkpoint else "the chosen checkpoint"
     after = "" if chosen is None else f", epoch {chosen:g} of {config['trainer']['max_epochs']}"
@@ -151,7 +151,7 @@ def _facts(
             f"{metrics['train/steps']:,} steps, without validation and test",
         )
     )
-    lines = {**described(task), **(data.describe() if isinstance(data, Describes) else {})}
+    lines = {**describe_task(task), **(data.describe() if isinstance(data, Describes) else {})}
     if "data" in lines:
         lines["data"] = ": ".join(filter(None, (config["choices"].get("data"), lines["data"])))
     for label, text in lines.items():
@@ -180,6 +180,6 @@ def _environment_rows(environment: Environment | None) -> list[tuple[str, str]]:
 
 def _git(git: Git) -> str:
     if git.commit is None:
-        return f"not known: {git.reason}"
+        return f"unknown: {git.reason}"
     on = f" on {git.branch}" if git.branch else ""
-    return f"{git.commit}{on}, {'with changes that are not committed' if git.dirty else 'nothing changed since'}"
+    return f"{git.commit}{on}, {'with uncommitted changes' if git.dirty else 'without uncommitted changes'}"

@@ -1,4 +1,4 @@
-"""`report.html` of a run, which no run fails for."""
+"""Write `report.html`; an error in it does not end the run."""
 
 import logging
 from collections.abc import Mapping
@@ -30,5 +30,5 @@ def write_report(
         with torch.no_grad():
             page = to_html(config, data, task, metrics, best)
         atomic_write(Path(config["folder"]) / FILE, page, errors="replace")
-    except Exception as error:  # the results of hours are still to be written
+    except Exception as error:  # the results are written after the report
         _log.warning("%s was not written: %s", FILE, one_line(error))

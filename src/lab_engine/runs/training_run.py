@@ -73,7 +73,7 @@ class TrainingRun:
         """Print the header of the run, write `environment.json`, and log the hyperparameters."""
         show_run(f"{self.package} train", self.config, data, task, trainer)
         if self.resume_from is not None:
-            terminal.show_goes_on(self.resume_from, steps_of(self.resume_from))
+            terminal.show_resumed(self.resume_from, steps_of(self.resume_from))
         if trainer.is_global_zero:
             fingerprint = data.fingerprint() if isinstance(data, HasFingerprint) else ""
             record_environment(self.folder, self.package, trainer.strategy.root_device, self.config, fingerprint)
@@ -88,7 +88,7 @@ class TrainingRun:
         except Interrupted:
             latest = latest_checkpoint(self.folder)
             steps = 0 if latest is None else steps_of(latest)
-            terminal.show_how_to_go_on(f"{self.package}.train", self.folder, steps)
+            terminal.show_resume_command(f"{self.package}.train", self.folder, steps)
             raise
 
     def load_best(self, task: LightningModule, trainer: Trainer) -> None:

@@ -1,4 +1,4 @@
-"""The parts of a run, made from its checked configuration."""
+"""Build the data, the task and the Trainer of a run from its checked configuration."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -32,19 +32,19 @@ from lab_engine.training.speed import MEMORY_FORMATS, has_gpu
 
 Config = dict[str, Any]
 
-OF_DATA = ("takes", "gives")
-OF_TASK = ("takes", "monitor", "mode", "directions", "percent")
-"""Keys of `data` and `task` that are the program's business, and no arguments."""
+DATA_KEYS = ("takes", "gives")
+TASK_KEYS = ("takes", "monitor", "mode", "directions", "percent")
+"""Keys of `data` and `task` that the engine reads and does not pass as arguments."""
 
 
 def build_data(config: Config) -> LightningDataModule:
-    """Build the data module from `data` and what it takes; nothing is loaded yet.
+    """Build the data module from `data` and the groups it takes; nothing is loaded yet.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: it cannot be built, or is not a LightningDataModule.
     """
     node = config["data"]
-    arguments = {key: value for key, value in node.items() if key not in OF_DATA}
+    arguments = {key: value for key, value in node.items() if key not in DATA_KEYS}
     made = build(arguments, "data", **build_taken(config, "data"))
     if not isinstance(made, LightningDataModule):
         raise UserError(f"data ({node['_target_']}) makes a {type(made).__name__}: give a LightningDataModule.")
@@ -52,12 +52,12 @@ def build_data(config: Config) -> LightningDataModule:
 
 
 def facts_of(data: LightningDataModule, config: Config) -> dict[str, Any]:
-    """Set up data that gives facts, and return them: what `from_data` stands for.
+    """Set up the data and return its facts, the values of `from_data`, as its `model_arguments()` gives them.
 
-    The method `model_arguments()` of the data returns them. Data without `data.gives` is left to Lightning.
+    Data without `data.gives` has no facts and is set up later, by Lightning.
 
     Raises:
-        UserError: it lacks a fact that `data.gives` lists and a value of the configuration stands for.
+        UserError: a fact that `data.gives` lists, and that a value of the configuration stands for, is missing.
     """
     gives = config["data"].get("gives", ())
     if not gives:
@@ -65,7 +65,8 @@ def facts_of(data: LightningDataModule, config: Config) -> dict[str, Any]:
     trainer = config["trainer"]
     several = device_count(trainer) * trainer["num_nodes"] > 1
     prepares = type(data).prepare_data is not LightningDataModule.prepare_data
-    with FileLock(Path(config["folder"]) / DATA_LOCK) if several and prepares else nullcontext():  # one by one
+    # one process at a time
+    with FileLock(Path(config["folder"]) / DATA_LOCK) if several and prepares else nullcontext():
         data.prepare_data()
         data.setup("fit")
     facts: dict[str, Any] = data.model_arguments() if isinstance(data, GivesFacts) else {}
@@ -73,20 +74,20 @@ def facts_of(data: LightningDataModule, config: Config) -> dict[str, Any]:
     if lacking := [name for name in gives if name not in facts and name in used]:
         raise UserError(
             f"data ({config['data']['_target_']}) does not give {lacking[0]}, which data.gives lists.\n"
-            "Its method model_arguments() must return a dictionary that has it; or write a value in place of from_data."
+            f"Add the key {lacking[0]} to the dictionary that its method model_arguments() returns."
         )
     return {name: plain_fact(name, value) for name, value in facts.items()}
 
 
 def build_task(config: Config, facts: Mapping[str, Any]) -> LightningModule:
-    """Build the task and what it takes; random weights come from torch's generator as it is now.
+    """Build the task and the groups it takes; random weights are drawn from torch's global generator.
 
     Args:
-        config: checked, and where it is of a training resolved by `lab_engine.training.speed.resolve_auto`.
+        config: checked; of a training run also resolved by `lab_engine.training.speed.resolve_auto`.
         facts: see `facts_of`.
 
     Raises:
-        UserError: a part cannot be made.
+        UserError: a part cannot be built, or the task is not a LightningModule or does not fit the facts.
     """
     node, model = config["task"], config.get("model")
     if isinstance(model, dict):
@@ -96,7 +97,7 @@ def build_task(config: Config, facts: Mapping[str, Any]) -> LightningModule:
     speed = config.get("speed", {})
     if speed.get("compile") is not None:
         compile_forward(parts["model"], speed["compile"])
-    arguments, of_data = split_facts({key: value for key, value in node.items() if key not in OF_TASK}, facts)
+    arguments, of_data = split_facts({key: value for key, value in node.items() if key not in TASK_KEYS}, facts)
     made = build(arguments, "task", **of_data, **parts)
     if not isinstance(made, LightningModule):
         raise UserError(f"task ({node['_target_']}) makes a {type(made).__name__}: give a LightningModule.")
@@ -117,9 +118,9 @@ def _prepare(network: nn.Module, node: Mapping[str, Any]) -> str:
 
 
 def _cluster() -> ClusterEnvironment:
-    """Return how this process was started; Lightning, left to find out, starts MPI where mpi4py is installed."""
+    """Return how this process was started; Lightning's own detection starts MPI where mpi4py is installed."""
     if launched_by_slurm():
-        # SLURM itself requeues a job, which goes on from last.ckpt; Lightning would cut in, in the middle of an epoch
+        # SLURM requeues a job by itself, and it resumes from last.ckpt; Lightning would save at any point of an epoch
         return SLURMEnvironment(auto_requeue=False)
     return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
 
@@ -131,34 +132,39 @@ def build_trainer(
     loggers: list[Any],
     metadata: Mapping[str, Any] | None = None,
 ) -> Trainer:
-    """Build the Trainer and give this process its share of the cores; Lightning's own bar and tables stay off.
+    """Build the Trainer, and set PyTorch's number of threads and float32 precision for this process.
+
+    Lightning's own progress bar and tables are off.
 
     Args:
         config: checked and resolved.
-        data: what it trains on.
+        data: the data to train on.
         callbacks: in the order in which Lightning calls them.
-        loggers: none, too.
-        metadata: that every checkpoint carries, see `lab_engine.artifacts.checkpoint.describe`.
+        loggers: may be empty.
+        metadata: written into every checkpoint, see `lab_engine.artifacts.checkpoint.describe`.
+
+    Raises:
+        UserError: the configuration asks for a GPU, and PyTorch finds none.
     """
     settings = config["trainer"]
     if settings["accelerator"] in ("gpu", "cuda") and not has_gpu():
         raise UserError(
             f"trainer.accelerator={settings['accelerator']} needs a GPU, and PyTorch finds none here.\n"
-            "Leave trainer.accelerator at auto; in place of speed=gpu take speed=auto."
+            "Use trainer.accelerator=auto, and speed=auto in place of speed=gpu."
         )
     processes = device_count(settings) * settings["num_nodes"]
     values = data.values_per_batch() if isinstance(data, HasBatchValues) else None
     torch.set_num_threads(config["threads"] or (cores() if values is None else threads_for(values)))
     precision = config.get("speed", {}).get("matmul_precision", "highest")
     torch.set_float32_matmul_precision(precision)
-    torch.backends.cudnn.allow_tf32 = precision != "highest"  # by default PyTorch convolves in it
-    # With deterministic algorithms PyTorch would fill new memory, which takes time (4 % of a step at batch 256), and
-    # would show only where an operation reads what nobody has written: a fault in any case.
+    torch.backends.cudnn.allow_tf32 = precision != "highest"  # PyTorch's default for convolutions is True
+    # With deterministic algorithms PyTorch would fill new memory, which takes time. It matters only to an operation
+    # that reads memory before it is written, which is a fault in any case.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     strategy = settings["strategy"]
     if isinstance(strategy, dict):
         strategy = build(strategy, "trainer.strategy")
-    elif processes > 1 and strategy in ("auto", "ddp"):  # Lightning's own waits for half an hour
+    elif processes > 1 and strategy in ("auto", "ddp"):  # Lightning's own timeout is half an hour
         strategy = DDPStrategy(timeout=timedelta(minutes=MINUTES_TO_WAIT))
     trainer: Trainer = build(
         settings,
@@ -174,8 +180,8 @@ def build_trainer(
         enable_progress_bar=False,
         num_sanity_val_steps=0,
     )
-    # `lab_engine.base.signals` takes signals; Lightning would talk to the other devices in the middle of anything
+    # `lab_engine.base.signals` handles signals; Lightning's handler would call the other devices at any point of a step
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    if config.get("lean_loop"):  # of no use to what only evaluates
+    if config.get("lean_loop"):  # a key of training only
         use_lean_loop(trainer)
     return trainer

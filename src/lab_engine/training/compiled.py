@@ -1,4 +1,4 @@
-"""A network whose training step goes through torch.compile; the network itself stays as it is."""
+"""Training steps through torch.compile, without a change to the module or its `state_dict`."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from lab_engine.base.errors import UserError
 class Compiled:
     """A network's `forward`, compiled for training and for the shapes of the first batch.
 
-    Other shapes, such as those of an epoch's last batch, and all without gradients are computed as they were written:
-    to compile again for each shape takes longer than those batches. It is no module, so checkpoints keep their names.
+    Other shapes, such as the last batch of an epoch, and calls without gradients run uncompiled: compiling again for
+    each shape would take longer than those batches. It is not a module, so parameters keep their names in checkpoints.
 
     Args:
-        network: whose `forward` it is.
+        network: the module whose `forward` is compiled.
         mode: of torch.compile.
     """
 
@@ -27,7 +27,7 @@ class Compiled:
         self._shapes: list[torch.Size] | None = None
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        """Compute as the network does.
+        """Return what the network's `forward` returns.
 
         Raises:
             UserError: this machine cannot compile, or torch.compile cannot follow the network.
@@ -43,15 +43,15 @@ class Compiled:
             return self._compiled(*arguments, **keywords)
         except TorchDynamoException as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            if isinstance(error, ShortenTraceback):  # the base of what its compilers raise
+            if isinstance(error, ShortenTraceback):  # base class of errors of the compiler backends
                 where = "on this machine"
-                cure = "A CPU needs a C++ compiler for it, a GPU Triton. Do without: speed.compile=null."
+                cure = "A CPU needs a C++ compiler, a GPU needs Triton. To train without it: speed.compile=null."
             else:
                 where = "with this network"
-                cure = "Try speed.compile=null: it shows an error of the network's own, or does without."
+                cure = "Try speed.compile=null: it trains without compilation, or shows the network's own error."
             raise UserError(f"speed.compile={self._mode}: torch.compile fails {where}: {reason}\n{cure}") from error
 
 
 def compile_forward(network: nn.Module, mode: str) -> None:
-    """Make the network compute through a `Compiled` in training steps."""
+    """Replace the network's `forward` by a `Compiled` one."""
     network.forward = Compiled(network, mode)

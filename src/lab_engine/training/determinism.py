@@ -1,4 +1,4 @@
-"""Whether the same command and seed are to give the same weights, bit for bit, on the same machine and versions."""
+"""Whether the same command and seed must give the same weights, bit for bit, on the same machine and versions."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +10,9 @@ from lab_engine.training.speed import on_cpu
 
 
 def is_deterministic(config: Mapping[str, Any]) -> bool:
-    """Return whether PyTorch is to use deterministic algorithms only; the Trainer, which gets the answer, tells it so.
+    """Return the Trainer's argument `deterministic`: by default true on a CPU and false on a GPU.
 
-    On a GPU that also sets the workspace of cuBLAS and keeps cuDNN from choosing algorithms by their times.
-
-    Args:
-        config: checked.
+    On a GPU, true also sets the workspace of cuBLAS and stops cuDNN from choosing algorithms by their speed.
     """
     wanted = config.get("deterministic")
     return on_cpu(config["trainer"]) if wanted is None else bool(wanted)
@@ -23,9 +20,9 @@ def is_deterministic(config: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def counting() -> Iterator[None]:
-    """Allow whole numbers to be added up in any order: the sum is the same.
+    """Allow nondeterministic algorithms, for sums of integers: their order does not change the result.
 
-    TorchMetrics would count in another way where only deterministic algorithms may be used, which takes gigabytes.
+    With deterministic algorithms only, TorchMetrics would count in a way that takes gigabytes of memory.
     """
     wanted, only_warns = (
         torch.are_deterministic_algorithms_enabled(),

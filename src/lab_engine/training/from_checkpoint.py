@@ -1,4 +1,4 @@
-"""A trained task again, from its checkpoint."""
+"""Rebuild a trained task from its checkpoint."""
 
 import os
 import re
@@ -24,25 +24,26 @@ from lab_engine.config.explain import NO_GROUP
 from lab_engine.config.facts import find_from_data
 from lab_engine.config.schema import METRIC
 from lab_engine.config.taken import OF_THE_PROGRAM
-from lab_engine.training.build import OF_TASK, build_task
+from lab_engine.training.build import TASK_KEYS, build_task
 from lab_engine.training.pretrained import OF_MODEL
 
-OPTION = "evaluate/from_checkpoint"
+FROM_CHECKPOINT = "evaluate/from_checkpoint"
+"""The option of a group that stands for: as recorded in the checkpoint."""
 LEFT_OPEN = ("root", "cache", "eval_batch_size")
-"""Keys that are null in `conf/data/evaluate/from_checkpoint.yaml`: as the checkpoint and its option say."""
-A_METRIC = r"(train|val|test)(/\w[\w .-]*)+"
+"""Keys that are null in `conf/data/evaluate/from_checkpoint.yaml`: the recorded option or the checkpoint sets them."""
+METRIC_NAME = r"(train|val|test)(/\w[\w .-]*)+"
 
 
 def checkpoint_path(config: dict[str, Any]) -> Path:
-    """Return `config["checkpoint"]`, which nobody has checked yet, as a path.
+    """Return `config["checkpoint"]` as an absolute path; whether the file exists is not checked.
 
     Raises:
-        UserError: it is none.
+        UserError: the value is not a path.
     """
     given = config.get("checkpoint")
     if not isinstance(given, str) or not given:
         raise UserError(f"checkpoint={shown(given)} is refused: give the path of a .ckpt file")
-    return Path(os.path.expanduser(given)).absolute()  # noqa: PTH111 - Path's own refuses a name such as ~x
+    return Path(os.path.expanduser(given)).absolute()  # noqa: PTH111 - Path.expanduser raises for a name such as ~x
 
 
 def fill_in(
@@ -52,20 +53,20 @@ def fill_in(
     owners: Sequence[str] = ("task", "data"),
     words: Sequence[str] = (),
 ) -> None:
-    """Fill in what a checkpoint says of the task, the data and what they take.
+    """Complete `config`, in place, with the task, the data and the groups they take, as recorded in a checkpoint.
 
-    The checkpoint names options and gives plain values to their keys. The options' own files, on this machine, say what
-    is made: nothing in a checkpoint can name code to run. An option given on the command line stands as it is.
+    The checkpoint holds names of options and plain values for their keys. The classes to build come from the options'
+    files on this machine: nothing in a checkpoint can name code to run. An option given on the command line is kept.
 
     Args:
         config: of a command that reads checkpoints, resolved; it is changed.
         path: of the checkpoint.
-        schema: of the configuration; it says which texts are choices of the program's own.
-        owners: of the parts that are needed: "task", "data".
-        words: for Hydra, which says where options are.
+        schema: of the configuration; a text of the checkpoint may be one of its literals.
+        owners: "task", "data", or both: which of them the command needs.
+        words: additional words of the command line for Hydra, such as its search path.
 
     Raises:
-        UserError: it is no checkpoint, or its options are not those of this machine.
+        UserError: the file is not a checkpoint, or its options do not exist on this machine.
     """
     metadata = read_metadata(path)
     composed = _recompose(metadata, config, path, words)
@@ -73,20 +74,20 @@ def fill_in(
         _fill(config, owner, composed, metadata, path, schema)
         for group in config[owner].get("takes", ()):
             if group in composed and not isinstance(composed[group], DictConfig):
-                if owner == "task" and group in metadata.values:  # a plain value, such as the seed
+                if owner == "task" and group in metadata.values:  # a plain value, such as the seed, is no group
                     config.setdefault(group, metadata.values[group])
                 continue
             _fill(config, group, composed, metadata, path, schema)
     taken = {group for owner in owners for group in config[owner].get("takes", ())}
-    for group in [group for group, option in config["choices"].items() if option == OPTION]:  # of several, or not taken
+    for group in [group for group, option in config["choices"].items() if option == FROM_CHECKPOINT]:
         del config["choices"][group]
-        if group not in taken:
+        if group not in taken:  # else it has several options, which have no choice in the checkpoint
             del config[group]
     _refuse_untaken(config, owners, path)
 
 
 def _refuse_untaken(config: Mapping[str, Any], owners: Sequence[str], path: Path) -> None:
-    """Refuse an option that was chosen on the command line, and that nobody takes."""
+    """Refuse an option of the command line whose group neither task nor data takes."""
     taken = dict.fromkeys(group for owner in owners for group in config[owner].get("takes", ()))
     for group, option in config["choices"].items():
         if group not in taken and group not in OF_THE_PROGRAM:
@@ -97,8 +98,8 @@ def _refuse_untaken(config: Mapping[str, Any], owners: Sequence[str], path: Path
 
 
 def _recompose(metadata: CheckpointMetadata, config: dict[str, Any], path: Path, more: Sequence[str]) -> DictConfig:
-    """Compose the training run anew from its words and options, and the files that this machine has."""
-    given = {group for group, option in config["choices"].items() if option != OPTION}
+    """Compose the configuration of the training run from its recorded words and options and this machine's files."""
+    given = {group for group, option in config["choices"].items() if option != FROM_CHECKPOINT}
     groups = {word.partition("=")[0] for word in metadata.words}
     choices = [f"{group}={option}" for group, option in metadata.choices.items() if group not in groups]
     words = [word for word in (*choices, *metadata.words) if word.partition("=")[0] not in given]
@@ -108,18 +109,18 @@ def _recompose(metadata: CheckpointMetadata, config: dict[str, Any], path: Path,
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         raise UserError(
             f"checkpoint={path} was made with {group}={option}, which is not among the options here.\n"
-            f"Name the folder of its file with --config-dir=DIR, or choose another with {group}=OPTION."
+            f"Give the folder of its file with --config-dir=DIR, or choose another option with {group}=OPTION."
         ) from error
     except ConfigCompositionException as error:
         reason = next(iter(str(error).splitlines()), "")
         raise UserError(
-            f"checkpoint={path} was made with options that do not fit together here: {reason}\n"
-            "Name the folder of their files with --config-dir=DIR."
+            f"checkpoint={path} was made with options that cannot be composed here: {reason}\n"
+            "Give the folder of their files with --config-dir=DIR."
         ) from error
 
 
 def _compose(words: list[str]) -> DictConfig:
-    """Compose a training run; a group that is not among the defaults is added, as the user did with +GROUP=OPTION."""
+    """Compose a training run; a group that is not in the defaults list is added with +GROUP=OPTION."""
     try:
         return hydra.compose("train", overrides=words)
     except ConfigCompositionException as error:
@@ -139,17 +140,17 @@ def _fill(
     schema: type[BaseModel],
 ) -> None:
     given = config.get(group) or {}
-    if config["choices"].get(group, OPTION) != OPTION:
+    if config["choices"].get(group, FROM_CHECKPOINT) != FROM_CHECKPOINT:
         return
     if group not in composed:
         raise UserError(
-            f"checkpoint={path} needs the group {group}, which is not among those here.\n"
-            "Name the folder of its files with --config-dir=DIR."
+            f"checkpoint={path} needs the group {group}, which does not exist here.\n"
+            "Give the folder of its files with --config-dir=DIR."
         )
     own: dict[str, Any] = OmegaConf.to_container(composed[group], resolve=True)  # type: ignore[assignment]
     chosen = {key: value for key, value in given.items() if value is not None or key not in LEFT_OPEN}
-    not_taken = {*NOT_KEPT, *chosen, *(OF_TASK if group == "task" else ())}
-    if own.get("root", "???") != "???":  # where this machine keeps its downloads is not for the file to say
+    not_taken = {*NOT_KEPT, *chosen, *(TASK_KEYS if group == "task" else ())}
+    if own.get("root", "???") != "???":  # a file must not choose the folder of this machine's downloads
         not_taken.add("root")
     kept = {key: value for key, value in metadata.values.get(group, {}).items() if key not in not_taken}
     try:
@@ -158,8 +159,8 @@ def _fill(
     except KeyError as error:
         option = metadata.choices.get(group, "…")
         raise UserError(
-            f"checkpoint={path} has a setting {error.args[0]}, which {group}={option} here has not.\n"
-            f"It was made with another version of that option: give the setting with +{error.args[0]}=VALUE."
+            f"checkpoint={path} has the key {error.args[0]}, which {group}={option} does not have here.\n"
+            f"It was made with another version of that option: give the key with +{error.args[0]}=VALUE."
         ) from error
     config[group] = {**values, **chosen}
     if group in metadata.choices:
@@ -167,17 +168,17 @@ def _fill(
 
 
 def _with_values(own: dict[str, Any], values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Copy an option with other values for its plain keys; what is made stays as the option says.
+    """Return a copy of an option with other values for its plain keys; the classes to build are not changed.
 
-    Numbers, true, false and null are taken for keys that the option has not, as a run can add them.
+    A key that the option does not have is added if its value is a number, true, false or null.
 
     Raises:
-        KeyError: another value of such a key.
+        KeyError: such a key has another value.
     """
     merged = dict(own)
     for key, value in values.items():
         if key not in own:
-            if any(place[-1:] != (None,) for place, _ in _texts(value)):  # a name, as of parameters, is no value
+            if any(place[-1:] != (None,) for place, _ in _texts(value)):  # not a key
                 raise KeyError(f"{name}.{key}")
             merged[key] = value
         elif isinstance(own[key], dict) and isinstance(value, dict):
@@ -194,10 +195,10 @@ def _holds_parts(value: Any) -> bool:
 def refuse_texts(
     recorded: Mapping[str, Any], own: Mapping[str, Any], group: str, path: Path, schema: type[BaseModel]
 ) -> None:
-    """Refuse texts of a checkpoint that the option here has not: one may be an address, a file, or the name of code.
+    """Refuse texts of a checkpoint that differ from the option's: one may be an address, a file, or a name of code.
 
-    Numbers, booleans and null are taken from a file, and so is a text where the schema lists what it may be or says
-    that it names a metric.
+    Numbers, booleans and null are accepted. So is a text that the schema lists as a literal, or the name of a metric
+    where the schema expects one.
 
     Args:
         recorded: values of the option's keys in the checkpoint.
@@ -207,14 +208,14 @@ def refuse_texts(
         schema: see `fill_in`.
 
     Raises:
-        UserError: there is one; what to add to have it, or not to, is told.
+        UserError: there is such a text; the second line says how to accept or to reject it.
     """
     for key, value in recorded.items():
-        if key not in own:  # which was looked at before
+        if key not in own:  # checked by _with_values
             continue
         if {*_texts(value)} <= {*_texts(own[key])} or _is_choice(schema, group, key, value):
             continue
-        there = group == "data" and key in LEFT_OPEN  # else the configuration of the command lacks the key
+        there = group == "data" and key in LEFT_OPEN  # other keys are not in the command's configuration
         name = f"{'' if there else '+'}{group}.{key}"
         cure = f"If you want it, add {shown(shell_word(name, value))}"
         if own[key] != "???":
@@ -226,7 +227,7 @@ def refuse_texts(
 
 
 def _texts(value: Any, place: tuple[str | int | None, ...] = ()) -> Iterator[tuple[tuple[str | int | None, ...], str]]:
-    """Return all texts in plain data, keys among them, each with its place."""
+    """Yield all texts in plain data with their places; the place of a key of a dictionary ends in None."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):
@@ -244,37 +245,37 @@ def _is_choice(schema: type[BaseModel], group: str, key: str, value: Any) -> boo
     if field is None:
         return False
     if METRIC in field.metadata:
-        return isinstance(value, str) and re.fullmatch(A_METRIC, value) is not None
+        return isinstance(value, str) and re.fullmatch(METRIC_NAME, value) is not None
     forms = [field.annotation, *get_args(field.annotation)]
     return any(get_origin(form) is Literal and value in get_args(form) for form in forms)
 
 
 def build_trained(config: dict[str, Any], facts: Mapping[str, Any], path: Path) -> LightningModule:
-    """Build the task of a checkpoint, with its weights; on the CPU.
+    """Build the task of a checkpoint and load its weights; on the CPU.
 
     Raises:
-        UserError: the weights do not fit it. This is found out before it takes memory, of which a file of a few bytes
-            could ask for any amount.
+        UserError: the task cannot be built, or the weights do not fit it. This is checked on the meta device first: a
+            file of a few bytes could ask for a network of any size.
     """
     if isinstance(model := config.get("model"), dict):  # all weights are in the checkpoint, and none is trained
         config = {**config, "model": {key: value for key, value in model.items() if key not in OF_MODEL}}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch says that nothing is copied: on "meta" there is nothing
-            outline = _outline(config, facts)
-            if outline is not None:
-                load_weights(outline, path)
+            warnings.simplefilter("ignore")  # torch warns that loading into meta tensors copies nothing
+            without_memory = _build_on_meta(config, facts)
+            if without_memory is not None:
+                load_weights(without_memory, path)
         task = build_task(config, facts)
     except (RuntimeError, MemoryError, OverflowError, KeyError, InstantiationException) as error:
         cause = error.__cause__ or error
         reason = next(iter(str(cause).splitlines()), type(cause).__name__)
-        raise UserError(f"checkpoint={path}: the network that it asks for cannot be made: {reason}") from error
+        raise UserError(f"checkpoint={path}: its network cannot be built: {reason}") from error
     load_weights(task, path)
     return task
 
 
-def _outline(config: dict[str, Any], facts: Mapping[str, Any]) -> LightningModule | None:
-    """Build a task without memory for its weights; None where its parts need their values to be built."""
+def _build_on_meta(config: dict[str, Any], facts: Mapping[str, Any]) -> LightningModule | None:
+    """Build a task on the meta device; None if it cannot be built there, since it reads values of tensors."""
     try:
         with torch.device("meta"):
             return build_task(config, facts)
@@ -288,10 +289,10 @@ def _outline(config: dict[str, Any], facts: Mapping[str, Any]) -> LightningModul
 
 
 def check_facts(config: dict[str, Any], facts: Mapping[str, Any], path: Path) -> None:
-    """Refuse data that differ from those of the training in a fact that the task or what it takes depends on.
+    """Check that the facts which the task and the groups it takes refer to are those of the training data.
 
     Raises:
-        UserError: they differ.
+        UserError: a fact differs.
     """
     trained = read_metadata(path).facts
     groups = ("task", *config["task"].get("takes", ()))
@@ -309,18 +310,19 @@ def _listed(value: Any) -> str:
 
 
 def load_offered(config: dict[str, Any], path: Path, view: str, kind: type, command: str, **chosen: Any) -> Any:
-    """Build the task of a checkpoint, and return what its method `view` gives of it; on the CPU.
+    """Build the task of a checkpoint on the CPU, call its method `view` with the facts, and return the result.
 
     Args:
         config: of the command.
         path: of the checkpoint.
-        view: name of the method; it is given the facts of the data.
-        kind: what it must return.
-        command: for messages.
-        chosen: more arguments of the method, which a task may lack.
+        view: name of the method, such as "exportable".
+        kind: type that the method must return.
+        command: name of the command, for messages.
+        chosen: further arguments of the method.
 
     Raises:
-        UserError: the task has no such method, or see `build_trained`.
+        UserError: the method is missing, lacks an argument of `chosen`, or returns another type; and as
+            `build_trained`.
     """
     facts = read_metadata(path).facts
     task = build_trained(config, facts, path)
@@ -333,12 +335,12 @@ def load_offered(config: dict[str, Any], path: Path, view: str, kind: type, comm
     if lacking := [key for key in chosen if key not in signature(method).parameters]:
         raise UserError(
             f"{view}() of {type(task).__name__} has no argument {lacking[0]}: {shown(chosen[lacking[0]])} cannot be "
-            f"chosen for it.\nLeave it out, or add the argument to the method."
+            f"chosen for it.\nLeave the setting out, or add the argument to the method."
         )
-    found = method(facts, **chosen)
-    if not isinstance(found, kind):
+    result = method(facts, **chosen)
+    if not isinstance(result, kind):
         raise UserError(
-            f"{view}() of {type(task).__name__} returns a {type(found).__name__}: {command} needs a {kind.__name__}.\n"
-            "docs/tasks.md says how one is made."
+            f"{view}() of {type(task).__name__} returns a {type(result).__name__}: {command} needs a {kind.__name__}.\n"
+            "docs/tasks.md says how to make one."
         )
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""What makes a run differ from another, as a flat table has it."""
+"""The settings that runs are compared by, as a flat table."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,9 +8,9 @@ from lab_engine.config.facts import FROM_DATA
 
 Value = float | int | str | bool
 
-OF_MACHINE = {"root", "cache", "mirrors", "on_device", "eval_batch_size", "fused", "foreach", "capturable"}
-"""Keys of groups that change where and how fast a run is done, but not what comes out."""
-OF_TRAINER = (
+MACHINE_KEYS = {"root", "cache", "mirrors", "on_device", "eval_batch_size", "fused", "foreach", "capturable"}
+"""Keys of groups that change where and how fast a run computes, but not its result."""
+TRAINER_KEYS = (
     "max_epochs",
     "max_steps",
     "limit_train_batches",
@@ -18,20 +18,20 @@ OF_TRAINER = (
     "gradient_clip_val",
     "precision",
 )
-RUN_LENGTH = "run_length"  # stands for a number that follows from others
-OF_THE_PROGRAM = {"takes", "gives", "monitor", "mode", "directions", "percent"}
+RUN_LENGTH = "run_length"  # placeholder for the number of steps, which follows from other settings
+PROGRAM_KEYS = {"takes", "gives", "monitor", "mode", "directions", "percent"}
 
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
     """Return the settings that a person compares runs by.
 
     Args:
-        config: of a training run, checked; where it is resolved (see `speed.resolve_auto`), none is `auto`.
+        config: of a training run, checked; after `speed.resolve_auto` no value is `auto`.
 
     Returns:
-        By dotted key, such as `optimizer.lr`; a group's own name has its option, of a group of named parts their
-        names, or "none". Lists are text. `effective_batch` is images a step, of all devices together. What is null is
-        left out.
+        Values by dotted key, such as `optimizer.lr`. The name of a group has its option as value; for a group of named
+        parts their names, or "none". Lists become text, null is left out. `effective_batch` is the samples per
+        optimizer step on all devices.
     """
     trainer, batch_size = config["trainer"], config["data"].get("batch_size")
     processes = device_count(trainer) * trainer["num_nodes"]
@@ -48,7 +48,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Value]:
         else:
             values[group] = config["choices"].get(group) or _class(node or {})
         values |= _flat(node or {}, f"{group}.")
-    values |= _flat({key: trainer[key] for key in OF_TRAINER}, "trainer.")
+    values |= _flat({key: trainer[key] for key in TRAINER_KEYS}, "trainer.")
     values |= _flat(config["speed"], "speed.")
     return values
 
@@ -65,7 +65,7 @@ def _leaves(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]
     for key, value in node.items():
         if (
             key.startswith("_")
-            or key in OF_MACHINE | OF_THE_PROGRAM
+            or key in MACHINE_KEYS | PROGRAM_KEYS
             or value is None
             or value in (RUN_LENGTH, FROM_DATA)
         ):

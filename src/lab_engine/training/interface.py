@@ -1,6 +1,6 @@
-"""What a task or data may offer beside Lightning's hooks: each a method, and none of them needed.
+"""Optional methods of a task or data, in addition to Lightning's hooks.
 
-A task is any `LightningModule`, data are any `LightningDataModule`. What one does not offer is left out.
+A task is any `LightningModule`, data is any `LightningDataModule`. A feature whose method is missing is left out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +23,8 @@ class Section:
     """A part of a run's report.
 
     Attributes:
-        html: with all that comes from outside escaped; it needs no other file, and no script runs in it.
-        style: CSS of its own.
+        html: text from outside must be escaped; the page blocks scripts and loads no other file.
+        style: CSS for this section.
     """
 
     html: Markup
@@ -33,16 +33,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Exportable:
-    """A module that other programs are to run, as `export` writes it.
+    """A module to export, with its inputs and outputs.
 
     Attributes:
-        module: on the CPU. It takes the inputs one by one, and returns a tensor, several, or a dictionary of them.
-        example: a batch of so many samples, by the names of the inputs, such as
-            `lambda n: {"points": torch.rand(n, 2)}`. The file is compared with the module on it.
-        outputs: their names, in the order of what the module returns.
+        module: on the CPU. It takes the inputs as positional arguments, and returns a tensor, a list or tuple of
+            tensors, or a dictionary of them.
+        example: returns a batch of n samples, as tensors by the names of the inputs, such as
+            `lambda n: {"points": torch.rand(n, 2)}`. The file and the module are compared on it.
+        outputs: names of the outputs, in the order in which the module returns them.
         name: of the network.
-        meanings: a line of each input that needs one, such as "RGB, 0 to 255".
-        metadata: texts, numbers and lists of them that the file is to carry.
+        meanings: descriptions of inputs by name, such as "RGB, 0 to 255".
+        metadata: texts, numbers and lists of them, which are written into the file.
     """
 
     module: nn.Module
@@ -53,32 +54,32 @@ class Exportable:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Read a single name as a list of one."""
+        """Make a single name of an output a tuple of one."""
         given: Any = self.outputs
         object.__setattr__(self, "outputs", (given,) if isinstance(given, str) else tuple(given))
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the outputs by name."""
-        return named(self.module(*inputs.values()), self.outputs)
+        return name_outputs(self.module(*inputs.values()), self.outputs)
 
 
-def named(found: Any, outputs: Sequence[str]) -> dict[str, Tensor]:
-    """Return by its name what an exported module has returned.
+def name_outputs(returned: Any, outputs: Sequence[str]) -> dict[str, Tensor]:
+    """Return the outputs of an exported module by name.
 
     Raises:
-        UserError: it is something else, or there are not as many names.
+        UserError: the module returned another type, or another number of outputs.
     """
-    if isinstance(found, Mapping):
-        return dict(found)
-    if isinstance(found, Tensor):
-        found = [found]
-    if not isinstance(found, tuple | list) or len(found) != len(outputs):
-        what = f"{len(found)} outputs" if isinstance(found, tuple | list) else f"a {type(found).__name__}"
+    if isinstance(returned, Mapping):
+        return dict(returned)
+    if isinstance(returned, Tensor):
+        returned = [returned]
+    if not isinstance(returned, tuple | list) or len(returned) != len(outputs):
+        what = f"{len(returned)} outputs" if isinstance(returned, tuple | list) else f"a {type(returned).__name__}"
         raise UserError(
             f"The exported module returns {what}, and exportable() names {', '.join(outputs)}.\n"
             "Return a tensor for each name, or a dictionary of them."
         )
-    return dict(zip(outputs, found, strict=True))
+    return dict(zip(outputs, returned, strict=True))
 
 
 @runtime_checkable
@@ -86,9 +87,9 @@ class Exports(Protocol):
     """A task whose network other programs can run."""
 
     def exportable(self, facts: Mapping[str, Any]) -> Exportable:
-        """Return what `export` is to write.
+        """Return the module to export.
 
-        An argument `pixels`, where there is one, is given the value of `input=`.
+        A method with an argument `pixels` gets the value of the option `input=` in it.
 
         Args:
             facts: of the data that the task was trained on.
@@ -101,25 +102,25 @@ class GivesFacts(Protocol):
     """Data that `from_data` may refer to; `data.gives` in the configuration lists the names."""
 
     def model_arguments(self) -> dict[str, Any]:
-        """Return numbers, texts and lists of them by name, once the data are set up."""
+        """Return numbers, texts and lists of them by name; called after `setup`."""
         ...
 
 
 @runtime_checkable
 class HasFingerprint(Protocol):
-    """Data that can tell whether they are the same as those of another run."""
+    """Data with a fingerprint: a resumed or repeated run compares it, and warns if the data has changed."""
 
     def fingerprint(self) -> str:
-        """Return a text that is another for other data."""
+        """Return a text that differs for different data, such as a hash."""
         ...
 
 
 @runtime_checkable
 class HasBatchValues(Protocol):
-    """Data that know how much there is to compute; the number of CPU threads follows from it."""
+    """Data that knows the size of its batches, from which the number of CPU threads follows."""
 
     def values_per_batch(self) -> int:
-        """Return how many numbers a training batch holds."""
+        """Return the number of values in a training batch: samples times values per sample."""
         ...
 
 
@@ -132,8 +133,8 @@ class Describes(Protocol):
         ...
 
 
-def described(task: LightningModule) -> dict[str, str]:
-    """Return a task's own lines, or of one that has none its class and its parameters."""
+def describe_task(task: LightningModule) -> dict[str, str]:
+    """Return the lines of the task's `describe()`; for a task without it, its class and number of parameters."""
     if isinstance(task, Describes):
         return task.describe()
     parameters = sum(parameter.numel() for parameter in task.parameters())
@@ -142,23 +143,23 @@ def described(task: LightningModule) -> dict[str, str]:
 
 @runtime_checkable
 class ChecksFacts(Protocol):
-    """A task that knows from the facts of the data whether it can be trained on them."""
+    """A task that checks the facts of the data before training."""
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
-        """Look at the facts that the data give, before anything is written.
+        """Check the facts, before anything is written.
 
         Raises:
-            UserError: the task cannot be trained on such data; two lines say what to change.
+            UserError: the task cannot be trained on such data; the second line says what to change.
         """
         ...
 
 
 @runtime_checkable
 class ChecksBatch(Protocol):
-    """A task that knows what batches it can take."""
+    """A task that checks the first batch."""
 
     def check_batch(self, batch: Any) -> None:
-        """Look at the first batch, as it is given to `training_step` or `test_step`.
+        """Check the first batch, as `training_step` or `test_step` gets it.
 
         Raises:
             UserError: the task cannot take it; two lines say what it is and what it must be.
@@ -168,19 +169,19 @@ class ChecksBatch(Protocol):
 
 @runtime_checkable
 class Summarizes(Protocol):
-    """A task that shows its metrics on the terminal in its own way."""
+    """A task that formats its metrics for the terminal."""
 
     def summarize(self, metrics: Mapping[str, Any], stage: str) -> RenderableType:
-        """Return what to print of `metrics`, as in `metrics.json`, of the stage "val" or "test"."""
+        """Return what to print for the stage "val" or "test"; `metrics` are as in `metrics.json`."""
         ...
 
 
 @runtime_checkable
 class Reports(Protocol):
-    """A task with parts of its own in the report of a run."""
+    """A task with sections of its own in the report of a run."""
 
     def report_sections(self, data: LightningDataModule) -> Sequence[Section]:
-        """Return them, after `Trainer.test`, in the first process of the run.
+        """Return the sections; called after `Trainer.test`, in the process of rank 0 only.
 
         The weights are those of the chosen checkpoint; the task is in evaluation mode, without gradients.
         """
@@ -188,24 +189,24 @@ class Reports(Protocol):
 
 
 class Pictures:
-    """What TensorBoard shows of a run beside its curves; a subclass draws, and each device has an object of its own."""
+    """Base class of pictures for TensorBoard; each process has an object of its own."""
 
     def begin(self, writer: "SummaryWriter", device: device) -> None:
-        """Draw what stays the same, before training; in the first process alone."""
+        """Draw pictures that do not change, before training; called in the process of rank 0 only."""
 
     def start(self, device: device) -> None:
-        """Forget what has been seen: a pass over the validation or test data begins, on this device."""
+        """Reset: a pass over the validation or test data starts, on this device."""
 
     def update(self, batch: Any, outputs: Any) -> None:
-        """Look at a batch, and at what `validation_step` or `test_step` has returned for it; without gradients."""
+        """Take a batch and the return value of `validation_step` or `test_step`; called without gradients."""
 
     def draw(self, writer: "SummaryWriter | None", stage: str, step: int) -> None:
-        """Draw what has been seen; all processes call it.
+        """Draw pictures of the pass; called in all processes.
 
         Args:
-            writer: of the first process; elsewhere None.
+            writer: None in all processes but that of rank 0.
             stage: "val" or "test".
-            step: of the run, as curves number them.
+            step: the step of the run, as TensorBoard numbers curves.
         """
 
 
@@ -214,5 +215,5 @@ class HasPictures(Protocol):
     """A task with pictures for TensorBoard."""
 
     def pictures(self, data: LightningDataModule) -> Pictures | None:
-        """Return what draws them; None: there are none of such data."""
+        """Return an object that draws pictures of such data, or None if the task has none for it."""
         ...

@@ -1,9 +1,9 @@
-"""Lightning's loop over the batches of an epoch, without what a plain run does not use: a quarter of a step at batch 4.
+"""Lightning's loop over the batches of an epoch, without the features that a plain run does not use.
 
-What each step of Lightning's costs, and why it may be left out, is noted where it is; the counters, the checkpoints and
-the numbers are those of Lightning, so that a run may go on from one loop in the other.
+With small batches these features take a large part of a step. Counters, checkpoints and numbers are the same as
+Lightning's, so a run that was trained by one loop can be resumed by the other.
 
-It was written after Lightning 2.6.6, and uses private names of its; compare the two when Lightning is raised.
+It follows Lightning 2.6.6 and uses its private names: compare the two before a newer Lightning is allowed.
 """
 
 from collections.abc import Callable
@@ -29,52 +29,52 @@ STEP_HOOKS = (
     "on_before_optimizer_step",
     "on_train_batch_end",
 )
-"""What a callback or a module may fill, and is called in each step."""
+"""Hooks of callbacks and modules that are called in each step."""
 
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
-REPLACED = (
+UNSUPPORTED_HOOKS = (
     "optimizer_step",
     "optimizer_zero_grad",
     "backward",
     "configure_gradient_clipping",
-    "on_train_batch_start",  # of a module, it may end the epoch
+    "on_train_batch_start",  # a module's may end the epoch
 )
-"""What a module may not fill if it is to be trained by `LeanLoop`."""
+"""Hooks of a module that `LeanLoop` does not support; a module that overrides one is left to Lightning's loop."""
 
 
 def use_lean_loop(trainer: Trainer) -> None:
-    """Make `trainer.fit` go through the batches with a `LeanLoop`."""
-    own = trainer.fit_loop.epoch_loop
-    trainer.fit_loop.epoch_loop = LeanLoop(trainer, own.min_steps, own.max_steps)
+    """Replace the epoch loop of `trainer.fit` by a `LeanLoop`."""
+    original = trainer.fit_loop.epoch_loop
+    trainer.fit_loop.epoch_loop = LeanLoop(trainer, original.min_steps, original.max_steps)
 
 
-def fills(owner: Any, base: type, name: str) -> bool:
-    """Return whether `owner` has its own method in place of the one it has from `base`."""
+def overrides(owner: Any, base: type, name: str) -> bool:
+    """Return whether `owner` overrides the method `name` of `base`."""
     return name in vars(owner) or getattr(type(owner), name) is not getattr(base, name)
 
 
 def is_idle(callback: Callback, name: str) -> bool:
-    """Return whether this step hook of `callback` does nothing."""
+    """Return whether the step hook `name` of `callback` does nothing."""
     if isinstance(callback, ModelCheckpoint) and name == "on_train_batch_end":
         saves_between_epochs = callback._every_n_train_steps or callback._train_time_interval is not None
-        return not saves_between_epochs and not fills(callback, ModelCheckpoint, name)
-    return not fills(callback, Callback, name)
+        return not saves_between_epochs and not overrides(callback, ModelCheckpoint, name)
+    return not overrides(callback, Callback, name)
 
 
 class LeanLoop(_TrainingEpochLoop):
-    """Does the plain step itself; all others, and the first one after a checkpoint, it leaves to Lightning's loop.
+    """Runs plain steps itself; other steps, and the first step after a checkpoint, run in Lightning's loop.
 
     A step is plain with one device or DDP, float32 or bfloat16, an optimizer step for each batch, no clipping and no
-    profiler. Callbacks, `self.log`, schedules, limits and validation are as with Lightning's; signals, of which devices
-    tell each other in each step there, are left to `lab_engine.base.signals`.
+    profiler. Callbacks, `self.log`, schedules, limits and validation work as in Lightning's loop. Signals are left to
+    `lab_engine.base.signals`: in Lightning's loop the devices exchange them in each step.
     """
 
     _plain = False
-    _due = True  # something is to be done between this step and the next
+    _due = True  # logging, validation, stopping or saving is due after this step
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
-        """Look once an epoch at what Lightning looks at in each step."""
+        """Find out, once per epoch, whether steps are plain and which hooks are overridden."""
         super().on_run_start(data_fetcher)
         trainer, module = self.trainer, self.trainer.lightning_module
         precision, selector = trainer.precision_plugin, trainer._data_connector._datahook_selector
@@ -90,13 +90,13 @@ class LeanLoop(_TrainingEpochLoop):
             and not trainer.gradient_clip_val
             and not trainer.fast_dev_run
             and not self.automatic_optimization._skip_backward
-            and not any(fills(module, LightningModule, name) for name in REPLACED)
+            and not any(overrides(module, LightningModule, name) for name in UNSUPPORTED_HOOKS)
         )
-        self._hooks: dict[str, list[Callable[..., Any]]] = {}  # most are filled by nobody
+        self._hooks: dict[str, list[Callable[..., Any]]] = {}  # those that are overridden; most are not
         for name in STEP_HOOKS:
             callbacks = [each for each in trainer.callbacks if not is_idle(each, name)]
             self._hooks[name] = [partial(getattr(each, name), trainer, module) for each in callbacks]
-            if fills(module, LightningModule, name):
+            if overrides(module, LightningModule, name):
                 self._hooks[name].append(getattr(module, name))
         self._transfer = [getattr(selector.get_instance(name), name) for name in TRANSFER_HOOKS]
         self._with_index = "batch_idx" in self._build_kwargs({}, None, 0)  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ class LeanLoop(_TrainingEpochLoop):
         )
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """Run a step."""
+        """Run a training step."""
         self._due = True
         if not self._plain or self.restarting:
             super().advance(data_fetcher)
@@ -135,20 +135,20 @@ class LeanLoop(_TrainingEpochLoop):
             or (self._batches_that_stepped + 1) % trainer.log_every_n_steps == 0
         )
         if self._due:
-            connector.on_batch_end()  # collects what was logged; between reports the Trainer does so when it is asked
+            connector.on_batch_end()  # collect logged values; on other steps the Trainer does so when asked for them
         progress.increment_completed()
         if self._due:
             connector.update_train_step_metrics()
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
-        """Validate, stop or save where it is time."""
+        """Validate, stop or save, if due."""
         if self._due:
             super().on_advance_end(data_fetcher)
         else:
             self._batches_that_stepped += 1
 
     def _optimize(self, batch: Any, index: int) -> dict[str, Any]:
-        """Run as `_AutomaticOptimization.run` does."""
+        """Run an optimizer step, as `_AutomaticOptimization.run` does."""
         optimizer, step = self.trainer.optimizers[0], self.automatic_optimization.optim_progress.optimizer.step
         step.increment_ready()
         optimizer.step(partial(self._closure, batch, index, optimizer))
@@ -157,14 +157,14 @@ class LeanLoop(_TrainingEpochLoop):
 
     @torch.enable_grad()
     def _closure(self, batch: Any, index: int, optimizer: torch.optim.Optimizer) -> Tensor | None:
-        """Leave the gradients; some optimizers call this more than once a step."""
+        """Compute the loss and the gradients; some optimizers call this more than once per step."""
         trainer, zero_grad = self.trainer, self.automatic_optimization.optim_progress.optimizer.zero_grad
         trainer.lightning_module._current_fx_name = "training_step"  # for `self.log`
         output = trainer.strategy.training_step(*((batch, index) if self._with_index else (batch,)))
         trainer.lightning_module._current_fx_name = None
         if output is None and trainer.world_size > 1:
             raise RuntimeError("training_step has returned None: with several devices no step can be skipped.")
-        if isinstance(output, Tensor):  # the other way divides it by 1, at the cost of a node in the graph
+        if isinstance(output, Tensor):  # skip from_training_step_output: its division by 1 adds a node to the graph
             self._result = ClosureResult(output)
         else:
             self._result = ClosureResult.from_training_step_output(output)

@@ -1,4 +1,4 @@
-"""What a run is about to do, and what it has measured, on the terminal."""
+"""The header and the metrics of a run, on the terminal."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab_engine.base.wording import counted, is_percent, metric
-from lab_engine.training.interface import Describes, Summarizes, described
+from lab_engine.training.interface import Describes, Summarizes, describe_task
 from lab_engine.training.speed import describe
 from lab_engine.training.terminal import show, show_facts
 
@@ -23,18 +23,18 @@ def show_run(
     task: LightningModule,
     trainer: Trainer,
 ) -> None:
-    """Print what is about to run, a line a fact; data and task describe themselves by `describe()`.
+    """Print the header of a run: data, task, batch size, device and speed; data and task give lines by `describe()`.
 
     Args:
         title: the package and the name of the command.
         config: of the run.
-        data: set up.
-        task: that is about to run.
-        trainer: that runs it.
+        data: after `setup`.
+        task: the task to run.
+        trainer: the Trainer that will run it.
     """
     devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
     of_data = data.describe() if isinstance(data, Describes) else {"data": type(data).__name__}
-    of_task = described(task)
+    of_task = describe_task(task)
     facts = {
         **of_data,
         "data": ": ".join(filter(None, (config["choices"].get("data"), of_data.get("data")))),
@@ -44,7 +44,7 @@ def show_run(
         "batch": _batch(title, config["data"], devices, accumulated),
         "device": f"{trainer.strategy.root_device.type}, {trainer.precision}, "
         + counted(torch.get_num_threads(), "CPU thread")
-        + (" a process" if devices > 1 else ""),
+        + (" per process" if devices > 1 else ""),
         "speed": describe(config["speed"]) if "speed" in config else "",
     }
     show_facts(title, facts, Path(config["folder"]))
@@ -57,7 +57,7 @@ def _frozen(task: LightningModule) -> str:
 
 
 def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) -> str:
-    """Describe how many samples make a step, or of an evaluation a batch; empty where the data do not say it."""
+    """Return the samples per step, of an evaluation per batch; empty where the data has no batch size."""
     on = counted(devices, "device")
     if title.endswith(" evaluate"):
         size = data.get("eval_batch_size")
@@ -71,13 +71,13 @@ def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) 
 
 
 def show_metrics(task: LightningModule, metrics: Mapping[str, Any], stage: str, percent: Sequence[str]) -> None:
-    """Print what a stage measured: as the task's `summarize(metrics, stage)` has it, or a line a metric.
+    """Print the metrics of a stage: the task's `summarize(metrics, stage)`, or a table with a row per metric.
 
     Args:
-        task: that was measured.
+        task: the evaluated task.
         metrics: as in `metrics.json`.
         stage: "val" or "test".
-        percent: metrics, without their stage, that are fractions and shown in percent.
+        percent: names, without the stage, of metrics that are fractions and shown in percent.
     """
     if isinstance(task, Summarizes):
         show(task.summarize(metrics, stage))
@@ -87,11 +87,11 @@ def show_metrics(task: LightningModule, metrics: Mapping[str, Any], stage: str, 
     table.add_column("value", justify="right")
     for name, value in metrics.items():
         if name.startswith(f"{stage}/"):
-            table.add_row(Text(name.removeprefix(f"{stage}/")), _written(name, value, percent))
+            table.add_row(Text(name.removeprefix(f"{stage}/")), _format(name, value, percent))
     show(table)
 
 
-def _written(name: str, value: float, percent: Sequence[str]) -> str:
+def _format(name: str, value: float, percent: Sequence[str]) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return metric(name, value, percent) if is_percent(name, percent) else f"{value:.6g}"

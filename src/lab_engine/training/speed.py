@@ -1,4 +1,4 @@
-"""How fast a run is to be on the machine at hand: `auto` becomes what was measured to be fastest there."""
+"""Replace `auto` in the settings of speed by the fastest known value for this machine."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,24 +9,24 @@ import torch
 Config = dict[str, Any]
 
 SHORT_FLOATS = {"amx_bf16"}
-"""Flags of processors that were seen to compute faster in bfloat16 than in float32; docs/speed.md has the figures."""
+"""Flags of processors that compute faster in bfloat16 than in float32, as measured."""
 BATCH_FOR_ONEDNN = 6
-"""Samples; below, PyTorch's own convolutions are faster on a CPU than oneDNN's (docs/speed.md)."""
+"""Samples per batch; below, PyTorch's own convolutions are faster on a CPU than oneDNN's."""
 BATCH_FOR_CHANNELS_LAST = 8
-"""Samples; from here channels_last is faster on a CPU (docs/speed.md); below, PyTorch's own convolutions gain more."""
+"""Samples per batch; from here on channels_last is faster on a CPU, where oneDNN computes the convolutions."""
 BATCH_FOR_SHORT_FLOATS = 64
-"""Samples; from here a CPU uses bfloat16: below, conversions take what the products gain."""
+"""Samples per batch; from here on a CPU uses bfloat16: below, conversions cost what the products gain."""
 UNKNOWN_BATCH = BATCH_FOR_ONEDNN
-"""Samples, for data that do not say how many a batch has: nothing is gained, and nothing lost."""
+"""Samples per batch, assumed for data without a `batch_size`: it chooses PyTorch's defaults on a CPU."""
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def resolve_auto(config: Config, begun: str | None = None) -> Config:
-    """Return a configuration in which nothing that concerns speed is `auto` any more.
+def resolve_auto(config: Config, recorded_precision: str | None = None) -> Config:
+    """Return the configuration with each `auto` in `speed` and `trainer.precision` replaced.
 
     Args:
         config: of a training run, checked.
-        begun: precision of the run that goes on, if it does: it stays.
+        recorded_precision: the precision that a resumed run started with; it is kept.
     """
     speed, trainer = dict(config["speed"]), dict(config["trainer"])
     on_gpu = trainer["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -44,7 +44,7 @@ def resolve_auto(config: Config, begun: str | None = None) -> Config:
     }
     speed |= {key: value for key, value in chosen.items() if speed[key] == "auto"}
     if trainer["precision"] == "auto":
-        trainer["precision"] = begun or ("bf16-mixed" if short else "32-true")
+        trainer["precision"] = recorded_precision or ("bf16-mixed" if short else "32-true")
     return {**config, "speed": speed, "trainer": trainer}
 
 
@@ -54,12 +54,12 @@ def on_cpu(trainer: Mapping[str, Any]) -> bool:
 
 
 def has_gpu() -> bool:
-    """Return whether PyTorch finds one that Lightning takes for `accelerator: auto`."""
+    """Return whether Lightning's `accelerator: auto` would choose a GPU (CUDA or MPS)."""
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def processor_flags() -> set[str]:
-    """What this processor can do, by Linux's names; nothing on another system."""
+    """Return the flags of this processor from /proc/cpuinfo; empty on other systems than Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -68,7 +68,7 @@ def processor_flags() -> set[str]:
 
 
 def describe(speed: Mapping[str, Any]) -> str:
-    """Describe in a line what of `speed`, resolved, is not as usual; empty where all is."""
+    """Return the resolved settings of `speed` that differ from PyTorch's defaults, in one line."""
     return ", ".join(
         [
             *([f"{speed['memory_format']}"] if speed["memory_format"] != "contiguous" else []),

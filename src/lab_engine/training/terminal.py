@@ -1,4 +1,4 @@
-"""What a run says: to a person on the terminal, and in the same words to the run's log."""
+"""The output of a run, on the terminal and in the run's log file."""
 
 import logging
 import os
@@ -25,17 +25,17 @@ PACKAGES = (
     *(ENGINE, "lightning.pytorch", "lightning.fabric", "optuna"),
     *("mlflow", "alembic", "urllib3", "onnxscript", "onnx_ir"),
 )
-"""Whose log messages are shown."""
-LOG_WIDTH = 110  # characters, of the log file and of output that goes to no terminal
+"""Packages whose log messages are shown."""
+LOG_WIDTH = 110  # characters per line, in the log file and where stdout is not a terminal
 
 _consoles: list[Console] = []
 
 
 def open_log(file: Path, package: str) -> None:
-    """Send what `show` is given to the terminal and, without colours, to the end of `file`.
+    """Send the output of `show` to stdout and append it, without colours, to `file`.
 
-    Warnings, and the log messages of `package` and of `PACKAGES`, go the same way. In a process that is not the first
-    of its run nothing is shown or written but errors.
+    Warnings and the log messages of `package` and `PACKAGES` are sent there too. Only the process of rank 0 shows
+    anything.
     """
     close_log()
     if rank() == 0:
@@ -48,16 +48,16 @@ def open_log(file: Path, package: str) -> None:
     for name in (package, *PACKAGES, "py.warnings"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if name in (package, ENGINE) else logging.WARNING)
-        logger.handlers = [_ToConsoles()]
+        logger.handlers = [_ConsoleHandler()]
         logger.propagate = False
     logging.captureWarnings(True)
-    # Lightning 2.6 with torch 2.14: nothing that a user of this program could mend.
+    # Lightning 2.6 with torch 2.14: a user of this program cannot fix it.
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     # The default interval suits 50,000 samples at batch 4; on a small set `build_trainer` shortens it.
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
-    # A run that continues finds its own checkpoints.
+    # A resumed run finds its own checkpoints.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    # A hint for those who have SLURM: sweeps go there with launcher=slurm.
+    # Lightning suggests srun; here sweeps use SLURM by launcher=slurm.
     warnings.filterwarnings("ignore", message="The `srun` command is available")
 
 
@@ -69,51 +69,51 @@ def _is_stdout(file: Path) -> bool:
 
 
 def close_log() -> None:
-    """Close the log file; `show` is silent from now on."""
+    """Close the log file; `show` prints nothing until `open_log` is called again."""
     for console in _consoles:
         if console.file is not sys.stdout:
             console.file.close()
     _consoles.clear()
 
 
-def show(what: RenderableType) -> None:
-    """Print text or a table."""
+def show(content: RenderableType) -> None:
+    """Print text or a table to the terminal and the log file."""
     for console in _consoles:
-        # a command or path that the console cut into lines could not be copied
-        console.print(_Printable(what), soft_wrap=isinstance(what, Text))
+        # no line breaks in text: commands and paths must stay whole to be copied
+        console.print(_Sanitized(content), soft_wrap=isinstance(content, Text))
 
 
 class _Terminal(Console):
     def on_broken_pipe(self) -> None:
-        """Keep the log alone: the reader of the output, such as `head`, has gone, and the run is worth more than it."""
+        """Continue with the log file alone when the reader of stdout, such as `head`, has exited."""
         _consoles.remove(self)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        show(Text("Nobody reads the output any more: the run goes on, and this log has the rest."))
+        show(Text("The reader of the output has exited. The run continues; the rest is in this log."))
 
 
-class _Printable:
-    """Something to print, less what a terminal would obey: names of files and classes may be a stranger's."""
+class _Sanitized:
+    """Content without control characters: a name of a file or class may hold some that a terminal would execute."""
 
-    def __init__(self, what: RenderableType) -> None:
-        self.what = what
+    def __init__(self, content: RenderableType) -> None:
+        self.content = content
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        for segment in console.render(self.what, options):
+        for segment in console.render(self.content, options):
             yield segment if segment.control else Segment(printable(segment.text, kept="\n"), segment.style)
 
 
-class _ToConsoles(logging.Handler):
+class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         show(Text(record.getMessage().rstrip(), style="yellow" if record.levelno >= logging.WARNING else ""))
 
 
 def show_facts(title: str, facts: Mapping[str, str], folder: Path | None = None) -> None:
-    """Print what is about to happen, a line a fact that is not empty, and in which run folder.
+    """Print the header of a command: one line per fact, then the run folder.
 
     Args:
         title: the package and the name of the command.
-        facts: by name.
-        folder: of the run, if it has one.
+        facts: lines by name; empty ones are left out.
+        folder: the run folder, if there is one.
     """
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="cyan", no_wrap=True, min_width=len("run folder"))
@@ -123,34 +123,34 @@ def show_facts(title: str, facts: Mapping[str, str], folder: Path | None = None)
             table.add_row(name, Text(value))
     show(Text(title, style="bold"))
     show(Padding(table, (0, 0, 0, 2), expand=False))
-    if folder is not None:  # outside the table, which would cut a long path into lines
+    if folder is not None:  # outside the table, which would break a long path into lines
         show(Text.assemble(("  run folder", "cyan"), f"  {short(folder)}"))
 
 
-def show_goes_on(checkpoint: Path, steps: int) -> None:
-    """Print where an interrupted run goes on."""
-    show(Text.assemble(("  goes on", "cyan"), f"     after {counted(steps, 'step')}, from {checkpoint.name}"))
+def show_resumed(checkpoint: Path, steps: int) -> None:
+    """Print at which optimizer step a run resumes."""
+    show(Text.assemble(("  resumes", "cyan"), f"     after {counted(steps, 'step')}, from {checkpoint.name}"))
 
 
-def show_how_to_go_on(module: str, folder: Path, steps: int) -> None:
-    """Print what an interrupted run has kept, and the command that continues it."""
-    show(Text(f"interrupted, {counted(steps, 'step') if steps else 'no step'} kept"))
-    show(Text(f"go on      {_script('python')} -m {module} resume={shlex.quote(short(folder))}"))
+def show_resume_command(module: str, folder: Path, steps: int) -> None:
+    """Print how many optimizer steps an interrupted run has saved, and the command that resumes it."""
+    show(Text(f"interrupted, {counted(steps, 'step') if steps else 'no step'} saved"))
+    show(Text(f"resume     {_script('python')} -m {module} resume={shlex.quote(short(folder))}"))
 
 
 def show_results(folder: Path) -> None:
-    """Print where the results are."""
+    """Print the paths of `metrics.json` and `report.html`, where they exist."""
     for name, file in (("results", "metrics.json"), ("report", "report.html")):
         if (folder / file).exists():
             show(Text(f"{name:<11}{short(folder / file)}"))
 
 
 def show_next_steps(module: str, folder: Path, checkpoint: str, config: Mapping[str, Any]) -> None:
-    """Print the commands that go on from here.
+    """Print the commands to evaluate the checkpoint and to open the loggers' dashboards.
 
     Args:
-        module: of the command that evaluates.
-        folder: of the run.
+        module: the command to evaluate, for `python -m`.
+        folder: the run folder.
         checkpoint: a path, or empty if there is none.
         config: of the run.
     """
@@ -173,16 +173,16 @@ def show_next_steps(module: str, folder: Path, checkpoint: str, config: Mapping[
 
 
 def show_dashboard(folder: Path) -> None:
-    """Print the command that opens TensorBoard on a run or a sweep."""
+    """Print the command that opens TensorBoard on the folder of a run or a sweep."""
     show(Text(f"dashboard  {_script('tensorboard')} --logdir {shlex.quote(short(folder))}"))
 
 
 def short(path: Path) -> str:
-    """Return a path below the current folder without it."""
+    """Return a path relative to the current folder if it is below it, else unchanged."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _script(name: str) -> str:
-    """How to call a script that is installed beside this Python: by its name where PATH leads to it."""
+    """Return the command of a script installed beside this Python: its name if PATH finds it, else its path."""
     installed = Path(sys.executable).parent / name
     return name if shutil.which(name) == str(installed) else shlex.quote(short(installed))

@@ -101,7 +101,7 @@ def test_changes_in_place_are_no_obstacle() -> None:
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (Pair(), r"Pair gives a tuple for 4 images in training, not \(4, 5\)"),
+        (Pair(), r"Pair returns a tuple for 4 images in training, not \(4, 5\)"),
         (Detached(), "Detached has no parameter that its logits depend on"),
     ],
 )
@@ -111,5 +111,5 @@ def test_a_network_that_cannot_be_trained_is_explained(network: nn.Module, messa
 
 
 def test_a_network_without_logits_is_explained() -> None:
-    with pytest.raises(UserError, match=r"Conv2d gives \(4, 5, 4, 4\) for 4 images in training, not \(4, 5\)"):
+    with pytest.raises(UserError, match=r"Conv2d returns \(4, 5, 4, 4\) for 4 images in training, not \(4, 5\)"):
         step(nn.Conv2d(2, 5, 3), (2, 6, 6), 5)

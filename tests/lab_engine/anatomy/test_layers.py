@@ -193,7 +193,7 @@ def test_leaves_the_network_as_it_is() -> None:
 
 
 def test_a_network_that_does_not_fit_the_images_is_explained() -> None:
-    with pytest.raises(UserError, match=r"Sequential cannot be followed by torch.export: .*\nDoes it take images"):
+    with pytest.raises(UserError, match=r"Sequential cannot be traced by torch.export: .*\nDoes it take images"):
         analyze(nn.Sequential(nn.Conv2d(1, 1, 3)), (3, 8, 8))
 
 

@@ -37,7 +37,7 @@ def test_in_the_test_as_well(tmp_path: Path, number: int, status: int) -> None:
     )
     assert done.returncode == status, done.stderr
     assert done.stderr == ""
-    assert done.stdout.splitlines()[-2] == "interrupted, 43 steps kept"
+    assert done.stdout.splitlines()[-2] == "interrupted, 43 steps saved"
     assert done.stdout.splitlines()[-1].endswith("train resume=run")
     assert not (tmp_path / "run" / "metrics.json").exists()
 

@@ -17,6 +17,6 @@ def test_training_goes_on_when_the_reader_has_gone(tmp_path: Path) -> None:
     os.close(ours)
     assert run.wait(timeout=50) == 0
     log = (tmp_path / "run" / "train.log").read_text()
-    assert "Nobody reads the output any more: the run goes on, and this log has the rest." in log
+    assert "The reader of the output has exited. The run continues; the rest is in this log." in log
     assert "epoch 1/1" in log
     assert (tmp_path / "run" / "metrics.json").exists()

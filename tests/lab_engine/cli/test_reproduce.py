@@ -117,7 +117,7 @@ def test_what_gives_nothing_to_compare_with_is_refused(command: Command, digits_
     assert (refused.status, refused.err.count("\n")) == (2, 1)
     assert f"{run}/metrics.json does not hold the metrics of a run" in refused.err
     (run / "checkpoints" / "best.ckpt").unlink()
-    with pytest.raises(UserError, match=r"there is no checkpoints/best.ckpt to compare with\. Bring back a copy\."):
+    with pytest.raises(UserError, match=r"there is no checkpoints/best.ckpt to compare with\. Restore the file\."):
         refuse_unreadable(run, weights=True)
     (run / "metrics.json").unlink()
     refused = command("train", f"from={run}", "hydra.run.dir=there")

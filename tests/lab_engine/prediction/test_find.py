@@ -99,10 +99,10 @@ class Piped(io.TextIOWrapper):
 @pytest.mark.parametrize(
     ("piped", "message"),
     [
-        (None, "reads standard input, and nothing is piped there"),
-        (Piped(b"", terminal=True), "reads standard input, and nothing is piped there"),
+        (None, "reads standard input, but nothing is piped to it"),
+        (Piped(b"", terminal=True), "reads standard input, but nothing is piped to it"),
         (Piped(b" \n"), "standard input is empty"),
-        (Piped(b"neither\x1b[2J\nnor\n"), r"holds neither an image .*\nIt begins with: neither\\x1b"),
+        (Piped(b"neither\x1b[2J\nnor\n"), r"holds neither a readable image .*\nIt begins with: neither\\x1b"),
     ],
     ids=["closed", "terminal", "empty", "text"],
 )

@@ -118,7 +118,7 @@ def test_the_page_says_what_the_files_of_the_run_say(tab: Tab, digits_run: Resul
     ):
         assert said in text
     environment = json.loads((folder / "environment.json").read_text())
-    for said in (*environment["versions"].values(), environment["cpu"], environment["git"]["commit"] or "not known"):
+    for said in (*environment["versions"].values(), environment["cpu"], environment["git"]["commit"] or "unknown"):
         assert said in text
 
     matrix = np.array([[int(cell) for cell in row[1:]] for row in rows_of(tab, ".matrix")])
@@ -240,7 +240,7 @@ def test_more_classes_have_a_list_of_mistakes_instead(tab: Tab, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("curve", "charts", "said"),
     [
-        ("", 0, "No validation was made"),
+        ("", 0, "No validation ran"),
         ("1,10,,0.5,0.5\n", 2, "One point per validation (1)."),
         ("1,10,nan,nan,0.1\n2,20,nan,nan,0.1\n", 1, "4 of the values are not finite"),
         ("1,10,1,1,1\n2,20,inf,inf,1\n3,30,1,1,1\n", 2, "2 of the values are not finite"),

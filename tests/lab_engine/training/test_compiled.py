@@ -27,7 +27,7 @@ def test_a_classifier_that_is_compiled_has_the_names_of_one_that_is_not() -> Non
 def test_a_machine_that_cannot_compile_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
     monkeypatch.setattr(inductor, "force_disable_caches", True)
-    with pytest.raises(UserError, match=r"speed\.compile=default: .*no-such-compiler.*\n.* C\+\+ compiler .*=null"):
+    with pytest.raises(UserError, match=r"speed\.compile=default: .*no-such-compiler.*\n.* C\+\+ compiler.*=null"):
         Compiled(LeNet(1, (16, 16), 7), "default")(torch.rand(2, 1, 16, 16))
 
 

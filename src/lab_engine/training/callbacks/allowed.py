@@ -1,4 +1,4 @@
-"""Callbacks of Lightning that do not fit a run whose configuration is its record, and what to do instead."""
+"""Checks of callbacks and of the methods that task and data must have."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,26 +16,27 @@ from lightning.pytorch.callbacks import (
 from lab_engine.base.errors import UserError
 from lab_engine.config.directions import refuse_worst, resolve_mode
 
-INSTEAD: dict[type[Callback], str] = {
-    BatchSizeFinder: "It would train with another batch size than config.yaml says. Try some: "
+REFUSED: dict[type[Callback], str] = {
+    BatchSizeFinder: "It would train with another batch size than config.yaml records. Try several: "
     "-m data.batch_size=64,128",
-    LearningRateFinder: "It would train with another learning rate than config.yaml says. Search for one: "
+    LearningRateFinder: "It would train with another learning rate than config.yaml records. Search for one: "
     "-m sweeper=optuna 'optimizer.lr=tag(log,interval(0.001,0.1))'",
     StochasticWeightAveraging: "It averages weights after the last validation, so nothing would measure or save them. "
     "Take callbacks=[default,swa].",
-    ProgressBar: "The program shows its own progress. Leave it out.",
+    ProgressBar: "The program shows its own progress. Leave the callback out.",
 }
+"""Callbacks that a run cannot use, with the reason and what to do instead."""
 
 
 def refuse_unfit(callbacks: Sequence[Callback], task: LightningModule) -> None:
-    """Refuse callbacks that would change what is recorded, or that the task does not fit.
+    """Refuse callbacks that would train with other settings than the recorded ones, or that do not fit the task.
 
     Raises:
-        UserError: there is one; the second line says what to do instead.
+        UserError: a callback is refused; the second line says what to do instead.
     """
     for callback in callbacks:
         name = type(callback).__name__
-        for kind, instead in INSTEAD.items():
+        for kind, instead in REFUSED.items():
             if isinstance(callback, kind):
                 raise UserError(f"The callback {name} is refused.\n{instead}")
         if type(callback) is BaseFinetuning:
@@ -43,20 +44,20 @@ def refuse_unfit(callbacks: Sequence[Callback], task: LightningModule) -> None:
         if isinstance(callback, BackboneFinetuning) and not hasattr(task, "backbone"):
             raise UserError(
                 f"The callback {name} freezes the task's attribute `backbone`, and {type(task).__name__} has none.\n"
-                "Give the task one, or freeze weights by a callback of your own (a subclass of BaseFinetuning)."
+                "Give the task this attribute, or freeze weights with your own subclass of BaseFinetuning."
             )
 
 
-def refuse_guesses(callbacks: Mapping[str, Callback], nodes: Mapping[str, Any], task: Mapping[str, Any]) -> None:
-    """Refuse a callback that was given no mode, and whose own default is another than that of its metric.
+def refuse_wrong_modes(callbacks: Mapping[str, Callback], nodes: Mapping[str, Any], task: Mapping[str, Any]) -> None:
+    """Refuse a callback without a configured mode whose default mode is wrong for its metric.
 
     Args:
-        callbacks: by the name of each in the configuration.
-        nodes: of the configuration, by the same names.
-        task: of the configuration.
+        callbacks: by their names in the configuration.
+        nodes: their nodes of the configuration, by the same names.
+        task: the node of the task.
 
     Raises:
-        UserError: there is one, or it is not known what is better of its metric.
+        UserError: the default is wrong, or it is not known whether higher or lower values of the metric are better.
     """
     for name, callback in callbacks.items():
         metric, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
@@ -67,7 +68,7 @@ def refuse_guesses(callbacks: Mapping[str, Callback], nodes: Mapping[str, Any], 
 
 
 def refuse_missing_steps(task: LightningModule, data: LightningDataModule) -> None:
-    """Refuse a task or data that could be trained, and not measured after it.
+    """Check, before training, that task and data have the methods for training, validation and test.
 
     Raises:
         UserError: a method is missing.
@@ -84,6 +85,6 @@ def refuse_missing_steps(task: LightningModule, data: LightningDataModule) -> No
     if lacking:
         name, method = lacking[0]
         raise UserError(
-            f"{name} has no {method}(): a run trains, chooses its checkpoint on validation data, and tests it once.\n"
+            f"{name} has no {method}(): a run trains, chooses a checkpoint on validation data, and tests it once.\n"
             "Add the method to the class."
         )

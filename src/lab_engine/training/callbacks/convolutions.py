@@ -4,27 +4,27 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
-class OwnConvolutions(Callback):
-    """Has training steps use PyTorch's own convolutions in place of oneDNN's, and all else what it used before.
+class NativeConvolutions(Callback):
+    """Switches oneDNN off in training steps, so that PyTorch's native convolutions run on a CPU.
 
-    They are faster for small batches alone (docs/speed.md), and those of validation are large. Sums are in another
-    order, so the last digits differ.
+    They are faster for small batches only; the batches of validation are large. They sum in another order, so results
+    differ in the last digits.
     """
 
-    _before: bool | None = None  # whether oneDNN was on; None outside of training
+    _before: bool | None = None  # whether oneDNN was enabled before training; None outside of training
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Switch oneDNN off; a run that goes on in the middle of an epoch has no `on_train_epoch_start`."""
+        """Switch oneDNN off; not in `on_train_epoch_start`, which a run resumed in the middle of an epoch skips."""
         self._before = bool(torch.backends.mkldnn.enabled)
         _switch(False)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the setting."""
+        """Restore the setting for validation."""
         if self._before is not None:
             _switch(self._before)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Switch it off again where validation was in the middle of training."""
+        """Switch oneDNN off again, if training continues."""
         if self._before is not None:
             _switch(False)
 

@@ -1,4 +1,4 @@
-"""`curves.csv`: for the report of a sweep, and to stop a hopeless run early."""
+"""`curves.csv`: metrics at each validation, for reports and for pruning."""
 
 import math
 from pathlib import Path
@@ -12,11 +12,11 @@ from lab_engine.training.callbacks.progress import Progress
 
 
 class Curves(Callback):
-    """Adds a row at each validation, at once.
+    """Writes a row to `curves.csv` after each validation.
 
     Args:
         folder: the run folder.
-        progress: knows the running loss, also where it was reported before a run went on from a checkpoint.
+        progress: its `loss` is the running loss, which it restores when a run resumes.
     """
 
     def __init__(self, folder: str | Path, progress: Progress) -> None:
@@ -24,7 +24,7 @@ class Curves(Callback):
         self.progress = progress
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue where the checkpoint was written."""
+        """Drop the rows after the step at which the run starts or resumes."""
         if trainer.is_global_zero:
             start_curves(self.file, trainer.global_step)
 

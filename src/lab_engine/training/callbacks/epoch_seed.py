@@ -7,9 +7,9 @@ from lab_engine.training.loaders import are_stateful
 
 
 class EpochSeed(Callback):
-    """Seeds what is drawn at random in an epoch, see `lab_engine.base.seeding.epoch_seed`.
+    """Seeds all random generators at the start of each epoch, see `lab_engine.base.seeding.epoch_seed`.
 
-    A run that goes on in the middle of an epoch is not seeded here: its loader puts the generators where they were.
+    A run that resumes in the middle of an epoch is not seeded here: its loader restores the states of the generators.
 
     Args:
         seed: of the run.
@@ -17,17 +17,17 @@ class EpochSeed(Callback):
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._first = True  # epoch of this training
+        self._first = True  # whether the next epoch is the first of this `fit`
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier training."""
+        """Reset, for a second `fit`."""
         self._first = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed all generators that this process uses."""
+        """Seed the generators of this process."""
         seed_all(epoch_seed(self.seed, trainer.current_epoch, trainer.global_rank))
         if self._first and not are_stateful(trainer):
-            # Lightning has asked the loader for its first order before, and asks again in later epochs only: a run that
-            # is resumed would see its first epoch in another order than one that was not interrupted.
+            # Lightning drew the first epoch's order before this seed; in later epochs it draws after it. Without a new
+            # draw, a resumed run would see its first epoch in another order than an uninterrupted run.
             iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
         self._first = False

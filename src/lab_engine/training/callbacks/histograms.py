@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 
 class Histograms(Callback):
-    """Draws the weights after each epoch, and the gradients of its last step; every parameter has its own charts."""
+    """Logs histograms of each parameter after an epoch: its weights, and the gradients of the last step."""
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Draw the gradients, before they are cleared."""
@@ -23,6 +23,6 @@ class Histograms(Callback):
 
     def _draw(self, trainer: Trainer, name: str, values: Tensor) -> None:
         finite = values[values.isfinite()]
-        for logger in trainer.loggers if len(finite) else ():  # of nothing but NaN there is no histogram
+        for logger in trainer.loggers if len(finite) else ():  # without finite values there is no histogram
             if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
                 logger.experiment.add_histogram(name, finite, trainer.global_step)

@@ -1,4 +1,4 @@
-"""The progress bar, the running loss, and a line for each epoch."""
+"""The progress bar, the running loss, and a line per epoch."""
 
 import math
 import sys
@@ -15,23 +15,23 @@ from lab_engine.artifacts.results import COUNT, measured
 from lab_engine.base.wording import counted, metric
 from lab_engine.training.terminal import show
 
-MAX_SHOWN = 5  # metrics in a line
-OF_OURS = ("train/learning_rate", "train/samples_per_second", "train/batches_per_second")
-SECONDS_BETWEEN_UPDATES = 0.2  # of the bar; a step in between costs it one look at the clock
+MAX_SHOWN = 5  # metrics per line
+RATES = ("train/learning_rate", "train/samples_per_second", "train/batches_per_second")
+SECONDS_BETWEEN_UPDATES = 0.2  # of the bar
 
 
 class Progress(Callback):
-    """Shows how training goes: a bar where there is a terminal, and plain lines everywhere.
+    """Shows the progress of training: a bar on a terminal, and lines of text everywhere.
 
     Args:
-        percent: metrics, without their stage, that are fractions and shown in percent.
-        monitor: metric that the line of an epoch shows in any case. Beside it stand those that the task logs with
-            `prog_bar=True`; where there are none, the first ones.
+        percent: names, without the stage, of metrics that are fractions and shown in percent.
+        monitor: metric that the line of an epoch shows in any case, beside those that the task logs with
+            `prog_bar=True`, or the first ones where there are none.
 
     Attributes:
-        seconds: time spent in training steps so far, validation left out.
-        steps: optimizer steps so far, to the end of the last epoch.
-        loss: the running loss `train/loss`, as last reported; not a number before, or where the task logs none.
+        seconds: spent in training in all finished epochs, without validation.
+        steps: optimizer steps in all finished epochs.
+        loss: the running loss `train/loss` as last reported; NaN before, or if the task logs none.
     """
 
     def __init__(self, percent: Sequence[str] = (), monitor: str = "") -> None:
@@ -50,7 +50,7 @@ class Progress(Callback):
         self._validation = ""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run that continues goes on from."""
+        """Return the counters that a resumed run continues."""
         return {
             "seconds": self.seconds,
             "steps": self.steps,
@@ -61,24 +61,24 @@ class Progress(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the counters."""
         self.seconds, self.steps = state_dict["seconds"], state_dict["steps"]
         self._batches, self._epoch_seconds = state_dict["batches"], state_dict["epoch_seconds"]
         self._reported, self.loss = state_dict["reported"], state_dict["loss"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue an epoch that had begun: Lightning does not begin it again."""
+        """Continue a resumed epoch: Lightning does not call `on_train_epoch_start` for it again."""
         if self._batches:
-            self._begin(trainer)
+            self._start_bar(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the epoch's bar."""
+        """Start the epoch's bar."""
         self._batches = 0
         self._epoch_seconds = 0.0
-        self._begin(trainer)
+        self._start_bar(trainer)
 
-    def _begin(self, trainer: Trainer) -> None:
-        """Report at least once in the epoch, and show its bar."""
+    def _start_bar(self, trainer: Trainer) -> None:
+        """Show the bar and start the clock; make sure that an epoch logs at least once."""
         if math.isfinite(trainer.num_training_batches):
             steps = max(int(trainer.num_training_batches) // trainer.accumulate_grad_batches, 1)
             trainer.log_every_n_steps = min(trainer.log_every_n_steps, steps)  # type: ignore[attr-defined]
@@ -99,23 +99,23 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the step; report the running loss when the module has just logged it."""
+        """Count the batch; report the running loss after a step that logged it."""
         self._batches += 1
         if self._bar is not None and time.perf_counter() > self._next_update:
             self._bar.update(self._batches - self._bar.n)
             self._next_update = time.perf_counter() + SECONDS_BETWEEN_UPDATES
-        step = trainer.global_step  # one of several batches where gradients are accumulated
+        step = trainer.global_step  # of accumulated batches, several have the same
         if step != self._reported and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._reported = step
             self.loss = float(trainer.callback_metrics.get("train/loss", math.nan))
             pl_module.log(*self._rate(trainer))
-            if self._batches < trainer.num_training_batches:  # else the line of the epoch says it
+            if self._batches < trainer.num_training_batches:  # else the line of the epoch has it
                 unit = "step" if trainer.accumulate_grad_batches == 1 else "batch"
                 position = f"{unit} {self._batches:,}/{trainer.num_training_batches:,}"
-                self._say("  ".join(filter(None, (self._epoch, position, self._training(trainer)))))
+                self._print("  ".join(filter(None, (self._epoch, position, self._training(trainer)))))
 
     def _rate(self, trainer: Trainer) -> tuple[str, float]:
-        """Name and value of the speed since the epoch began, of all devices; validation left out."""
+        """Return name and value of the training speed in this epoch, of all devices, without validation."""
         batch_size = getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
         rate = self._batches / self._clock()
         if not isinstance(batch_size, int):
@@ -123,18 +123,18 @@ class Progress(Callback):
         return "train/samples_per_second", rate * batch_size * trainer.world_size
 
     def _training(self, trainer: Trainer) -> str:
-        """Write the running loss; where there is none, what else the task logs in training."""
+        """Format the running loss, or the other metrics of training if the task logs no loss."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
-        names = [name for name in logged if not name.startswith(OF_OURS)][:MAX_SHOWN]
+        names = [name for name in logged if not name.startswith(RATES)][:MAX_SHOWN]
         if not math.isnan(self.loss) or "train/loss" in logged:
             logged["train/loss"], names = self.loss, ["train/loss"]
-        return self._written(names, logged)
+        return self._format(names, logged)
 
-    def _written(self, names: Sequence[str], values: Mapping[str, float]) -> str:
+    def _format(self, names: Sequence[str], values: Mapping[str, float]) -> str:
         return ", ".join(f"{each.partition('/')[2]} {metric(each, values[each], self.percent)}" for each in names)
 
     def _clock(self) -> float:
-        """Seconds of the epoch so far, validation left out."""
+        """Return the seconds of training in this epoch, without validation."""
         return self._epoch_seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -142,18 +142,18 @@ class Progress(Callback):
         self._epoch_seconds, self._started = self._clock(), None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep what was measured, and start the clock again."""
+        """Keep the metrics for the line of the epoch, and start the clock again."""
         if trainer.state.fn == TrainerFn.FITTING:
             values = measured(trainer)
             monitored = self.monitor if self.monitor in values else ""
             chosen = [each for each in values if each in trainer.progress_bar_metrics] or list(values)
             names = [each for each in chosen if each.count("/") == 1 and each != f"val/{COUNT}"][:MAX_SHOWN]
             names += [monitored] if monitored and monitored not in names else []
-            self._validation = f"  val {self._written(names, values)}" if names else ""
+            self._validation = f"  val {self._format(names, values)}" if names else ""
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remove the bar and sum the epoch up in a line."""
+        """Remove the bar and print a line for the epoch."""
         self.loss = float(trainer.callback_metrics.get("train/loss", self.loss))  # perhaps a mean of the epoch
         self._epoch_seconds = self._clock()
         self.seconds += self._epoch_seconds
@@ -164,25 +164,25 @@ class Progress(Callback):
         each = 1000 * self._epoch_seconds / max(steps, 1)
         took = f"  {counted(steps, 'step')}, {self._epoch_seconds:.1f} s, {each:.2f} ms each"
         training = self._training(trainer)
-        self._say(f"{self._epoch}{f'  train {training}' if training else ''}{self._validation}{took}")
+        self._print(f"{self._epoch}{f'  train {training}' if training else ''}{self._validation}{took}")
         self._validation = ""
         self._batches, self._epoch_seconds, self._started = 0, 0.0, None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print which limit has ended training, where there were two."""
+        """Print which limit has ended training, if both `max_steps` and `max_epochs` are set."""
         if trainer.max_steps != -1 and trainer.max_epochs is not None:
             by_steps = trainer.global_step >= trainer.max_steps
             limit = f"trainer.max_steps={trainer.max_steps}" if by_steps else f"trainer.max_epochs={trainer.max_epochs}"
             if by_steps or trainer.current_epoch >= trainer.max_epochs:
-                self._say(f"ended by {limit}, after {counted(trainer.global_step, 'step')}")
+                self._print(f"ended by {limit}, after {counted(trainer.global_step, 'step')}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the terminal tidy."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self._bar is not None:
             self._bar.clear()
         show(Text(line))

@@ -1,4 +1,4 @@
-"""`last.ckpt`: where a run that was interrupted goes on, to the same end."""
+"""`last.ckpt`: the checkpoint from which an interrupted run resumes, with the same result as an uninterrupted run."""
 
 import logging
 import time
@@ -17,19 +17,20 @@ from lab_engine.training.loaders import are_stateful
 log = logging.getLogger(__name__)
 
 STOPPED = "should_stop"
-"""Key in checkpoints: training has ended before its last epoch."""
-SECONDS_BETWEEN_TALKS = 1.0  # of several devices, about whether to save or to end
+"""Key in checkpoints: training was stopped before its last epoch, such as by EarlyStopping."""
+SECONDS_BETWEEN_SYNCS = 1.0  # in which several devices agree whether to save or to stop
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Saves after each epoch and, in long ones, every few minutes; on Ctrl-C and SIGTERM too, and ends the run then.
+    """Saves `last.ckpt` after each epoch and every few minutes; on Ctrl-C or SIGTERM it saves and ends the run.
 
-    The checkpoint before stays beside it as `last.previous.ckpt`. It is a Checkpoint, which Lightning calls after all
-    others, and training has it be the last of those: what they know of a step is saved.
+    The checkpoint before it is kept as `last.previous.ckpt`. Lightning calls a `Checkpoint` after all other callbacks,
+    and `build_callbacks` puts this one last, so that it saves the states of the others after the same step.
 
     Args:
         dirpath: folder of the checkpoints.
-        every_n_minutes: the time that a run which is killed may lose; null: an epoch.
+        every_n_minutes: minutes between two saves within an epoch, the most that a killed run loses; null: save after
+            epochs only.
     """
 
     def __init__(self, dirpath: str | Path, every_n_minutes: float | None = 2.0) -> None:
@@ -38,67 +39,67 @@ class ResumeCheckpoint(Checkpoint):
         self._interruption = Interruption()
         self._within_epochs = True
         self._saved = time.monotonic()
-        self._asked = self._due = 0  # as all devices know
-        self._talks = 1  # steps from one talk to the next
-        self._silent = 0  # steps since the last one
-        self._talked = time.monotonic()
+        self._asked = self._due = 0  # the same on all devices after a sync
+        self._steps_between_syncs = 1
+        self._steps_since_sync = 0
+        self._synced = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen; Lightning, which only ends on a signal, has begun to before. Have the loader go on where it was."""
-        # Lightning 2.6 forgets to where something needed the number of steps, and so the loader, before: a schedule
+        """Handle signals from here on, in place of Lightning, and restore the state of the loader."""
+        # Lightning 2.6 does not restore it if a schedule needed the number of steps, and so the loader, before
         trainer.fit_loop._load_combined_loader_states()
         self._within_epochs = are_stateful(trainer)
         if not self._within_epochs:
-            log.info("This data can be resumed at the end of an epoch only: its loader has no state.")
+            log.info("This data can be resumed at the end of an epoch only: its loader has no state_dict().")
         self._interruption = Interruption(trainer.is_global_zero, trainer.world_size > 1)
         self._interruption.listen()
-        self._saved = self._talked = time.monotonic()
+        self._saved = self._synced = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save if it is time, or if the run was asked to end."""
-        self._look(trainer)
+        """Save if it is due, or if a signal has asked the run to end."""
+        self._decide(trainer)
         if not self._within_epochs:
             self._end_if_asked()
-        elif (self._asked or self._due) and _can_be_cut(trainer, batch_idx):
+        elif (self._asked or self._due) and _can_save(trainer, batch_idx):
             self._save(trainer)
             self._end_if_asked()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save."""
-        _follow_plateaus(trainer)
+        """Save, and end the run if a signal has asked it to."""
+        _step_plateau_schedulers(trainer)
         self._save(trainer)
-        self._look(trainer, at_once=True)  # a signal may have come in validation
+        self._decide(trainer, at_once=True)  # a signal may have come in validation
         self._end_if_asked()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the signals alone: the test that follows can be cut anywhere."""
+        """Stop handling signals: the test that follows can be interrupted anywhere."""
         self._interruption.leave()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Likewise."""
+        """Stop handling signals."""
         self._interruption.leave()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep that EarlyStopping, say, has ended training."""
+        """Save whether training was stopped early."""
         checkpoint[STOPPED] = trainer.should_stop
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """End training where it had ended, and rebase what Lightning's checkpoints keep on where their folders are now.
+        """Restore whether training was stopped early, and move the paths of ModelCheckpoints to their present folder.
 
-        From another folder they would forget the best score; and of files anywhere else, a stranger's checkpoint could
-        have them removed.
+        With paths of another folder they would forget the best score. Also, a checkpoint from a stranger could make
+        them delete files in any folder.
         """
         trainer.should_stop = checkpoint.get(STOPPED, False)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, ModelCheckpoint):
-                for key in (callback.state_key, type(callback)):  # Lightning gives states of old versions the second
+                for key in (callback.state_key, type(callback)):  # Lightning uses the second for states of old versions
                     if state := checkpoint["callbacks"].get(key):
                         _rebase(state, callback.dirpath or self.file.parent)
 
     def _save(self, trainer: Trainer) -> None:
-        for logger in trainer.loggers:  # first: what it has of these steps will not be written again
+        for logger in trainer.loggers:  # before the checkpoint: steps before it are not logged again
             logger.save()
         trainer.save_checkpoint(self.file, weights_only=False, storage_options=KEEP_PREVIOUS)
         self._saved, self._due = time.monotonic(), 0
@@ -107,54 +108,54 @@ class ResumeCheckpoint(Checkpoint):
         if self._asked:
             raise Interrupted(self._asked)
 
-    def _look(self, trainer: Trainer, at_once: bool = False) -> None:
-        """Decide whether to save or to end; several devices agree on it, about once a second or `at_once`."""
+    def _decide(self, trainer: Trainer, at_once: bool = False) -> None:
+        """Decide whether to save or to end; several devices agree on it about once per second, or `at_once`."""
         if trainer.world_size == 1:
             self._asked, self._due = self._interruption.asked, time.monotonic() - self._saved >= self.seconds
             return
-        self._silent += 1
-        if self._silent >= self._talks or at_once:
-            self._talk(trainer)
+        self._steps_since_sync += 1
+        if self._steps_since_sync >= self._steps_between_syncs or at_once:
+            self._sync(trainer)
 
-    def _talk(self, trainer: Trainer) -> None:
-        """Agree with the other devices: a signal may have come to any of them."""
+    def _sync(self, trainer: Trainer) -> None:
+        """Agree with the other devices: a signal may have reached only some of them."""
         now = time.monotonic()
         asked, due, steps = self._interruption.asked, 0, 0
         if trainer.is_global_zero:
             due = int(now - self._saved >= self.seconds)
-            took = max((now - self._talked) / self._silent, 1e-6)  # seconds a step
-            steps = max(min(int(SECONDS_BETWEEN_TALKS / took), 2 * self._talks), 1)
-        said = torch.tensor([asked, due, steps], device=trainer.strategy.root_device)
-        distributed.all_reduce(said, distributed.ReduceOp.MAX)
-        self._asked, self._due, self._talks = (int(each) for each in said.tolist())
-        self._silent, self._talked = 0, now
+            took = max((now - self._synced) / self._steps_since_sync, 1e-6)  # seconds per step
+            steps = max(min(int(SECONDS_BETWEEN_SYNCS / took), 2 * self._steps_between_syncs), 1)
+        agreed = torch.tensor([asked, due, steps], device=trainer.strategy.root_device)
+        distributed.all_reduce(agreed, distributed.ReduceOp.MAX)
+        self._asked, self._due, self._steps_between_syncs = (int(each) for each in agreed.tolist())
+        self._steps_since_sync, self._synced = 0, now
 
 
-def _follow_plateaus(trainer: Trainer) -> None:
-    """Move schedules that watch a metric, such as ReduceLROnPlateau, before the checkpoint of the epoch is written.
+def _step_plateau_schedulers(trainer: Trainer) -> None:
+    """Step schedulers such as ReduceLROnPlateau before the checkpoint of the epoch is written.
 
-    Lightning 2.6 does so after it, and not at all in an epoch that a run went on in: the step would be lost.
+    Lightning 2.6 steps them after it, and in a resumed epoch not at all: their step would be lost.
     """
     if any(each.reduce_on_plateau and each.interval == "epoch" for each in trainer.lr_scheduler_configs):
         trainer.fit_loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
-        trainer.fit_loop._restarting = True  # until the epoch has ended, some lines on: it is not done again
+        trainer.fit_loop._restarting = True  # Lightning then does not step them again in this epoch
 
 
-def _can_be_cut(trainer: Trainer, batch_idx: int) -> bool:
-    """Return whether nothing is under way that a checkpoint does not hold."""
+def _can_save(trainer: Trainer, batch_idx: int) -> bool:
+    """Return whether a checkpoint written after this batch would hold the whole state of the run."""
     batches, every = batch_idx + 1, trainer.log_every_n_steps  # type: ignore[attr-defined]
     return (
-        not trainer.is_last_batch  # the end of the epoch is near, and what belongs to it would be done twice
-        and batches % trainer.accumulate_grad_batches == 0  # gradients are not in a checkpoint
+        not trainer.is_last_batch  # else the end of the epoch would run twice
+        and batches % trainer.accumulate_grad_batches == 0  # a checkpoint does not hold accumulated gradients
         and batches % (trainer.val_check_batch or float("inf")) != 0
         and not any(each.reduce_on_plateau and each.interval == "step" for each in trainer.lr_scheduler_configs)
-        # loggers get what was just reported only after this; where that is at each step, one point may be lost
+        # loggers get the values of this step only after this hook; if every step is logged, one point may be lost
         and (trainer.global_step % every != 0 or every == 1)
     )
 
 
 def _rebase(state: dict[str, Any], folder: str | Path) -> None:
-    """Keep only the names of files from what a ModelCheckpoint kept of itself; they lie in `folder`, its own."""
+    """Replace the folder in all paths of a ModelCheckpoint's state by `folder`."""
 
     def rebased(path: Any) -> str:
         name = Path(str(path)).name

@@ -1,4 +1,4 @@
-"""Curves as CSV."""
+"""CSVLogger that a resumed run appends to."""
 
 import csv
 import io
@@ -13,35 +13,35 @@ from lab_engine.base.atomic_write import atomic_write
 
 
 class CSV(CSVLogger):
-    """Lightning's, but a run that goes on adds to its file, and does not delete it; arguments as there."""
+    """Lightning's CSVLogger, but a resumed run appends to its file in place of deleting it."""
 
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:
-        """What writes."""
+        """The writer."""
         if self._experiment is None:
-            self._experiment = _ContinuedWriter(self.log_dir)
+            self._experiment = _AppendingWriter(self.log_dir)
         return self._experiment  # type: ignore[return-value]
 
 
-class _ContinuedWriter(ExperimentWriter):
-    _goes_on = False
+class _AppendingWriter(ExperimentWriter):
+    _resumes = False  # whether a file of the interrupted run has yet to be read
 
     def _check_log_dir_exists(self) -> None:
-        """Read an earlier file where Lightning would delete it."""
-        self._goes_on = Path(self.metrics_file_path).exists()
+        """Keep the file of an interrupted run, which Lightning would delete here."""
+        self._resumes = Path(self.metrics_file_path).exists()
 
     def log_metrics(self, metrics_dict: dict[str, Any], step: int | None = None) -> None:
-        if self._goes_on and step is not None:
-            self._go_on(step)
+        if self._resumes and step is not None:
+            self._keep_rows_before(step)
         super().log_metrics(metrics_dict, step)
 
-    def _go_on(self, step: int) -> None:
-        """Keep the rows of earlier steps: those from here on were of epochs that are trained again."""
-        self._goes_on = False
+    def _keep_rows_before(self, step: int) -> None:
+        """Drop the rows of later steps: they are trained and logged again."""
+        self._resumes = False
         file = Path(self.metrics_file_path)
         text = file.read_text()
-        known = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())  # not a line that was cut off
+        known = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())  # without an incomplete last line
         self.metrics_keys = list(known.fieldnames or ())
         rows = [row for row in known if row.get("step") and int(row["step"]) < step]
         stream = io.StringIO()

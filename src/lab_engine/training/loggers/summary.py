@@ -1,4 +1,4 @@
-"""What a run tells its loggers once: hyperparameters as it begins, results as it ends."""
+"""What a run logs once: hyperparameters at its start, results at its end."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,22 +16,22 @@ from lab_engine.training.loggers.build import MLFLOW_RUN
 
 @rank_zero_only
 def log_hyperparameters(loggers: Sequence[Logger], config: Mapping[str, Any]) -> None:
-    """Log what `hyperparameters` gives; not again to a run of MLflow that goes on, where nothing may change."""
-    values, note = hyperparameters(config), Path(config["folder"], MLFLOW_RUN)
+    """Log the hyperparameters; not again to a resumed run of MLflow, which refuses changed values."""
+    values, file = hyperparameters(config), Path(config["folder"], MLFLOW_RUN)
     for logger in loggers:
-        if isinstance(logger, MLFlowLogger) and note.exists() and note.read_text().strip() == logger.run_id:
+        if isinstance(logger, MLFlowLogger) and file.exists() and file.read_text().strip() == logger.run_id:
             continue
         logger.log_hyperparams(values)
         if isinstance(logger, MLFlowLogger):
-            atomic_write(note, f"{logger.run_id}\n")
+            atomic_write(file, f"{logger.run_id}\n")
 
 
 def begin_at(loggers: Sequence[Logger], step: int) -> None:
-    """Inform loggers, before they begin, after how many optimizer steps: what they have of later ones comes again.
+    """Set the optimizer step at which a run starts or resumes: TensorBoard hides points of it and of later steps.
 
-    Of a run that begins anew, too: it may have been cut off before there was a checkpoint.
+    A run that starts at 0 needs it too: it may have been interrupted before its first checkpoint.
     """
-    from lab_engine.training.loggers.tensorboard import TensorBoard  # the others find out by themselves
+    from lab_engine.training.loggers.tensorboard import TensorBoard  # other loggers need no step
 
     for logger in loggers:
         if isinstance(logger, TensorBoard):
@@ -39,14 +39,14 @@ def begin_at(loggers: Sequence[Logger], step: int) -> None:
 
 
 def log_results(loggers: Sequence[Logger], metrics: Mapping[str, float], chosen: bool, step: int) -> None:
-    """Log the results of the run, and end the loggers.
+    """Log the results of the run, and finalize the loggers.
 
     Args:
-        loggers: of the run; closed afterwards.
+        loggers: of the run.
         metrics: as in `metrics.json`.
-        chosen: they are of the checkpoint that was chosen by validation. Its `val/…` go by `best/val/…`, for `val/…`
-            is a curve.
-        step: optimizer steps of the run.
+        chosen: whether they are of a checkpoint that validation chose. Its `val/…` are then logged as `best/val/…`,
+            because `val/…` is a curve.
+        step: number of optimizer steps of the run.
     """
     overall = {key: value for key, value in metrics.items() if key.count("/") == 1 and not key.endswith(f"/{COUNT}")}
     results = {key: value for key, value in overall.items() if key.startswith("test/")}
@@ -54,21 +54,21 @@ def log_results(loggers: Sequence[Logger], metrics: Mapping[str, float], chosen:
     for logger in loggers:
         logger.log_metrics(results, step)
         logger.save()
-    _end(loggers, "finished")  # not "success", which Lightning says whenever training ends
+    _finalize(loggers, "finished")  # not "success": Lightning passes that at the end of training, before the test
 
 
 @contextmanager
 def ended_on_failure(loggers: Sequence[Logger]) -> Iterator[None]:
-    """End loggers when something fails, those too that Lightning does not know of."""
+    """Finalize loggers as failed if an exception is raised, also where Lightning does not."""
     try:
         yield
     except BaseException:
-        _end(loggers, "failed")
+        _finalize(loggers, "failed")
         raise
 
 
-def _end(loggers: Sequence[Logger], status: str) -> None:
+def _finalize(loggers: Sequence[Logger], status: str) -> None:
     for logger in loggers:
         logger.finalize(status)
-        if isinstance(logger, WandbLogger):  # whose run Lightning leaves open
+        if isinstance(logger, WandbLogger):  # Lightning leaves its run open
             logger.experiment.finish(exit_code=0 if status == "finished" else 1)

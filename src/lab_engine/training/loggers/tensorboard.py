@@ -1,4 +1,4 @@
-"""Curves, and what runs are compared by, in TensorBoard."""
+"""TensorBoardLogger with a complete HPARAMS tab and without duplicate points after a resume."""
 
 import re
 import threading
@@ -15,54 +15,54 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 EVENTS = re.compile(r"events\.out\.tfevents\.(\d{10})(\..*)")
-"""Name of a file of events: the second in which it was begun, then the machine, the process and a number."""
+"""Name of an event file: its time in seconds, then host, process and a number."""
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's, whose tab HPARAMS lists a run from its beginning, and with its results; arguments as there."""
+    """Lightning's TensorBoardLogger; its HPARAMS tab lists a run from its start, and later with its results."""
 
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
         if threading.excepthook is threading.__excepthook__:
-            threading.excepthook = _print_unless_passed_on
+            threading.excepthook = _print_unless_raised_later
 
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:
-        """What writes; it makes its file when it is first asked for."""
+        """The writer; its event file is created at the first access."""
         if self._experiment is None:
-            put_first(Path(self.log_dir))
+            rename_before_new(Path(self.log_dir))
         writer: SummaryWriter = super().experiment
         return writer
 
     @rank_zero_only
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override]
-        """Write them, flat; the results come later, and until then Lightning would show a metric of -1."""
+        """Write flat hyperparameters without a metric; Lightning would show -1 until the results are logged."""
         self.hparams = dict(params)
-        # Not the first summary, of the experiment: without, TensorBoard works out what differs, from all runs.
+        # Without the first summary, of the experiment, TensorBoard finds out from all runs which values differ.
         _, start, _ = hparams(self.hparams, {})  # type: ignore[no-untyped-call]
         self._add(start)
 
     def begin_at(self, step: int) -> None:
-        """Make readers skip what an interrupted run has written of this step and later ones: it comes again."""
+        """Make TensorBoard hide points of an interrupted run at `step` and later: they are logged again."""
         self._kwargs["purge_step"] = step
 
     @rank_zero_only
     def save(self) -> None:
-        """Write what waits to be written, too: a run may be killed, and goes on behind it."""
+        """Also flush: a run that is killed later resumes after these points and does not write them again."""
         super().save()
         self.experiment.flush()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write all but the epoch, which Lightning adds: a straight line, and the first of all charts."""
+        """Write metrics without the epoch that Lightning adds: it would be a straight line in the first chart."""
         super().log_metrics({key: value for key, value in metrics.items() if key != "epoch"}, step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Close the file; mark a run that has its results as ended.
+        """Close the event file; for the status "finished", mark the run as ended.
 
-        Not when Lightning says "success", at the end of training: the results follow, and would get another file.
+        With "success", which Lightning passes at the end of training, only save: the results would get another file.
         """
         if status == "success":
             self.save()
@@ -73,14 +73,14 @@ class TensorBoard(TensorBoardLogger):
         super().finalize(status)
 
     def _add(self, summary: Any) -> None:
-        self.experiment._get_file_writer().add_summary(summary)  # Lightning does it so, too: nothing public does
+        self.experiment._get_file_writer().add_summary(summary)  # private, but Lightning uses it too
 
 
-def put_first(folder: Path) -> None:
-    """Rename the files of events that readers would not take before one that is begun now.
+def rename_before_new(folder: Path) -> None:
+    """Rename event files whose names would sort after that of a new one.
 
-    They take them in the order of their names. Two may be of the same second, or the clock may have been set back. At
-    each moment between two renames the order is right.
+    Readers take event files in the order of their names, which start with a time in seconds. Two files may have the
+    same second, or the clock may have been set back. The order is right after each rename.
     """
     found = sorted(filter(None, (EVENTS.fullmatch(path.name) for path in folder.glob("events.*"))), key=itemgetter(0))
     now = int(time.time())
@@ -91,7 +91,7 @@ def put_first(folder: Path) -> None:
             (folder / name[0]).rename(folder / f"events.out.tfevents.{latest:010d}{rest}")
 
 
-def _print_unless_passed_on(failure: threading.ExceptHookArgs) -> None:
-    """Print what ends a thread, unless it is the one that writes: it passes its exception to the next who has data."""
+def _print_unless_raised_later(failure: threading.ExceptHookArgs) -> None:
+    """Print the exception of a thread, unless it is the writer's: the next `add_…` call raises that one."""
     if type(failure.thread).__name__ != "_AsyncWriterThread":
         threading.__excepthook__(failure)

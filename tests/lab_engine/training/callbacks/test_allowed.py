@@ -20,10 +20,10 @@ ARGUMENTS = {
     "Timer": {"duration": "00:01:00:00"},
 }
 REFUSED = {
-    "BackboneFinetuning": "Classification has none.\nGive the task one",
+    "BackboneFinetuning": "Classification has none.\nGive the task this attribute",
     "BaseFinetuning": "is refused.\nIt is a base class",
-    "BatchSizeFinder": "is refused.\nIt would train with another batch size than config.yaml says.",
-    "LearningRateFinder": "is refused.\nIt would train with another learning rate than config.yaml says.",
+    "BatchSizeFinder": "is refused.\nIt would train with another batch size than config.yaml records.",
+    "LearningRateFinder": "is refused.\nIt would train with another learning rate than config.yaml records.",
     **dict.fromkeys(("ProgressBar", "RichProgressBar", "TQDMProgressBar"), "is refused.\nThe program shows its own"),
 }
 SMALL = ("data=digits", "data.batch_size=64", "trainer.max_epochs=2", "trainer.limit_train_batches=4", "report=false")

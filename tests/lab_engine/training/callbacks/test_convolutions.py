@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lab_engine.training.callbacks.convolutions import OwnConvolutions
+from lab_engine.training.callbacks.convolutions import NativeConvolutions
 from lenet_lab.models.lenet import LeNet
 from lenet_lab.tasks.classification import Classification
 from tests.lenet_lab.tasks.test_classification import SGD, digits, trainer
@@ -52,7 +52,7 @@ class Fails(Callback):
 def run(folder: Path, *callbacks: Callback, ckpt_path: Path | None = None, **changes: Any) -> tuple[Trainer, Watch]:
     """Train on 4 batches an epoch."""
     watch = Watch()
-    own = trainer(folder, callbacks=[OwnConvolutions(), watch, *callbacks], limit_train_batches=4, **changes)
+    own = trainer(folder, callbacks=[NativeConvolutions(), watch, *callbacks], limit_train_batches=4, **changes)
     own.fit(Classification(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD), datamodule=digits(), ckpt_path=ckpt_path)
     return own, watch
 

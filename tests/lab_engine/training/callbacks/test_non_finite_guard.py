@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lab_engine.training.callbacks.non_finite_guard import MAX_BYTES_HELD, Step, Watch
+from lab_engine.training.callbacks.non_finite_guard import MAX_BYTES_HELD, LossBuffer, Step
 from lenet_lab.models.lenet import LeNet
 from tests.conftest import Command
 from tests.lab_engine.sweeps.conftest import run_sweep
@@ -107,20 +107,20 @@ def step(number: int, loss: float, size: int = 1, device: str = "cpu") -> Step:
 
 
 def test_a_gpu_is_looked_at_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = Watch(every=3)
+    losses = LossBuffer(every=3)
     monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"), raising=False)  # where they say they are
-    found = [watch.add(step(number, loss)) for number, loss in enumerate([1.0, torch.nan, torch.nan, 1.0], start=1)]
+    found = [losses.add(step(number, loss)) for number, loss in enumerate([1.0, torch.nan, torch.nan, 1.0], start=1)]
     assert [each and each.number for each in found] == [None, None, 2, None]
-    assert watch.look() is None
-    assert watch.look() is None
+    assert losses.check() is None
+    assert losses.check() is None
 
 
 def test_batches_of_a_gpu_are_held_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lab_engine.training.callbacks.non_finite_guard.MAX_BYTES_HELD", 10)
     assert MAX_BYTES_HELD > 10**8
     monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"), raising=False)
-    watch = Watch(every=64)
-    assert watch.add(step(1, torch.nan, size=5)) is None
-    found = watch.add(step(2, 1.0, size=5))
+    losses = LossBuffer(every=64)
+    assert losses.add(step(1, torch.nan, size=5)) is None
+    found = losses.add(step(2, 1.0, size=5))
     assert found is not None
     assert found.number == 1

@@ -103,11 +103,11 @@ def test_goes_on_in_the_middle_of_an_epoch_wherever_the_folder_is_now(
 ) -> None:
     train(settings(tmp_path / "calm", *words, "callbacks.last.every_n_minutes=null", model=model))
     cuts = cut_at(monkeypatch, *([3, 9, 15, 20] if "trainer.accumulate_grad_batches=4" in words else [5, 37, 70, 95]))
-    can_be_cut = resume_checkpoint._can_be_cut
+    can_save = resume_checkpoint._can_save
     monkeypatch.setattr(
         resume_checkpoint,
-        "_can_be_cut",
-        lambda trainer, *rest: trainer.global_step % 3 == 2 and can_be_cut(trainer, *rest),
+        "_can_save",
+        lambda trainer, *rest: trainer.global_step % 3 == 2 and can_save(trainer, *rest),
     )
     folder = tmp_path / "cut"
     while cuts:
@@ -238,7 +238,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert err == f"\n{name}: the run is stopping; a second signal stops it at once.\n"
     assert out.splitlines()[-1].endswith("python -m lenet_lab.train resume=cut")
     steps = read_checkpoint(tmp_path / "cut" / "checkpoints" / "last.ckpt")["global_step"]
-    assert f"interrupted, {steps:,} steps kept" in out
+    assert f"interrupted, {steps:,} steps saved" in out
     again = start(tmp_path, "resume=cut")
     out, err = again.communicate(timeout=250)
     assert again.returncode == 0, err
@@ -313,7 +313,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     ],
 )
 def test_a_run_is_cut_only_where_a_checkpoint_holds_all(batch: int, different: dict[str, Any], expected: bool) -> None:
-    assert resume_checkpoint._can_be_cut(FakeTrainer(**different), batch) is expected
+    assert resume_checkpoint._can_save(FakeTrainer(**different), batch) is expected
 
 
 def test_saves_after_so_many_minutes(tmp_path: Path, clock: SimpleNamespace) -> None:

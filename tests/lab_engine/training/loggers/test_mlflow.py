@@ -39,7 +39,7 @@ def test_an_experiment_that_was_deleted_is_refused_at_once(tmp_path: Path) -> No
     build(tmp_path, "logger.mlflow.experiment_name=old")
     known = client(tmp_path / "mlflow.db")
     known.delete_experiment(known.get_experiment_by_name("old").experiment_id)
-    with pytest.raises(UserError, match=r"logger\.mlflow\.experiment_name=old has been deleted"):
+    with pytest.raises(UserError, match=r"logger\.mlflow\.experiment_name=old is deleted"):
         build(tmp_path, "logger.mlflow.experiment_name=old")
 
 

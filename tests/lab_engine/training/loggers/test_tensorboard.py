@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 from tensorboard.summary.writer import event_file_writer
 
-from lab_engine.training.loggers.tensorboard import TensorBoard, _print_unless_passed_on
+from lab_engine.training.loggers.tensorboard import TensorBoard, _print_unless_raised_later
 from tests.conftest import Result
 from tests.resumed import scalars
 
@@ -78,7 +78,7 @@ def test_what_ends_another_thread_is_still_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """That of the writer is not: it comes to whoever writes next."""
-    monkeypatch.setattr(threading, "excepthook", _print_unless_passed_on)
+    monkeypatch.setattr(threading, "excepthook", _print_unless_raised_later)
 
     class _AsyncWriterThread(threading.Thread): ...
 

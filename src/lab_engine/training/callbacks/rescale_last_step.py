@@ -1,15 +1,15 @@
-"""The last optimizer step of an epoch, where gradients are accumulated."""
+"""The last optimizer step of an epoch with accumulated gradients."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.optim import Optimizer
 
 
-class WholeSteps(Callback):
-    """Has the last step of an epoch follow the mean of its batches, also where they are fewer than those of others.
+class RescaleLastStep(Callback):
+    """Scales the gradients of an epoch's last step to the mean over its batches, if it has fewer than other steps.
 
-    Lightning divides each batch's loss by `trainer.accumulate_grad_batches`, so three batches of eight would make a
-    step of three eighths.
+    Lightning divides each batch's loss by `trainer.accumulate_grad_batches`: with three batches in place of eight, the
+    gradients would be three eighths of their mean.
     """
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
@@ -26,5 +26,5 @@ class WholeSteps(Callback):
 
 
 def accumulates(callback: Callback) -> bool:
-    """Return whether a callback changes how many batches make a step."""
+    """Return whether a callback may change `trainer.accumulate_grad_batches`."""
     return isinstance(callback, GradientAccumulationScheduler)

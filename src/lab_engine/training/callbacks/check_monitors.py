@@ -1,4 +1,4 @@
-"""A look at the metrics of the first validation: whether all that are watched are there, and what is better of each."""
+"""Check that all monitored metrics are logged, and record whether higher or lower values of each are better."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,53 +12,53 @@ from lab_engine.base.errors import UserError
 from lab_engine.config.directions import Mode, write_directions
 
 
-class Monitors(Callback):
-    """Refuses to watch what nothing logs, and leaves `task.json` for those who compare runs.
+class CheckMonitors(Callback):
+    """Raises an error if a monitored metric is not logged, and writes the directions of metrics to `task.json`.
 
     Args:
         folder: the run folder.
-        monitor: that the task names.
-        directions: what is better of metrics, by names without their stage; of others TorchMetrics may know it.
+        monitor: the metric that the task names.
+        directions: of metrics, by names without their stage, beside those that TorchMetrics knows.
     """
 
     def __init__(self, folder: str | Path, monitor: str, directions: Mapping[str, Mode]) -> None:
         self.folder = Path(folder)
         self.monitor = monitor
         self.directions = directions
-        self._looked = False
-        self._ended = False
+        self._validated = False
+        self._epoch_ended = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look, before the callbacks that watch a metric do."""
-        if self._looked or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+        """Check metrics of validation after the first one, before callbacks that monitor them."""
+        if self._validated or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        self._looked = True
+        self._validated = True
         self._refuse_unlogged(trainer, "the first validation", of_training=False)
         if trainer.is_global_zero:
-            write_directions(self.folder, {**_of_torchmetrics(trainer), **self.directions})
+            write_directions(self.folder, {**_torchmetrics_modes(trainer), **self.directions})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look for means over an epoch, which are there only now; refuse data without a validation set."""
+        """Check metrics of training, whose means exist after the first epoch; refuse data without a validation set."""
         is_due = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         if is_due and not sum(trainer.num_val_batches):
             raise UserError(
                 f"{type(trainer.datamodule).__name__} has no validation data: val_dataloader() gives none.\n"  # type: ignore[attr-defined]
                 "A run chooses its checkpoint on them: return a loader with at least one batch."
             )
-        if not self._ended:
-            self._ended = True
+        if not self._epoch_ended:
+            self._epoch_ended = True
             self._refuse_unlogged(trainer, "the first epoch", of_training=True)
 
     def _refuse_unlogged(self, trainer: Trainer, when: str, of_training: bool) -> None:
         logged = trainer.callback_metrics
-        for key, metric in self._watched(trainer):
+        for key, metric in self._monitored(trainer):
             if metric not in logged and metric.startswith("train/") == of_training:
                 raise UserError(
-                    f"{key}={metric} is refused: nothing has logged that by the end of {when}\n"
+                    f"{key}={metric} is refused: it was not logged by the end of {when}\n"
                     f"logged: {', '.join(map(str, logged)) or 'nothing'}"
                 )
 
-    def _watched(self, trainer: Trainer) -> Iterator[tuple[str, str]]:
+    def _monitored(self, trainer: Trainer) -> Iterator[tuple[str, str]]:
         yield "task.monitor", self.monitor
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(monitor := getattr(callback, "monitor", None), str):
@@ -68,8 +68,8 @@ class Monitors(Callback):
                 yield "scheduler.monitor", schedule.monitor
 
 
-def _of_torchmetrics(trainer: Trainer) -> dict[str, Mode]:
-    """Return what TorchMetrics says of the metrics that were logged as objects, by their names without the stage."""
+def _torchmetrics_modes(trainer: Trainer) -> dict[str, Mode]:
+    """Return the modes of metrics that were logged as TorchMetrics objects, by their names without the stage."""
     results = trainer.fit_loop.epoch_loop.val_loop._results
     found: dict[str, Mode] = {}
     for logged in results.values():

@@ -1,29 +1,29 @@
-"""The end of training, which is validated whichever limit brings it."""
+"""Validation at the end of training, for each limit that may end it."""
 
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
-class End(Callback):
-    """Validates the last weights where `max_steps` ends an epoch early, or `check_val_every_n_epoch` leaves a rest."""
+class ValidateAtEnd(Callback):
+    """Validates the final weights, also if `max_steps` or `check_val_every_n_epoch` would end training without it."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at an epoch that had begun before the run was interrupted: Lightning does not begin it again."""
-        self._look(trainer)
+        """Check a resumed epoch: Lightning does not call `on_train_epoch_start` for it again."""
+        self._validate_last_epoch(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look whether it is the last epoch."""
-        self._look(trainer)
+        """Check whether this is the last epoch."""
+        self._validate_last_epoch(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look whether it was the last step."""
+        """Check whether this was the last step."""
         if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
-            trainer.should_stop = True  # Lightning validates then
+            trainer.should_stop = True  # Lightning then validates
             trainer.check_val_every_n_epoch = 1
 
-    def _look(self, trainer: Trainer) -> None:
+    def _validate_last_epoch(self, trainer: Trainer) -> None:
         if trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import seed_everything
 
-from lab_engine.training.callbacks.whole_steps import WholeSteps
+from lab_engine.training.callbacks.rescale_last_step import RescaleLastStep
 from lenet_lab.models.lenet import LeNet
 from lenet_lab.tasks.classification import Classification
 from tests.conftest import ROUNDING, Command
@@ -20,7 +20,7 @@ def test_the_last_step_of_an_epoch_is_divided_by_its_own_batches(tmp_path: Path)
     seed_everything(7, verbose=False)
     plain, network = LeNet(1, (32, 32), 10), LeNet(1, (32, 32), 10)
     network.load_state_dict(plain.state_dict())
-    settings = {"max_epochs": 1, "accumulate_grad_batches": 8, "callbacks": [WholeSteps()]}
+    settings = {"max_epochs": 1, "accumulate_grad_batches": 8, "callbacks": [RescaleLastStep()]}
     trainer(tmp_path, **settings).fit(Classification(network, "0123456789", SGD), datamodule=digits())
 
     data = digits()

@@ -1,4 +1,4 @@
-"""What several devices measure, as one number."""
+"""Metrics as means over all devices."""
 
 from functools import wraps
 from typing import Any
@@ -8,15 +8,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lab_engine.artifacts.results import STAGES
 
 
-class OverDevices(Callback):
-    """Has numbers that a task logs as `val/…` and `test/…` averaged over all devices, weighted by their samples.
+class SyncMetrics(Callback):
+    """Makes `sync_dist=True` the default for numbers logged as `val/…` and `test/…`: their mean over all devices.
 
-    Without `sync_dist=True`, Lightning would take the first device's for the whole. Metrics of TorchMetrics do so
-    themselves; `sync_dist=False` leaves a number as it is.
+    The mean is weighted by samples. With Lightning's default, the number of the first device would be taken for all.
+    Metrics of TorchMetrics synchronize themselves. A task can still log a number with `sync_dist=False`.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Change the default of the task's `log`."""
+        """Wrap the task's `log`."""
         log = pl_module.log
         if trainer.world_size == 1 or hasattr(log, "__wrapped__"):
             return
