@@ -30,7 +30,7 @@ from lenet_lab.views.trained_network import TrainedNetwork, trained_network
 
 RUNNING = "running_figures"
 """Key in checkpoints: sums of loss and hits since the last report."""
-STEPS_A_SUM = 64  # of the running loss: enough to make the cost of a sum vanish
+STEPS_PER_SUM = 64  # of the running loss: enough to make the cost of a sum vanish
 
 
 class Classification(LightningModule):
@@ -108,12 +108,12 @@ class Classification(LightningModule):
         # Summed on the device, many steps at once: at batch 4, `self.log` at each step costs a third of it, and waits
         # for a GPU; a sum at each step costs 3 %.
         self._steps_seen.append((loss.detach(), logits.argmax(1), labels))
-        if len(self._steps_seen) == STEPS_A_SUM:
-            self._add_up()
+        if len(self._steps_seen) == STEPS_PER_SUM:
+            self._accumulate()
         trainer, batches = self.trainer, batch_idx + 1
         steps_now = batches % trainer.accumulate_grad_batches == 0 or batches == trainer.num_training_batches
         if steps_now and (self.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self._add_up()
+            self._accumulate()
             self.log("train/loss", self._loss_sum / self._steps)
             self.log("train/accuracy", self._correct / self._images)
             self._loss_sum.zero_()
@@ -121,7 +121,7 @@ class Classification(LightningModule):
             self._steps = self._images = 0
         return loss
 
-    def _add_up(self) -> None:
+    def _accumulate(self) -> None:
         if self._steps_seen:
             losses, predicted, labels = zip(*self._steps_seen, strict=True)
             hits = torch.cat(predicted) == torch.cat(labels)
@@ -143,14 +143,14 @@ class Classification(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Sum up as `val/…`."""
-        self._sum_up("val")
+        self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:
         """Sum up as `test/…`."""
         loader = self.trainer.test_dataloaders
         rows = loader.rows[loader.rank :: loader.world_size] if isinstance(loader, BatchLoader) else None
         self.predictions = self._prediction_log.finish(self.metrics.confusion.compute(), rows)
-        self._sum_up("test")
+        self._log_metrics("test")
 
     def _measure(self, batch: Batch) -> Float[Tensor, "B classes"]:
         images, labels = batch
@@ -159,7 +159,7 @@ class Classification(LightningModule):
         self.metrics.update(logits, labels, loss)
         return logits
 
-    def _sum_up(self, stage: str) -> None:
+    def _log_metrics(self, stage: str) -> None:
         metrics = self.metrics.compute(stage)
         self.metrics.reset()
         device = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no float64
@@ -214,7 +214,7 @@ class Classification(LightningModule):
                 f"The data gives labels from {int(labels.min())} to {int(labels.max())}, and there are {classes} "
                 f"classes.\nLabels are whole numbers from 0 to {classes - 1}."
             )
-        logits = self._try(images[:2])
+        logits = self._try_network(images[:2])
         expected = (len(images[:2]), classes)
         if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
             raise UserError(
@@ -222,7 +222,7 @@ class Classification(LightningModule):
                 f"{expected} is needed: a logit for each class.\nLook at its last layer, and at model.num_classes."
             )
 
-    def _try(self, images: Float[Tensor, "B C H W"]) -> Any:
+    def _try_network(self, images: Float[Tensor, "B C H W"]) -> Any:
         """Return what the network gives, and leave no trace: no gradients, statistics or random numbers."""
         modes = {module: module.training for module in self.network.modules()}
         self.network.eval()
