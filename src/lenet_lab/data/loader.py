@@ -13,8 +13,8 @@ from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.resident import ResidentImages
 from lenet_lab.data.split import Rows
 
-IMAGES_A_GATHER = 1024  # enough to make its fixed cost vanish at batch 4, small enough to stay in the processor's cache
-IMAGES_A_GATHER_ON_GPU = 16384  # a GPU counts the calls: 200 MB of CIFAR-10 as float32
+IMAGES_PER_GATHER = 1024  # enough to make its fixed cost vanish at batch 4, small enough to stay in the processor's cache
+IMAGES_PER_GATHER_ON_GPU = 16384  # a GPU counts the calls: 200 MB of CIFAR-10 as float32
 
 
 class BatchLoader:
@@ -64,7 +64,7 @@ class BatchLoader:
         self.resident = resident
         self.device = device
         self._epoch = 0  # that the last pass was of
-        self._given = 0  # batches, of that pass
+        self._yielded = 0  # batches, of that pass
         self._before: RandomState | None = None  # before the images that are given now were prepared
         self._resumed: dict[str, Any] | None = None
 
@@ -74,7 +74,7 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield uint8 (B, C, H, W), or what `prepare` makes of it, and int64 (B,); on the CPU or beside `resident`."""
-        order, self._epoch, self._given = self.rows, self.epoch(), 0
+        order, self._epoch, self._yielded = self.rows, self.epoch(), 0
         if self.shuffle_seed is not None:
             order = np.random.default_rng((self.shuffle_seed, self._epoch)).permutation(order)
         share = order[self.rank :: self.world_size]
@@ -83,26 +83,26 @@ class BatchLoader:
             bounds = np.minimum(np.arange(batches + 1) * self.batch_size, len(share))
         else:  # this share is one batch short of another's: its batches are evened out
             bounds = np.arange(batches + 1) * len(share) // batches
-        take, at_once = self._taker(share)
+        take, at_once = self._make_take(share)
         step = max(at_once // self.batch_size, 1)
         resumed, self._resumed = self._resumed, None
         random: RandomState | None = None  # of the run that this pass goes on from
         if resumed is not None and resumed["epoch"] == self._epoch:
-            self._given, random = resumed["batches"], self._random_of(resumed)
-        for first in range(self._given - self._given % step, batches, step):
+            self._yielded, random = resumed["batches"], self._random_state_of(resumed)
+        for first in range(self._yielded - self._yielded % step, batches, step):
             cuts = bounds[first : first + step + 1].tolist()
             sizes = np.diff(cuts).tolist()
             images, labels = take(cuts[0], cuts[-1])
             if random is not None:  # images of which some have been given are prepared as they were then
-                set_random_state(random["before" if first < self._given else "now"], self.device)
+                set_random_state(random["before" if first < self._yielded else "now"], self.device)
             self._before = random_state(self.device)
             prepared = zip(torch.split(self.prepare(images), sizes), torch.split(labels, sizes), strict=True)
-            if random is not None and first < self._given:
+            if random is not None and first < self._yielded:
                 set_random_state(random["now"], self.device)
             random = None
             for number, batch in enumerate(prepared, first):
-                if number >= self._given:
-                    self._given = number + 1
+                if number >= self._yielded:
+                    self._yielded = number + 1
                     yield batch
 
     def state_dict(self) -> dict[str, Any]:
@@ -112,13 +112,13 @@ class BatchLoader:
         if self.world_size > 1:
             own, random = random[0], [None] * self.world_size
             distributed.all_gather_object(random, own)
-        return {"epoch": self._epoch, "batches": self._given, "random": random}
+        return {"epoch": self._epoch, "batches": self._yielded, "random": random}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Make the next pass go on from there, if it is of the same epoch."""
         self._resumed = state_dict
 
-    def _random_of(self, resumed: dict[str, Any]) -> RandomState:
+    def _random_state_of(self, resumed: dict[str, Any]) -> RandomState:
         """Return what this device had drawn up to."""
         if (devices := len(resumed["random"])) != self.world_size:
             raise UserError(
@@ -128,14 +128,14 @@ class BatchLoader:
         random: RandomState = resumed["random"][self.rank]
         return random
 
-    def _taker(self, share: Rows) -> tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]:
+    def _make_take(self, share: Rows) -> tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]:
         """Return what takes the images and labels of a slice of `share`, and how many it should take at once."""
         if (resident := self.resident) is None:
             stored, labels = self.images.images, self.images.labels[share]
             return lambda start, end: (
                 torch.from_numpy(np.take(stored, share[start:end], axis=0)),
                 torch.from_numpy(labels[start:end]),
-            ), IMAGES_A_GATHER
+            ), IMAGES_PER_GATHER
         rows = torch.from_numpy(share).to(resident.images.device)  # once an epoch: the steps wait for nothing
-        at_once = IMAGES_A_GATHER_ON_GPU if rows.is_cuda else IMAGES_A_GATHER
+        at_once = IMAGES_PER_GATHER_ON_GPU if rows.is_cuda else IMAGES_PER_GATHER
         return lambda start, end: resident.take(rows[start:end]), at_once

@@ -94,7 +94,7 @@ def steps(given: Any) -> list[tuple[list[float], list[int], float]]:
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 8, 9, 16, 43, 44])
 def test_goes_on_with_the_same_images_and_random_numbers(monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
-    monkeypatch.setattr(loader, "IMAGES_A_GATHER", 24)
+    monkeypatch.setattr(loader, "IMAGES_PER_GATHER", 24)
     seed_all(1)
     calm = steps(noisy())
     after = network_draws()
