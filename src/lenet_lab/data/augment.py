@@ -47,9 +47,9 @@ class RandomShift(nn.Module):
         if min(height, width) <= self.pixels:
             raise ValueError(f"RandomShift({self.pixels}) needs larger images than {height}x{width}")
         down, right = torch.randint(0, 2 * self.pixels + 1, (2, count, 1), device=images.device) - self.pixels
-        rows = _reflected(down + torch.arange(height, device=images.device), height)
-        columns = _reflected(right + torch.arange(width, device=images.device), width)
-        return images.flatten(2).gather(2, _places(rows, columns, images)).view_as(images)
+        rows = _reflect(down + torch.arange(height, device=images.device), height)
+        columns = _reflect(right + torch.arange(width, device=images.device), width)
+        return images.flatten(2).gather(2, _pixel_indices(rows, columns, images)).view_as(images)
 
 
 class RandomCutout(nn.Module):
@@ -86,10 +86,10 @@ class RandomCutout(nn.Module):
         # What is outside is clamped to the square's last row or column inside, and set to the same value once more.
         rows = (torch.randint(height, (count, 1), device=images.device) + square).clamp_(0, height - 1)
         columns = (torch.randint(width, (count, 1), device=images.device) + square).clamp_(0, width - 1)
-        places = _places(rows, columns, images)
+        indices = _pixel_indices(rows, columns, images)
         fill = self.fill if images.is_floating_point() else (255 * self.fill).round()
-        fill = fill.to(images.device, images.dtype).expand(places.shape)
-        return images.flatten(2).scatter(2, places, fill).view_as(images)
+        fill = fill.to(images.device, images.dtype).expand(indices.shape)
+        return images.flatten(2).scatter(2, indices, fill).view_as(images)
 
 
 class RandomColour(nn.Module):
@@ -158,12 +158,12 @@ def change_colour(
     return changed.to(torch.int16).to(images.dtype) if whole else changed  # at once, it takes twice as long
 
 
-def _reflected(places: Int64[Tensor, "B S"], size: int) -> Int64[Tensor, "B S"]:
-    """Reflect places up to size - 1 outside an edge back inside, mirrored at the middle of the edge's pixel."""
-    return size - 1 - (size - 1 - places.abs()).abs()
+def _reflect(indices: Int64[Tensor, "B S"], size: int) -> Int64[Tensor, "B S"]:
+    """Reflect indices up to size - 1 outside an edge back inside, mirrored at the middle of the edge's pixel."""
+    return size - 1 - (size - 1 - indices.abs()).abs()
 
 
-def _places(rows: Int64[Tensor, "B R"], columns: Int64[Tensor, "B S"], images: Images) -> Int64[Tensor, "B C R*S"]:
+def _pixel_indices(rows: Int64[Tensor, "B R"], columns: Int64[Tensor, "B S"], images: Images) -> Int64[Tensor, "B C R*S"]:
     """Number the pixels of an image where these rows and columns cross."""
     width = images.shape[-1]
     crossings = rows[:, :, None] * width + columns[:, None, :]
