@@ -163,7 +163,9 @@ def _reflect(indices: Int64[Tensor, "B S"], size: int) -> Int64[Tensor, "B S"]:
     return size - 1 - (size - 1 - indices.abs()).abs()
 
 
-def _pixel_indices(rows: Int64[Tensor, "B R"], columns: Int64[Tensor, "B S"], images: Images) -> Int64[Tensor, "B C R*S"]:
+def _pixel_indices(
+    rows: Int64[Tensor, "B R"], columns: Int64[Tensor, "B S"], images: Images
+) -> Int64[Tensor, "B C R*S"]:
     """Number the pixels of an image where these rows and columns cross."""
     width = images.shape[-1]
     crossings = rows[:, :, None] * width + columns[:, None, :]

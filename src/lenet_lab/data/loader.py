@@ -13,7 +13,9 @@ from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.resident import ResidentImages
 from lenet_lab.data.split import Rows
 
-IMAGES_PER_GATHER = 1024  # enough to make its fixed cost vanish at batch 4, small enough to stay in the processor's cache
+IMAGES_PER_GATHER = (
+    1024  # enough to make its fixed cost vanish at batch 4, small enough to stay in the processor's cache
+)
 IMAGES_PER_GATHER_ON_GPU = 16384  # a GPU counts the calls: 200 MB of CIFAR-10 as float32
 
 

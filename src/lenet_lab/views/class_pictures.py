@@ -8,7 +8,7 @@ from torchmetrics import Metric
 
 from lab_engine.training.interface import Pictures
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.views.dashboard import Seen, Writer
+from lenet_lab.views.dashboard import PassStatistics, PictureWriter
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -27,7 +27,7 @@ class ClassPictures(Pictures):
         self.network = network
         self.confusion = confusion
         self.data = data
-        self._seen: Seen
+        self._seen: PassStatistics
 
     def begin(self, writer: "SummaryWriter", device: torch.device) -> None:
         """Lay out the charts, and draw the network's graph."""
@@ -36,7 +36,7 @@ class ClassPictures(Pictures):
 
     def start(self, device: torch.device) -> None:
         """Begin a pass."""
-        self._seen = Seen(len(self.data.train.classes), device)
+        self._seen = PassStatistics(len(self.data.train.classes), device)
 
     def update(self, batch: tuple[Tensor, Tensor], outputs: Any) -> None:
         """Look at images, labels and logits."""
@@ -48,5 +48,5 @@ class ClassPictures(Pictures):
         if writer is not None:
             self._writer(writer).draw(stage, self._seen, confusion, counts, self.network, step)
 
-    def _writer(self, writer: "SummaryWriter") -> Writer:
-        return Writer(writer, self.data.train.classes, self.data.normalize)
+    def _writer(self, writer: "SummaryWriter") -> PictureWriter:
+        return PictureWriter(writer, self.data.train.classes, self.data.normalize)

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MISTAKES = 32  # pictures of images that were taken for another class
-LAYERS = 4  # convolutions whose outputs are shown, the first ones
-CHANNELS = 64  # of each of them
-READABLE = 20  # classes: with more, counts do not fit into the cells of a confusion matrix
-CURVES = 50  # classes: with more, precision and recall have no curves
+MAX_MISTAKES = 32  # pictures of images that were taken for another class
+MAX_LAYERS = 4  # convolutions whose outputs are shown, the first ones
+MAX_CHANNELS = 64  # of each of them
+MAX_LABELLED_CLASSES = 20  # classes: with more, counts do not fit into the cells of a confusion matrix
+MAX_CURVES = 50  # classes: with more, precision and recall have no curves
 THRESHOLDS = 127  # of these curves
 
 LAYOUT = {
@@ -44,7 +44,7 @@ LAYOUT = {
 """Charts of the tab CUSTOM SCALARS: regular expressions of the curves on each."""
 
 
-class Seen:
+class PassStatistics:
     """What a pass over evaluation images has shown: precision and recall, and this device's most confident mistakes.
 
     Args:
@@ -54,7 +54,7 @@ class Seen:
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self.curves: MulticlassPrecisionRecallCurve | None = None
-        if classes <= CURVES:
+        if classes <= MAX_CURVES:
             self.curves = MulticlassPrecisionRecallCurve(classes, thresholds=THRESHOLDS).to(device)
         self.first: Tensor | None = None
         """The first image, float (1, C, H, W), normalized."""
@@ -77,11 +77,11 @@ class Seen:
             self.first = images[:1].clone()
         confidence, predicted = probabilities.max(1)
         wrong = (predicted != labels).nonzero().flatten()
-        chosen = wrong[confidence[wrong].argsort(descending=True)[:MISTAKES]]
+        chosen = wrong[confidence[wrong].argsort(descending=True)[:MAX_MISTAKES]]
         new = (confidence[chosen], predicted[chosen], labels[chosen], images[chosen])
         if self._mistakes is not None:
             new = tuple(torch.cat(parts) for parts in zip(self._mistakes, new, strict=True))  # type: ignore[assignment]
-            best = new[0].argsort(descending=True)[:MISTAKES]
+            best = new[0].argsort(descending=True)[:MAX_MISTAKES]
             new = tuple(part[best] for part in new)  # type: ignore[assignment]
         self._mistakes = new
 
@@ -101,7 +101,7 @@ class Seen:
             return counts.cpu()
 
 
-class Writer:
+class PictureWriter:
     """Writes the pictures of one run to TensorBoard.
 
     Args:
@@ -137,7 +137,13 @@ class Writer:
                 log.warning("TensorBoard cannot show this network's graph (%s).", one_line(error))
 
     def draw(
-        self, stage: str, seen: Seen, confusion: Tensor, counts: Tensor | None, network: nn.Module | None, step: int
+        self,
+        stage: str,
+        seen: PassStatistics,
+        confusion: Tensor,
+        counts: Tensor | None,
+        network: nn.Module | None,
+        step: int,
     ) -> None:
         """Draw what a pass over the images of `stage`, "val" or "test", has shown.
 
@@ -145,7 +151,7 @@ class Writer:
             stage: see above.
             seen: by this process.
             confusion: int64 (true class, predicted class), over all processes.
-            counts: see `Seen.counts`.
+            counts: see `PassStatistics.counts`.
             network: that has seen them; None: not drawn itself.
             step: optimizer steps of the run so far.
         """
@@ -161,7 +167,7 @@ class Writer:
                 self.writer.add_image(f"{stage}/{name}", np.asarray(picture), step, dataformats="HWC")
         self.writer.flush()
 
-    def _mistakes(self, seen: Seen) -> "Image | None":
+    def _mistakes(self, seen: PassStatistics) -> "Image | None":
         mistakes = seen.mistakes()
         if not mistakes:
             return None
@@ -190,11 +196,11 @@ class Writer:
             )
 
     def _network(self, network: nn.Module, image: Tensor) -> Iterator[tuple[str, "Image"]]:
-        layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)][:LAYERS]
+        layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)][:MAX_LAYERS]
         if not layers:
             return
         name, first = layers[0]
-        filters = first.weight.detach()[:CHANNELS]  # (out, in, height, width)
+        filters = first.weight.detach()[:MAX_CHANNELS]  # (out, in, height, width)
         if filters.shape[1] not in (1, 3):
             filters = filters.mean(1, keepdim=True)
         yield f"filters of {name}", grid([*to_bytes(filters)], [str(n) for n in range(len(filters))], side=64)
@@ -208,7 +214,7 @@ class Writer:
                 handle.remove()
         shown = self.normalize.undo(image).cpu().numpy()
         for name, output in outputs.items():
-            channels = to_bytes(output[0, :CHANNELS, None])
+            channels = to_bytes(output[0, :MAX_CHANNELS, None])
             yield (
                 f"outputs of {name}",
                 grid([*shown, *channels], ["image", *(str(n) for n in range(len(channels)))], side=64),
@@ -255,7 +261,7 @@ def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> "Figure":
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    if len(classes) <= READABLE:
+    if len(classes) <= MAX_LABELLED_CLASSES:
         axes.set_xticks(range(len(classes)), classes, rotation=90, parse_math=False)
         axes.set_yticks(range(len(classes)), classes, parse_math=False)
         for row, column in np.argwhere(counts):  # zeros say nothing, and to draw them takes longest
