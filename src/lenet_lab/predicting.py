@@ -22,7 +22,7 @@ from lab_engine.training.from_checkpoint import checkpoint_path, fill_in, load_o
 from lenet_lab.schema import PredictConfig
 from lenet_lab.views.classify import Prediction, choose_device, classify
 from lenet_lab.views.explanation import Explainer
-from lenet_lab.views.prediction_report import PredictionsFile, Ranks, count_table, picture, unread_table
+from lenet_lab.views.prediction_report import PredictionsFile, RankTable, count_table, picture, unread_table
 from lenet_lab.views.trained_network import TrainedNetwork
 
 
@@ -66,7 +66,7 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
     first, unread, counts = _predict(config, trained, files)
     written = {"predictions": folder / "predictions.csv"}
     if first:
-        terminal.show(Ranks(first, classes))
+        terminal.show(RankTable(first, classes))
         written["pictures"] = folder / "predictions.png"
         picture(first, classes).save(written["pictures"])
     if counts.total() > len(first):

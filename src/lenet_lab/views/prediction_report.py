@@ -19,8 +19,8 @@ from lab_engine.prediction.overlay import overlay
 from lenet_lab.views.classify import Prediction
 from lenet_lab.views.explanation import Explainer
 
-ROWS = 20  # of the tables that name all classes, or all files that could not be read
-NARROWEST = 16  # characters for a path; where the classes leave less, they stand below each other
+MAX_ROWS = 20  # of the tables that name all classes, or all files that could not be read
+MIN_PATH_WIDTH = 16  # characters for a path; where the classes leave less, they stand below each other
 
 
 class PredictionsFile:
@@ -49,7 +49,7 @@ class PredictionsFile:
         self._writer.writerow([file, *cells, problem])
 
 
-class Ranks:
+class RankTable:
     """A table of predictions: a row an image, its classes beside each other, or below where there is no room."""
 
     def __init__(self, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
@@ -62,7 +62,7 @@ class Ranks:
         """Print for a console of this width."""
         count = max((len(ranks) for _, ranks in self._rows), default=0)
         widths = [max(cell_len(ranks[number]) for _, ranks in self._rows) + 2 for number in range(count)]
-        room = options.max_width - NARROWEST
+        room = options.max_width - MIN_PATH_WIDTH
         beside = sum(widths) <= room
         table = _table("file", *(_ordinals(count) if beside else ["classes"]))
         for column in table.columns[1:]:
@@ -91,21 +91,21 @@ def count_table(counts: Mapping[int, int], classes: Sequence[str]) -> Table:
     total, most = sum(counts.values()), Counter(counts).most_common()
     table = _table("class", "images", "share", "")
     table.columns[1].justify = table.columns[2].justify = "right"
-    for number, count in most[:ROWS]:
+    for number, count in most[:MAX_ROWS]:
         bar = Text("━" * round(20 * count / total), style="cyan")
         table.add_row(Text(shown(classes[number])), f"{count:,}", f"{count / total:.2%}", bar)
-    if len(most) > ROWS:
-        table.add_row(Text(f"… and {len(most) - ROWS:,} more classes", style="italic"))
+    if len(most) > MAX_ROWS:
+        table.add_row(Text(f"… and {len(most) - MAX_ROWS:,} more classes", style="italic"))
     return table
 
 
 def unread_table(unread: Sequence[Prediction]) -> Table:
     """Show which files could not be read, and why."""
     table = _table("not read", "reason")
-    for each in unread[:ROWS]:
+    for each in unread[:MAX_ROWS]:
         table.add_row(Text(shown(each.file), style="yellow"), Text(shown(each.problem)))
-    if len(unread) > ROWS:
-        table.add_row(Text(f"… and {len(unread) - ROWS:,} more", style="italic"), Text("predictions.csv has all"))
+    if len(unread) > MAX_ROWS:
+        table.add_row(Text(f"… and {len(unread) - MAX_ROWS:,} more", style="italic"), Text("predictions.csv has all"))
     return table
 
 
