@@ -27,7 +27,7 @@ dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on 
 
 # xdist would start with the files of the most tests. In the order of names the slow folders come first; the tests of a
 # file share a process, and what its fixtures have made.
-BESIDE := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 TESTS := tests
 # begin: template
 TESTS += docs
@@ -35,13 +35,13 @@ TESTS += docs
 .PHONY: test
 test: $(VENV)/installed-dev ## run all tests; COVERAGE=1 lists what of src none of them runs, too
 	$(if $(COVERAGE),rm -f .coverage .coverage.*)
-	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(BESIDE) $(TESTS)
+	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(PARALLEL) $(TESTS)
 	$(if $(COVERAGE),$(BIN)/python -m coverage combine --quiet)
 	$(if $(COVERAGE),$(BIN)/python -m coverage report)
 
 .PHONY: test-fast
 test-fast: $(VENV)/installed-dev ## run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest $(BESIDE) $(TESTS) -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) $(TESTS) -m "not slow"
 
 # begin: template
 .PHONY: test-long

@@ -25,7 +25,7 @@ from lenet_lab import __version__
 from lenet_lab.schema import SUFFIX, ExportConfig
 
 NEWEST_OPSET = 23  # that PyTorch's exporter writes by itself; for a newer one it would convert what it has written
-NEEDED = ("onnx", "onnxruntime", "onnxscript")
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 NAMES = {"onnx": "torch.onnx", "torch": "torch.export"}
 
 
@@ -33,7 +33,7 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the checkpoint says of its model, and check the configuration and what it needs."""
     fill_in(config, checkpoint_path(config), ExportConfig, ("task",))
     config = check_with_taken(config, ExportConfig)
-    for package in NEEDED if config["format"] == "onnx" else ():
+    for package in ONNX_PACKAGES if config["format"] == "onnx" else ():
         need(package, "export", "format=onnx")
     if config["format"] == "onnx":
         config["opset"] = config["opset"] or NEWEST_OPSET

@@ -63,13 +63,13 @@ class ImageData(schema.Data):
     test_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the test images)")
 
 
-def _whose(data: object) -> str:
+def _data_tag(data: object) -> str:
     """Return the tag of the class that knows the keys of `data`; a key of a stranger's may have another meaning."""
     target = data.get("_target_") if isinstance(data, dict) else getattr(data, "target", None)  # once checked
     return OWN if isinstance(target, str) and target.startswith(f"{PACKAGE}.") else OTHER
 
 
-AnyData = Annotated[Annotated[ImageData, Tag(OWN)] | Annotated[schema.Data, Tag(OTHER)], Discriminator(_whose)]
+AnyData = Annotated[Annotated[ImageData, Tag(OWN)] | Annotated[schema.Data, Tag(OTHER)], Discriminator(_data_tag)]
 
 
 class Optimizer(schema.Optimizer):

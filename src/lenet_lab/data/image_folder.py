@@ -21,7 +21,7 @@ from lenet_lab.data.split import stratified_split
 
 log = logging.getLogger(__name__)
 
-PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 """Folder names that nobody gives to a class."""
 
 
@@ -79,7 +79,7 @@ class ImageFolder(ImageDataModule):
     def load(self) -> tuple[ImageSet, ImageSet]:
         """Return the train and the test images, decoded now if the folder was not seen before or has changed."""
         refuse_missing(self.root)
-        parts = {entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name.lower() in PARTS}
+        parts = {entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name.lower() in SPLIT_NAMES}
         if parts and not parts >= {"train", "test"}:
             raise UserError(
                 f"{printable(str(self.root))} holds {', '.join(sorted(parts))}: "

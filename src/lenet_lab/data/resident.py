@@ -11,7 +11,7 @@ from lab_engine.images.image_set import ImageSet
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.5  # of the memory that is free; the rest is the network's, and other programs'
+MAX_SHARE = 0.5  # of the memory that is free; the rest is the network's, and other programs'
 
 
 class ResidentImages:
@@ -36,9 +36,9 @@ class ResidentImages:
 
 
 def make_resident(images: ImageSet, device: torch.device) -> ResidentImages | None:
-    """Copy images to the device; where that would take more than `SHARE` of what is free, say so and give None."""
+    """Copy images to the device; where that would take more than `MAX_SHARE` of what is free, say so and give None."""
     needed, free = images.images.nbytes + images.labels.nbytes, free_bytes(device)
-    if needed > SHARE * free:
+    if needed > MAX_SHARE * free:
         log.warning(
             "speed.data_on_device: the images take %.1f GB, and %.1f GB are free on %s: they stay where they are.",
             needed / 1e9,

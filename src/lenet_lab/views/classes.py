@@ -23,7 +23,7 @@ TEMPLATE = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=Tru
 """Every value in it is escaped."""
 MAX_CLASSES = 128  # of a confusion matrix that is shown; it has their square of cells
 MAX_PAIRS = 100  # of classes that are confused, where there is no matrix
-LEAST_SHADE = 0.12  # of a cell that is not empty
+MIN_SHADE = 0.12  # of a cell that is not empty
 STRONG = {True: 0.87, False: 0.78}  # shades of right ones and mistakes on which white reads better than black, by day
 
 Confusion = npt.NDArray[np.int64]
@@ -37,7 +37,7 @@ class ClassRow:
     name: str
     images: int
     accuracy: float | None
-    taken_for: str
+    mistaken_for: str
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _matrix(confusion: Confusion, classes: Sequence[str]) -> list[list[Cell]]:
         images, part = int(confusion[true, predicted]), float(share[true, predicted])
         right = true == predicted
         title = f"{classes[true]}, taken for {classes[predicted]}: {images:,} ({100 * part:.1f} %)" if images else ""
-        shade = max(part if right else math.sqrt(part), LEAST_SHADE)
+        shade = max(part if right else math.sqrt(part), MIN_SHADE)
         names = [name for name, holds in (("right", right), ("strong", shade > STRONG[right])) if holds]
         return Cell(images, round(shade, 2), " ".join(names), title)
 
