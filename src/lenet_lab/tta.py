@@ -14,7 +14,7 @@ TTA = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """From a network and float images (B, C, H, W) to logits (B, classes)."""
 
 
-def once(network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
+def single_view(network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
     """Show the network each image once, as it is."""
     return network(images)
 

@@ -20,7 +20,7 @@ from lab_engine.training.interface import Exportable, Section
 from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.metrics import EvaluationMetrics
-from lenet_lab.tta import TTA, once
+from lenet_lab.tta import TTA, single_view
 from lenet_lab.views.accuracy_table import accuracy_table
 from lenet_lab.views.class_pictures import ClassPictures
 from lenet_lab.views.classes import class_section
@@ -59,7 +59,7 @@ class Classification(LightningModule):
         self.optimizer = optimizer
         self.schedule = scheduler
         self.loss = loss
-        self.test_time = test_time or once
+        self.test_time = test_time or single_view
         self.metrics = EvaluationMetrics(classes)
         self.predictions: Predictions | None = None
         """Of the last test."""
@@ -245,7 +245,7 @@ class Classification(LightningModule):
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         return {
             "model": f"{type(self.network).__name__}, {parameters:,} parameters",
-            "judged by": "" if self.test_time is once else str(self.test_time),
+            "judged by": "" if self.test_time is single_view else str(self.test_time),
         }
 
     def summarize(self, metrics: Mapping[str, Any], stage: str) -> RenderableType:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lab_engine.base.errors import UserError
 from lab_engine.images.decode import ImageFormat
 from lenet_lab.data.normalize import Normalize
-from lenet_lab.tta import TTA, once
+from lenet_lab.tta import TTA, single_view
 
 Side = Annotated[int, Field(ge=1, le=1 << 14)]  # beyond, a file of a few bytes could ask for gigabytes
 
@@ -43,14 +43,14 @@ class TrainedNetwork:
     normalize: Normalize
     classes: tuple[str, ...]
     format: ImageFormat
-    test_time: TTA = once
+    test_time: TTA = single_view
 
     def __call__(self, images: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
         """Return the logits of stored images, on the network's device."""
         return self.test_time(self.network, self.normalize(images))
 
 
-def trained_network(network: nn.Module, facts: Mapping[str, Any], test_time: TTA = once) -> TrainedNetwork:
+def trained_network(network: nn.Module, facts: Mapping[str, Any], test_time: TTA = single_view) -> TrainedNetwork:
     """Join a network with what its images must be.
 
     Args:
