@@ -12,7 +12,7 @@ from lab_engine.training.determinism import counting
 
 
 class EvaluationMetrics(nn.Module):
-    """Loss and confusion matrix of a pass over a set of images, exact whatever the batches and devices.
+    """Loss and confusion matrix of a pass over a set of images, exact for any batch size and number of devices.
 
     Args:
         classes: names, in the order of the labels; two or more.
@@ -22,7 +22,7 @@ class EvaluationMetrics(nn.Module):
         super().__init__()
         self.classes = tuple(classes)
         self.confusion = MulticlassConfusionMatrix(len(self.classes))  # int64 (true class, predicted class)
-        self.loss_sum = SumMetric(nan_strategy="disable")  # a loss that is not a number must show
+        self.loss_sum = SumMetric(nan_strategy="disable")  # a NaN must stay visible
 
     def update(self, logits: Float[Tensor, "B classes"], labels: Int64[Tensor, "B"], loss: Float[Tensor, ""]) -> None:
         """Add a batch; `loss` is its mean."""
@@ -31,7 +31,7 @@ class EvaluationMetrics(nn.Module):
         self.loss_sum.update(loss * len(labels))
 
     def compute(self, stage: str) -> dict[str, float]:
-        """Sum up over all devices; every device must call it.
+        """Compute the metrics over all devices; every device must call it.
 
         Args:
             stage: "val" or "test".

@@ -1,4 +1,4 @@
-"""The keys of this project's own groups: their types, their units, what is allowed.
+"""The keys of this project's own groups: types, units and allowed values.
 
 The text of each `Field` is what a user reads when a value is refused, so it says what would be accepted.
 """
@@ -43,9 +43,9 @@ class ImageData(schema.Data):
         ABSENT, description="a fraction above 0 and below 1 (of each class's train images, to validate on)"
     )
     split_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the validation images)")
-    mean: float | list[float] = Field(ABSENT, description="a number, or one a channel, on the scale 0 to 1")
+    mean: float | list[float] = Field(ABSENT, description="a number, or one per channel, on the scale 0 to 1")
     std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = Field(
-        ABSENT, description="a number above 0, or one a channel, on the scale 0 to 1"
+        ABSENT, description="a number above 0, or one per channel, on the scale 0 to 1"
     )
     cache: AbsolutePath = Field(ABSENT, description="a folder for the decoded images")
     mirrors: Annotated[list[str], Field(min_length=1)] = Field(
@@ -64,7 +64,7 @@ class ImageData(schema.Data):
 
 
 def _data_tag(data: object) -> str:
-    """Return the tag of the class that knows the keys of `data`; a key of a stranger's may have another meaning."""
+    """Return the tag of the class that knows the keys of `data`; another data module may use a key differently."""
     target = data.get("_target_") if isinstance(data, dict) else getattr(data, "target", None)  # once checked
     return OWN if isinstance(target, str) and target.startswith(f"{PACKAGE}.") else OTHER
 
@@ -83,10 +83,10 @@ class Optimizer(schema.Optimizer):
 class Augment(Target):
     """A random change to training images: the lab's or the user's own."""
 
-    pixels: Natural = Field(ABSENT, description="a whole number, 0 or more (the largest move, in pixels)")
+    pixels: Natural = Field(ABSENT, description="a whole number, 0 or more (the largest shift, in pixels)")
     side: Positive = Field(ABSENT, description="a whole number, at least 1 (pixels of the hidden square's side)")
     fill: Level | Annotated[list[Level], Field(min_length=1)] = Field(
-        ABSENT, description="a number from 0 to 1, or one a channel (what the hidden square is set to)"
+        ABSENT, description="a number from 0 to 1, or one per channel (value of the hidden square)"
     )
     brightness: Spread = Field(ABSENT, description=f"{SPREAD} brightness)")
     contrast: Spread = Field(ABSENT, description=f"{SPREAD} contrast)")
@@ -97,22 +97,22 @@ class Loss(Target):
     """Any loss of torch.nn or the user's own, of logits and labels."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="a number from 0 to below 1 (share of the probability that goes to all classes alike)"
+        0.0, description="a number from 0 to below 1 (share of the target that is spread over all classes)"
     )
 
 
 class FlipShiftTTA(Target):
-    """What else a trained network is shown to judge an image; the user's own have other keys."""
+    """Test-time augmentation; the user's own has other keys."""
 
     flip: bool = Field(ABSENT, description="true or false (also show the mirror image)")
-    shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels the image is also moved by)")
+    shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels by which the image is also shifted)")
 
 
 TTA = Annotated[FlipShiftTTA | None, BeforeValidator(lambda value: value or None)]
 
 
 class Parts(schema.Parts):
-    """What a task of this project takes beside what the engine knows."""
+    """The groups that a task of this project takes, beside those that the engine knows."""
 
     optimizer: Optimizer = ABSENT
     loss: Loss = ABSENT
@@ -120,7 +120,7 @@ class Parts(schema.Parts):
 
 
 class RunParts(Parts):
-    """The same, with what its data take."""
+    """The same, with the data and the groups that they take."""
 
     data: AnyData
     augment: dict[str, Augment | None] = Field(ABSENT, description="named transformations, each with a _target_")
@@ -131,18 +131,18 @@ class TrainConfig(RunParts, schema.TrainConfig):
 
 
 class EvaluateConfig(RunParts, schema.RunConfig):
-    """`python -m lenet_lab.evaluate`, once the checkpoint has told its task and data."""
+    """`python -m lenet_lab.evaluate`, with task and data filled in from the checkpoint."""
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
 
 
 class PredictConfig(Parts, schema.OfCheckpoint):
-    """`python -m lenet_lab.predict`, once the checkpoint has told its task."""
+    """`python -m lenet_lab.predict`, with the task filled in from the checkpoint."""
 
     images: Images | Annotated[list[Images], Field(min_length=1)] = Field(
         description="a file, a folder, a pattern such as 'photos/*.png', a list [a.png,b.png], or - (standard input)"
     )
-    top_k: Positive = Field(description="a whole number, at least 1 (classes shown of each image)")
+    top_k: Positive = Field(description="a whole number, at least 1 (classes shown for each image)")
     batch_size: Positive = Field(description="a whole number, at least 1 (images that the network sees at once)")
     device: Literal["auto", "cpu", "gpu"] = Field(description="auto, cpu or gpu")
     threads: Threads | None = Field(
@@ -164,7 +164,7 @@ class PredictConfig(Parts, schema.OfCheckpoint):
 
 
 class ExportConfig(Parts, schema.OfCheckpoint):
-    """`python -m lenet_lab.export`, once the checkpoint has told its task."""
+    """`python -m lenet_lab.export`, with the task filled in from the checkpoint."""
 
     format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
     input: Literal["uint8", "float"] | None = Field(
@@ -179,7 +179,7 @@ class ExportConfig(Parts, schema.OfCheckpoint):
     def _refuse_contradictions(self) -> Self:
         if self.format != "onnx" and self.opset is not None:
             raise PydanticCustomError(
-                CONTRADICTION, "opset={opset} is refused: it is of format=onnx only", {"opset": self.opset}
+                CONTRADICTION, "opset={opset} is refused: only format=onnx has one", {"opset": self.opset}
             )
         suffix = SUFFIX[self.format]
         if self.file and not self.file.endswith(suffix):

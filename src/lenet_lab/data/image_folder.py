@@ -1,4 +1,4 @@
-"""Any folder of images sorted into one folder a class."""
+"""Any folder of images that are sorted into one folder per class."""
 
 import hashlib
 import logging
@@ -22,12 +22,12 @@ from lenet_lab.data.split import stratified_split
 log = logging.getLogger(__name__)
 
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
-"""Folder names that nobody gives to a class."""
+"""Folder names that mean a split and not a class."""
 
 
 @dataclass(frozen=True)
 class _Files:
-    """Files of one split, sorted by class and path, with what tells whether they changed since."""
+    """Files of one split, sorted by class and path; a change to a file changes its stamp."""
 
     paths: list[str]
     labels: npt.NDArray[np.int64]
@@ -40,8 +40,8 @@ class _Files:
 class ImageFolder(ImageDataModule):
     r"""`train/<class>/*` and `test/<class>/*`, or one tree `<class>/*` from which a test set is split.
 
-    Files may lie in subfolders of their class; names that start with a dot are passed over. The classes are the
-    names of the folders, sorted; bytes in a name that are no UTF-8 are written as in `caf\xe9`.
+    Files may lie in subfolders of their class; names that start with a dot are ignored. The classes are the names of
+    the folders, sorted; bytes in a name that are not UTF-8 are written as in `caf\xe9`.
 
     Args:
         root: folder that holds the tree.
@@ -77,14 +77,14 @@ class ImageFolder(ImageDataModule):
         self.test_seed = test_seed
 
     def load(self) -> tuple[ImageSet, ImageSet]:
-        """Return the train and the test images, decoded now if the folder was not seen before or has changed."""
+        """Return the train and the test images; decode them first if the folder is new or has changed."""
         refuse_missing(self.root)
         parts = {entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name.lower() in SPLIT_NAMES}
         if parts and not parts >= {"train", "test"}:
             raise UserError(
                 f"{printable(str(self.root))} holds {', '.join(sorted(parts))}: "
                 "these look like parts of a data set, not classes.\n"
-                "Name the folders to train and to test on `train` and `test`; validation images are split from train."
+                "Name the two folders `train` and `test`; validation images are split from train."
             )
         if parts:
             classes = _class_names(self.root / "train")
@@ -104,7 +104,7 @@ class ImageFolder(ImageDataModule):
         return self._open(train, names), self._open(test, names)
 
     def model_arguments(self) -> dict[str, Any]:
-        """Return what an `ImageDataModule` does, and how images of another size are brought to this one."""
+        """Return the facts of an `ImageDataModule`, and how images of another size are resized."""
         return {**super().model_arguments(), "resize": self.format.resize}
 
     def _open(self, files: _Files, classes: tuple[str, ...]) -> ImageSet:
@@ -129,10 +129,10 @@ class ImageFolder(ImageDataModule):
         return open_store(self.cache, f"folder-{key}", make)
 
     def _refuse_changed(self, files: _Files) -> None:
-        """Refuse a store of files that were others when they were decoded: it would stay."""
+        """Refuse files that changed while they were decoded: the store would keep the wrong images."""
         for path, stamp in zip(files.paths, files.stamps, strict=True):
             try:
-                now = _stamp(os.stat(path))  # noqa: PTH116 - of all files, and Path objects would double its time
+                now = _stamp(os.stat(path))  # noqa: PTH116 - for each of all files, and Path is slower
             except OSError:
                 now = "gone"
             if stamp.rpartition("\t")[2] != now:
@@ -146,7 +146,7 @@ class ImageFolder(ImageDataModule):
             return True
         raise UserError(
             f"{printable(path)} cannot be decoded: {why}\n"
-            "Replace or remove it, or set data.on_bad_file=skip to go on without it."
+            "Replace or remove it, or set data.on_bad_file=skip to leave it out."
         )
 
 
@@ -178,5 +178,5 @@ def _list_files(folder: Path, classes: tuple[str, ...]) -> _Files:
 
 
 def _stamp(facts: os.stat_result) -> str:
-    # the time of change (ctime) tells what a copied or set-back time of modification hides
+    # ctime also shows changes after which the modification time (mtime) was set back
     return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"

@@ -24,13 +24,14 @@ from lenet_lab.tta import TTA, single_view
 from lenet_lab.views.accuracy_table import accuracy_table
 from lenet_lab.views.class_pictures import ClassPictures
 from lenet_lab.views.classes import class_section
+from lenet_lab.views.dashboard import evaluating
 from lenet_lab.views.exported_classifier import PixelKind, exportable_classifier
 from lenet_lab.views.predictions import PredictionLog, Predictions
 from lenet_lab.views.trained_network import TrainedNetwork, trained_network
 
 RUNNING = "running_figures"
-"""Key in checkpoints: sums of loss and hits since the last report."""
-STEPS_PER_SUM = 64  # of the running loss: enough to make the cost of a sum vanish
+"""Key in checkpoints: sums of loss and hits since the last log entry."""
+STEPS_PER_SUM = 64  # of the running loss, so that its cost per step vanishes
 
 
 class Classification(LightningModule):
@@ -40,9 +41,9 @@ class Classification(LightningModule):
         model: the network, float (B, C, H, W) to logits (B, classes).
         classes: names, in the order of the labels.
         optimizer: from named parameters to an optimizer; not needed to evaluate.
-        scheduler: how the learning rate moves; None keeps it.
+        scheduler: of the learning rate; None keeps it constant.
         loss: of training, from logits (B, classes) and labels (B,) to the mean loss ().
-        test_time: how validation and test show the network an image.
+        test_time: test-time augmentation of validation and test; None: one view of each image.
     """
 
     def __init__(
@@ -67,13 +68,13 @@ class Classification(LightningModule):
         self._steps_seen: list[tuple[Tensor, Tensor, Tensor]] = []  # loss (), predicted (B,), labels (B,)
         self._loss_sum: Tensor
         self._correct: Tensor
-        self._steps = 0  # since the last report, as all of these
+        self._steps = 0  # since the last log entry, like all of these
         self._images = 0
-        self._resumed: dict[str, Any] | None = None  # the running figures of the run that this one goes on from
+        self._resumed: dict[str, Any] | None = None  # the running sums of the checkpoint
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning's own loop notes the current hook here forty times a step; nn.Module would search each for a
-        # parameter, which at batch 4 is 3 % of such a step. `LeanLoop` does so a few times.
+        # Lightning's own loop sets the name of the current hook dozens of times a step; nn.Module's __setattr__ would
+        # look for a parameter each time, which is slow.
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
@@ -85,7 +86,7 @@ class Classification(LightningModule):
         return logits
 
     def on_train_start(self) -> None:
-        """Begin the running figures, or go on with those of a checkpoint; an earlier training may have left some."""
+        """Set the running sums to zero, or to those of the checkpoint; an earlier `fit` may have left some."""
         self._loss_sum = torch.zeros((), device=self.device)
         self._correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self._steps_seen.clear()
@@ -98,15 +99,15 @@ class Classification(LightningModule):
             self._steps_seen = [tuple(part.to(self.device) for part in step) for step in resumed["steps_seen"]]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        """Mean loss of a batch; every `trainer.log_every_n_steps` steps, means since the last report are logged.
+        """Return the mean loss of a batch; every `trainer.log_every_n_steps` steps, log the means since the last entry.
 
-        With several devices, these are of this device's batches.
+        With several devices, the means are of this device's batches.
         """
         images, labels = batch
         logits = self.network(images)
         loss = self.loss(logits, labels)
-        # Summed on the device, many steps at once: at batch 4, `self.log` at each step costs a third of it, and waits
-        # for a GPU; a sum at each step costs 3 %.
+        # Summed on the device, many steps at once: `self.log` at each step is slow in small batches, and waits for a
+        # GPU.
         self._steps_seen.append((loss.detach(), logits.argmax(1), labels))
         if len(self._steps_seen) == STEPS_PER_SUM:
             self._accumulate()
@@ -132,21 +133,21 @@ class Classification(LightningModule):
             self._steps_seen.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B classes"]:
-        """Measure a batch; gives the logits, for callbacks."""
+        """Update the metrics; return the logits, for callbacks."""
         return self._measure(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, "B classes"]:
-        """Measure a batch; gives the logits, for callbacks."""
+        """Update the metrics; return the logits, for callbacks."""
         logits = self._measure(batch)
         self._prediction_log.update(logits, batch[1])
         return logits
 
     def on_validation_epoch_end(self) -> None:
-        """Sum up as `val/…`."""
+        """Log the metrics as `val/…`."""
         self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:
-        """Sum up as `test/…`."""
+        """Log the metrics as `test/…`, and keep the predictions for the report."""
         loader = self.trainer.test_dataloaders
         rows = loader.rows[loader.rank :: loader.world_size] if isinstance(loader, BatchLoader) else None
         self.predictions = self._prediction_log.finish(self.metrics.confusion.compute(), rows)
@@ -162,16 +163,16 @@ class Classification(LightningModule):
     def _log_metrics(self, stage: str) -> None:
         metrics = self.metrics.compute(stage)
         self.metrics.reset()
-        device = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no float64
+        device = torch.device("cpu") if self.device.type == "mps" else self.device  # MPS has no float64
         for name, value in metrics.items():
             exact = torch.tensor(value, dtype=torch.float64, device=device)
-            # All devices hold the same numbers here: sync_dist only tells Lightning so, and the largest of equals is
-            # exact, where their mean would be rounded. A count is no curve.
+            # All devices have the same value: sync_dist only tells Lightning so, and the maximum of equal values is
+            # exact, where their mean would be rounded. A count is not drawn as a curve.
             curve = False if name == f"{stage}/count" else None
             self.log(name, exact, sync_dist=True, reduce_fx="max", logger=curve)
 
     def configure_optimizers(self) -> Any:
-        """Make the optimizer and, where there is one, its schedule."""
+        """Build the optimizer and, if there is one, the learning rate's schedule."""
         if self.optimizer is None:
             raise RuntimeError("a Classification without optimizer cannot be trained")
         optimizer = self.optimizer(self.network.named_parameters())
@@ -180,7 +181,7 @@ class Classification(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.schedule.configure(optimizer, self.trainer)}
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
-        """Refuse test-time augmentation that images of this size do not bear."""
+        """Refuse test-time augmentation for which the images are too small."""
         if {"in_channels", "image_size"} <= facts.keys():
             images = torch.zeros(1, facts["in_channels"], *facts["image_size"])
             self.test_time(lambda batch: torch.zeros(len(batch), 2), images)
@@ -223,22 +224,18 @@ class Classification(LightningModule):
             )
 
     def _try_network(self, images: Float[Tensor, "B C H W"]) -> Any:
-        """Return what the network gives, and leave no trace: no gradients, statistics or random numbers."""
-        modes = {module: module.training for module in self.network.modules()}
-        self.network.eval()
+        """Return the network's output, and change nothing: no gradients, batch statistics or random state."""
+        gpus = [images.device] if images.is_cuda else []
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+            with evaluating(self.network), torch.no_grad(), torch.random.fork_rng(devices=gpus):
                 return self.test_time(self.network, images)
         except (RuntimeError, ValueError) as error:
-            if explain(error) is not None:  # there is no memory, or no deterministic form
+            if explain(error) is not None:  # out of memory, or an operation without a deterministic form
                 raise
             reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
             raise UserError(
                 f"The network {type(self.network).__name__} cannot take images of {described(images)}: {reason}"
             ) from error
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
 
     def describe(self) -> dict[str, str]:
         """Return lines for the header of a run, by name."""
@@ -253,37 +250,39 @@ class Classification(LightningModule):
         return accuracy_table(metrics, stage, self.metrics.classes)
 
     def report_sections(self, data: LightningDataModule) -> list[Section]:
-        """Return what the report of a run shows of its classes, where the test images are at hand."""
+        """Return the report's section on classes, if the predictions and the test images are known."""
         if self.predictions is None or not isinstance(data, ImageDataModule):
             return []
         return [class_section(data.test, self.predictions)]
 
     def pictures(self, data: LightningDataModule) -> ClassPictures | None:
-        """Return what TensorBoard shows of images and classes, where the data are images."""
+        """Return TensorBoard's pictures, if the data are images."""
         if not isinstance(data, ImageDataModule):
             return None
-        whole = isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # each device has the network
+        whole = isinstance(
+            self.trainer.strategy, SingleDeviceStrategy | DDPStrategy
+        )  # each device has all of the network
         return ClassPictures(self.network if whole else None, self.metrics.confusion, data)
 
     def predictor(self, facts: Mapping[str, Any]) -> TrainedNetwork:
-        """Return what `predict` shows images to, judging each as validation and test do."""
+        """Return the network for `predict`, with the test-time augmentation of validation and test."""
         return trained_network(self.network, facts, self.test_time)
 
     def exportable(self, facts: Mapping[str, Any], pixels: PixelKind = "uint8") -> Exportable:
-        """Return what `export` writes: the network and its normalization, without test-time augmentation."""
+        """Return the module that `export` writes: normalization and network, without test-time augmentation."""
         return exportable_classifier(trained_network(self.network, facts), pixels)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the running figures."""
+        """Save the running sums."""
         checkpoint[RUNNING] = {
             "loss_sum": self._loss_sum.clone(),
             "correct": self._correct.clone(),
             "steps": self._steps,
             "images": self._images,
-            # not yet added up: a sum of other parts would differ in its last digits
+            # kept apart: to sum them up here would round differently from a run that is not interrupted
             "steps_seen": [tuple(part.clone() for part in step) for step in self._steps_seen],
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the running figures; checkpoints of other programs have none."""
+        """Keep the running sums for `on_train_start`; checkpoints of other programs have none."""
         self._resumed = checkpoint.get(RUNNING)

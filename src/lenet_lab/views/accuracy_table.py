@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 def accuracy_table(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]) -> Table:
-    """Return a table with a row a class.
+    """Return a table with one row per class, and the overall accuracy.
 
     Args:
         metrics: as in `metrics.json`.

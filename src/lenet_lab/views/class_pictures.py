@@ -1,4 +1,4 @@
-"""The pictures that TensorBoard is given of a classification of images."""
+"""TensorBoard's pictures of an image classification."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class ClassPictures(Pictures):
-    """Watches what a network says of images, and draws that.
+    """Collects the predictions of a pass over evaluation images, and draws them.
 
     Args:
-        network: None: it cannot be run by one process alone, and is not drawn itself.
-        confusion: of the pass that is watched, int64 (true class, predicted class) when it is computed.
+        network: its filters and outputs are drawn, too; None if no process has all of it.
+        confusion: the metric of the pass; computes int64 (true class, predicted class).
         data: the images.
     """
 
@@ -35,15 +35,15 @@ class ClassPictures(Pictures):
         self._writer(writer).begin(self.network, self.data.prepare(image, training=False))
 
     def start(self, device: torch.device) -> None:
-        """Begin a pass."""
+        """Start a pass."""
         self._seen = PassStatistics(len(self.data.train.classes), device)
 
     def update(self, batch: tuple[Tensor, Tensor], outputs: Any) -> None:
-        """Look at images, labels and logits."""
+        """Add a batch of images and labels, and its logits."""
         self._seen.update(*batch, outputs)
 
     def draw(self, writer: "SummaryWriter | None", stage: str, step: int) -> None:
-        """Draw the pictures of the pass; what all devices have seen is added up first."""
+        """Draw the pictures of the pass, over all devices; every device must call it."""
         confusion, counts = self.confusion.compute(), self._seen.counts()
         if writer is not None:
             self._writer(writer).draw(stage, self._seen, confusion, counts, self.network, step)
