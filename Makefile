@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The lock files pin every version and every file by its hash. What is built here, this package and one that comes as
-# source, is built with what requirements-build.lock has put there, for pip checks no hashes of what it fetches to build.
+# The lock files pin every version and every file by its hash. Packages are built without isolation, with the tools that
+# requirements-build.lock has installed: pip checks no hashes of build tools that it downloads itself.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
 LOCKED := $(PIP) --require-hashes --no-build-isolation --requirement
 
@@ -25,23 +25,23 @@ dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on 
 	[ -d "$$run" ] || { echo "RUN=$$run is no folder: give a run, a sweep, or runs/train for all."; exit 2; }; \
 	echo "$$run"; exec $(BIN)/python -m tensorboard.main --logdir "$$run"
 
-# xdist would start with the files of the most tests. In the order of names the slow folders come first; the tests of a
-# file share a process, and what its fixtures have made.
-BESIDE := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+# In the order of names, unlike in xdist's own, the slow folders come first. The tests of a file share a process and its
+# fixtures.
+PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 TESTS := tests
 # begin: template
 TESTS += docs
 # end: template
 .PHONY: test
-test: $(VENV)/installed-dev ## run all tests; COVERAGE=1 lists what of src none of them runs, too
+test: $(VENV)/installed-dev ## run all tests; with COVERAGE=1 also list the lines of src that no test runs
 	$(if $(COVERAGE),rm -f .coverage .coverage.*)
-	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(BESIDE) $(TESTS)
+	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(PARALLEL) $(TESTS)
 	$(if $(COVERAGE),$(BIN)/python -m coverage combine --quiet)
 	$(if $(COVERAGE),$(BIN)/python -m coverage report)
 
 .PHONY: test-fast
 test-fast: $(VENV)/installed-dev ## run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest $(BESIDE) $(TESTS) -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) $(TESTS) -m "not slow"
 
 # begin: template
 .PHONY: test-long
@@ -49,20 +49,20 @@ test-long: $(VENV)/installed-dev ## kill runs and sweeps at random moments, five
 	KILLS=20 $(BIN)/python -m pytest -k kills_at_random
 
 .PHONY: mutants
-mutants: $(VENV)/installed-dev ## change metrics, data and checkpoints on purpose, list what no test notices: an hour
+mutants: $(VENV)/installed-dev ## change metrics, data and checkpoints on purpose, list the changes that no test notices: an hour
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results
 
 .PHONY: bench
-bench: $(VENV)/installed ## time this beside what one would use instead, under 10 minutes; images: make bench DATA=DIR
+bench: $(VENV)/installed ## compare the speed with alternatives, under 10 minutes; images: make bench DATA=DIR
 	@$(BIN)/python scripts/bench $(if $(DATA),--data "$(DATA)")
 
 MINUTES := 60
 .PHONY: soak
-soak: $(VENV)/installed-dev ## kill runs at random for an hour, fill disks, load much: make soak MINUTES=10
+soak: $(VENV)/installed-dev ## kill runs at random for an hour, fill disks, load a million images: make soak MINUTES=10
 	@$(BIN)/python scripts/soak --minutes $(MINUTES)
 
-# The second project takes the environment of the first, at the same path, instead of minutes to install another.
+# The second project takes the environment of the first, at the same path, to save minutes of installing another.
 .PHONY: check-new-project
 check-new-project: $(VENV)/installed-dev ## make a project from this one, with and without the notes, and check it
 	@set -eu; \
@@ -113,24 +113,24 @@ $(BUILD)/pictures: docs/notes/cifar10.md | $(VENV)/installed-dev
 # end: notes
 
 .PHONY: format
-format: $(VENV)/installed-dev ## mend what can be mended without thought
+format: $(VENV)/installed-dev ## fix style and imports as far as ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 UPGRADE := --upgrade
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 .PHONY: lock
-lock: $(VENV)/installed-dev ## resolve pyproject.toml anew into the lock files; only what is new: make lock UPGRADE=
+lock: $(VENV)/installed-dev ## write the lock files with the newest versions; to keep old ones: make lock UPGRADE=
 	$(COMPILE) $(UPGRADE) --extra dev --output-file requirements-dev.lock pyproject.toml
 	$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 	$(COMPILE) --constraint requirements-dev.lock $(UPGRADE) --group build --output-file requirements-build.lock
 
 .PHONY: audit
-audit: $(VENV)/installed-dev ## ask for known vulnerabilities of what the lock files name: needs the network
+audit: $(VENV)/installed-dev ## look up known vulnerabilities of the locked packages: needs the network
 	$(BIN)/uvx --quiet pip-audit --strict --disable-pip --require-hashes --requirement requirements-dev.lock
 
 .PHONY: clean
-clean: ## remove the environment and what tools have left; runs and data stay
+clean: ## remove the environment and files of tools; runs and data stay
 	rm -rf $(VENV) dist build mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
@@ -146,6 +146,6 @@ $(VENV)/installed: $(VENV)/bin/python requirements-build.lock requirements.lock 
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock
-	@echo "Installing what tests and checks need."
+	@echo "Installing the packages of tests and checks."
 	@$(LOCKED) requirements-dev.lock
 	@touch $@

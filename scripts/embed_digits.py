@@ -1,4 +1,7 @@
-"""Write src/lenet_lab/data/digits.npz from scikit-learn's copy of the digits: `python scripts/embed_digits.py`."""
+"""Write src/lenet_lab/data/digits.npz from scikit-learn's copy of the digits: `python scripts/embed_digits.py`.
+
+The file has images, uint8 (1797, 8, 8) of values 0 to 16, and labels, uint8 (1797,).
+"""
 
 from pathlib import Path
 

@@ -1,13 +1,13 @@
-"""Make a project of your own out of this one, under a name of your own, with a git history that starts today.
+"""Make a new project from this one, under a name of your own, with a new git history.
 
     python scripts/new_project.py ../my_lab
     python scripts/new_project.py ../somewhere/else --name my_lab --without-notes
 
-What is committed here is copied, and lenet_lab, lenet-lab and LENET_LAB become my_lab, my-lab and MY_LAB in contents
-and paths. The engine, src/lab_engine, stays as it is; its tests, the benchmarks and this program stay behind, for those
-who improve the template.
-Nothing is installed or downloaded, and nothing is left when it fails. Exit status: 2 for something the user can mend, 1
-for a fault of the template.
+The committed files are copied, and lenet_lab, lenet-lab and LENET_LAB become my_lab, my-lab and MY_LAB in contents and
+paths. The engine, src/lab_engine, is not changed. Its tests, the benchmarks and this program are not copied: they serve
+the development of the template.
+Nothing is installed or downloaded, and nothing is left when it fails. Exit status: 2 for an error that the user can
+fix, 1 for a fault of the template.
 """
 
 from __future__ import annotations  # so that an older Python gets as far as the message about its age
@@ -33,39 +33,39 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
-STAYS_BEHIND = (  # patterns of paths; what is for those who improve the template and its engine
+NOT_COPIED = (  # patterns of paths; files for the development of the template and its engine
     *("README.md", "scripts/*", "tests/*"),
     *(f"docs/{page}.md" for page in ("contributing", "dependencies", "mutants", "reliability", "scaling", "speed")),
     *("docs/images/scaling_*.svg", "docs/images/dashboard.png", "docs/images/report.png"),
 )
-COMES_ALONG = (  # nevertheless: tests of what a researcher changes, and one that tries everything once
+COPIED = (  # exceptions: tests of the code that a researcher changes, and one of every command
     *(f"tests/{name}.py" for name in ("__init__", "conftest", "forked", "real_images", "shapes", "test_smoke")),
     *(f"tests/lenet_lab/{name}.py" for name in ("__init__", "test_metrics", "test_schema")),
     *("tests/lenet_lab/models/*", "tests/lenet_lab/tasks/*"),
     *(f"tests/lenet_lab/data/{name}.py" for name in ("__init__", "test_digits", "test_normalize", "test_split")),
 )
-BECOMES = {"scripts/project_readme.md": "README.md"}
+MOVED = {"scripts/project_readme.md": "README.md"}
 ENGINE = "lab_engine"
-"""The package that keeps its name, and all of its bytes, so that a newer one can take its place."""
+"""The package that keeps its name and all of its bytes, so that a newer one can replace it."""
 NOTES = "docs/notes/"
 LOCK = "requirements-dev.lock"  # of all packages
-MARKER = re.compile(r"\s*(?:#|<!--) (begin|end): (template|notes)(?: -->)?\s*")  # a line of nothing else
-MAX_NAME = 30  # characters; lines of 120 and tables in a terminal have to hold it
+MARKER = re.compile(r"\s*(?:#|<!--) (begin|end): (template|notes)(?: -->)?\s*")  # a whole line
+MAX_NAME = 30  # characters; it must fit into lines of 120 characters and tables in a terminal
 
-# Names that cannot be read off the template's files.
-IMPORTED = {  # packages that are imported under another name than PyPI has for them, or that no one asks PyPI for
+# Names that the template's files do not contain.
+IMPORTED = {  # packages that are imported under another name than on PyPI, or that are not from PyPI
     *("antlr4", "attr", "conftest", "dateutil", "functorch", "git", "google", "hydra", "pil", "pip"),
     *("pkg_resources", "setuptools", "sklearn", "torchgen", "xdist", "yaml"),
 }
-FOLDERS = {"build", "data", "dist", "runs", "mine"}  # made by a run, a build or the notes, and not in git
-CHECKPOINT_KEYS = {  # of Lightning's own; the package adds one that has its name
+FOLDERS = {"build", "data", "dist", "runs", "mine"}  # created by a run, a build or the notes, and not in git
+CHECKPOINT_KEYS = {  # Lightning's own; the package adds a key with its own name
     *("callbacks", "epoch", "global_step", "hparams_name", "hyper_parameters", "loops", "lr_schedulers"),
     *("optimizer_states", "running_metrics", "should_stop", "state_dict"),
 }
 
 
 class RefusedError(Exception):
-    """Something the user can mend; the text names the value, the cause and the cure in a line or two."""
+    """An error that the user can fix; the text names the value, the cause and the cure in one or two lines."""
 
 
 class TemplateError(Exception):
@@ -77,22 +77,24 @@ class File:
     """A file of the template, or of the project that it becomes."""
 
     path: str  # from the root, with slashes
-    content: bytes  # of a symbolic link: where it points
+    content: bytes  # of a symbolic link: its target
     executable: bool = False
     link: bool = False
 
 
-# --- what the user asked for ---
+# --- the command line ---
 
 
 def check_spelling(name: str) -> None:
-    """Refuse what cannot be a package, whatever the template holds.
+    """Refuse a name that cannot be that of a package, for any template.
 
     Raises:
         RefusedError: it must be a Python identifier, and with dashes a name on PyPI, on every file system.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*[a-z0-9]", name):
-        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()  # ü is u and two dots
+        plain = (
+            unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+        )  # splits ü into u and a combining mark
         near = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_").lstrip("0123456789_")
         cure = f"try --name {near}" if len(near) > 1 and not keyword.iskeyword(near) else "give another with --name"
         raise RefusedError(
@@ -101,12 +103,12 @@ def check_spelling(name: str) -> None:
         )
     if len(name) > MAX_NAME:
         raise RefusedError(
-            f"the name {name!r} is refused: it has {len(name)} characters, and {MAX_NAME} is the most\n"
+            f"the name {name!r} is refused: it has {len(name)} characters, and at most {MAX_NAME} are allowed\n"
             "give a shorter one with --name"
         )
     if keyword.iskeyword(name):
         raise RefusedError(f"the name {name!r} is refused: it is a keyword of Python\ngive another with --name")
-    if name in {*sys.stdlib_module_names, "test"}:  # which Python has, but does not count
+    if name in {*sys.stdlib_module_names, "test"}:  # `test` is missing in stdlib_module_names
         raise RefusedError(
             f"the name {name!r} is refused: a module of Python's own has it, and one would hide the other\n"
             "give another with --name"
@@ -114,10 +116,10 @@ def check_spelling(name: str) -> None:
 
 
 def check_clashes(name: str, package: str, files: list[File]) -> None:
-    """Refuse a name that something else in the project has already.
+    """Refuse a name that is taken.
 
     Raises:
-        RefusedError: the name is that of the template, of a package it depends on, of a folder or of a checkpoint key.
+        RefusedError: it is the name of the template, of a package it depends on, of a folder or of a checkpoint key.
     """
     if name == package:
         cause = "the template itself has it"
@@ -130,15 +132,15 @@ def check_clashes(name: str, package: str, files: list[File]) -> None:
     elif name in {file.path.split("/")[0].lower() for file in files} | FOLDERS:
         cause = "a folder or file of the project has it"
     elif name in CHECKPOINT_KEYS:
-        cause = "Lightning keeps something else under it in every checkpoint"
+        cause = "Lightning uses it as a key in every checkpoint"
     else:
         return
     raise RefusedError(f"the name {name!r} is refused: {cause}\ngive another with --name")
 
 
 def dependencies(files: list[File]) -> set[str]:
-    """Give the names of all packages in pyproject.toml and requirements-dev.lock, as Python would spell them."""
-    import tomllib  # not there before Python 3.11
+    """Return the names of all packages in pyproject.toml and requirements-dev.lock, as Python would spell them."""
+    import tomllib  # new in Python 3.11
 
     texts = {file.path: file.content.decode() for file in files if file.path in ("pyproject.toml", LOCK)}
     project = tomllib.loads(texts["pyproject.toml"])["project"]
@@ -151,12 +153,12 @@ def dependencies(files: list[File]) -> set[str]:
 
 
 def check_target(folder: Path) -> Path:
-    """Give the absolute path of the folder to make.
+    """Return the absolute path of the folder to create.
 
     Raises:
-        RefusedError: something is there already, it lies inside the template, or it has no parent folder.
+        RefusedError: the path exists, lies inside the template, or has no parent folder.
     """
-    # The last part is not resolved: a link that leads nowhere is something, too.
+    # The last part is not resolved, so that a broken link counts as existing.
     target = folder.resolve() if folder.name in ("", "..") else folder.parent.resolve() / folder.name
     if os.path.lexists(target):
         empty = target.is_dir() and not target.is_symlink() and os.access(target, os.R_OK) and not any(target.iterdir())
@@ -176,16 +178,16 @@ def check_target(folder: Path) -> Path:
     return target
 
 
-# --- what the template holds ---
+# --- the template ---
 
 
 def git(folder: Path, *words: str) -> bytes:
-    """Give what git writes to stdout in `folder`.
+    """Run git in `folder` and return its stdout.
 
     Raises:
         TemplateError: git ended with another status than 0.
     """
-    # Inside a hook, git names its own repository in variables such as GIT_DIR, which go before the folder.
+    # Inside a hook, git sets variables such as GIT_DIR, which would override the folder.
     ours = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
     environment = {key: value for key, value in os.environ.items() if key not in ours}
     done = subprocess.run(["git", *words], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
@@ -196,7 +198,7 @@ def git(folder: Path, *words: str) -> bytes:
 
 
 def check_checkout() -> None:
-    """Refuse when HEAD is not to be had, or is not what the user sees in the folder.
+    """Refuse if HEAD cannot be read, or differs from the files in the folder.
 
     Raises:
         RefusedError: there is no git, no checkout, or a change that is not committed.
@@ -206,14 +208,14 @@ def check_checkout() -> None:
     try:
         top = Path(os.fsdecode(git(ROOT, "rev-parse", "--show-toplevel").removesuffix(b"\n")))
         git(ROOT, "rev-parse", "--verify", "HEAD")
-        cause = "" if top.resolve() == ROOT else f"it lies in another one, {top}"
+        cause = "" if top.resolve() == ROOT else f"it lies in another checkout, {top}"
     except TemplateError as error:
         cause = str(error)
     if cause:
-        raise RefusedError(f"{ROOT} is not a git checkout: {cause}\nget the template by git clone, not as an archive")
+        raise RefusedError(f"{ROOT} is not a git checkout: {cause}\nget the template with git clone, not as an archive")
     changes = git(ROOT, "status", "--porcelain", "-z", "--no-renames").split(b"\0")[:-1]
     if changes:
-        first = os.fsdecode(changes[0][3:])  # two letters for the kind of change and a space go before
+        first = os.fsdecode(changes[0][3:])  # after two letters for the kind of change and a space
         more = f" and {len(changes) - 1} more" if changes[1:] else ""
         raise RefusedError(
             f"{ROOT} has changes that are not committed: {first!r}{more}\n"
@@ -222,7 +224,7 @@ def check_checkout() -> None:
 
 
 def read_template() -> list[File]:
-    """Give all files of HEAD; file system and work tree are not looked at."""
+    """Return all files of HEAD, not of the work tree."""
     files = []
     with tarfile.open(fileobj=io.BytesIO(git(ROOT, "archive", "--format=tar", "HEAD"))) as archive:
         for member in archive:
@@ -234,7 +236,7 @@ def read_template() -> list[File]:
 
 
 def package_of(files: list[File]) -> str:
-    """Give the name of the package in `src` beside the engine.
+    """Return the name of the package in `src` beside the engine.
 
     Raises:
         TemplateError: there is none, or more than one.
@@ -247,11 +249,11 @@ def package_of(files: list[File]) -> str:
     return found[0]
 
 
-# --- what becomes of a file ---
+# --- the conversion of a file ---
 
 
 def renamer(old: str, new: str) -> Callable[[str], str]:
-    """Give a function that puts the new name for the old one, spelled the same way.
+    """Return a function that replaces the old name with the new one, spelled the same way.
 
     Separator and case are kept, so that lenet_lab, lenet-lab, LENET_LAB, LenetLab and "Lenet Lab" become my_lab,
     my-lab, MY_LAB, MyLab and "My Lab".
@@ -272,7 +274,7 @@ def renamer(old: str, new: str) -> Callable[[str], str]:
 
 
 def rename_picture(svg: str, rename: Callable[[str], str]) -> str:
-    """Rename in a picture of a terminal, where each text says how wide it is and would else be squeezed or spread."""
+    """Rename in a picture of a terminal, and adjust the width of each text, which would else be squeezed or spread."""
 
     def fit(match: re.Match[str]) -> str:
         width, rest, text = match.groups()
@@ -286,15 +288,15 @@ def rename_picture(svg: str, rename: Callable[[str], str]) -> str:
 
 
 def cut(text: str, sections: set[str], path: str) -> str:
-    """Take out all marker lines, and the named sections with what stands between theirs.
+    """Remove all marker lines, and the text between the markers of the named sections.
 
     Args:
-        text: may hold sections one inside another.
-        sections: of "template" and "notes", those to take out.
-        path: of the file, for the error.
+        text: may have nested sections.
+        sections: those to remove: "template", "notes".
+        path: of the file, for the error message.
 
     Raises:
-        TemplateError: a marker has no partner.
+        TemplateError: a marker has no counterpart.
     """
     kept: list[str] = []
     opened: list[str] = []
@@ -309,7 +311,7 @@ def cut(text: str, sections: set[str], path: str) -> str:
             gap = True
         elif sections.isdisjoint(opened):
             if gap and not line.strip() and not (kept and kept[-1].strip()):
-                continue  # the blank lines before and after what is gone are one and the same now
+                continue  # blank lines before and after a removed section become one
             kept.append(line)
             gap = False
     if opened:
@@ -319,16 +321,16 @@ def cut(text: str, sections: set[str], path: str) -> str:
     return "".join(kept)
 
 
-def comes_along(path: str) -> bool:
-    """Return whether a project is given this file of the template."""
-    if path in BECOMES or any(fnmatchcase(path, pattern) for pattern in COMES_ALONG):
+def is_copied(path: str) -> bool:
+    """Return whether a new project gets this file of the template."""
+    if path in MOVED or any(fnmatchcase(path, pattern) for pattern in COPIED):
         return True
-    return not any(fnmatchcase(path, pattern) for pattern in STAYS_BEHIND)
+    return not any(fnmatchcase(path, pattern) for pattern in NOT_COPIED)
 
 
 def convert(files: list[File], rename: Callable[[str], str], sections: set[str]) -> list[tuple[File, bool]]:
-    """Give the files of the new project, each with whether its content was renamed."""
-    left = [replace(file, path=BECOMES.get(file.path, file.path)) for file in files if comes_along(file.path)]
+    """Return the files of the new project, each with whether its content was renamed."""
+    left = [replace(file, path=MOVED.get(file.path, file.path)) for file in files if is_copied(file.path)]
     if "notes" in sections:
         left = [file for file in left if not file.path.startswith(NOTES)]
     converted = []
@@ -338,11 +340,11 @@ def convert(files: list[File], rename: Callable[[str], str], sections: set[str])
             converted.append((file, False))
             continue
         content, changed = file.content, False
-        if b"\0" not in content:  # else it is no text; git goes by the same sign
+        if b"\0" not in content:  # else the file is binary; git uses the same test
             text = content.decode(errors="surrogateescape")
             trimmed = text if file.link else cut(text, sections, file.path)
             if text and not trimmed:
-                continue  # the whole file was marked
+                continue  # the whole file belongs to removed sections
             fitted = rename_picture(trimmed, rename) if path.suffix == ".svg" else trimmed
             renamed = rename(fitted)
             content, changed = renamed.encode(errors="surrogateescape"), renamed != trimmed
@@ -350,7 +352,7 @@ def convert(files: list[File], rename: Callable[[str], str], sections: set[str])
     return converted
 
 
-# --- the project ---
+# --- the new project ---
 
 
 def write(file: File, folder: Path) -> None:
@@ -366,7 +368,7 @@ def write(file: File, folder: Path) -> None:
 
 
 def tidy(project: Path) -> bool:
-    """Sort imports and break lines anew, as the length of the name and its place in the alphabet want it.
+    """Sort imports and format code again, because the new name has another length and place in the alphabet.
 
     Returns:
         Whether it was done: it needs ruff, in this Python or in the template's own environment.
@@ -381,7 +383,7 @@ def tidy(project: Path) -> bool:
     steps = (
         ["check", "--fix", "--exit-zero"],
         ["format"],
-        ["check", "--select", "E501", "--add-noqa"],  # text that a long name has made too long: ruff cannot wrap it
+        ["check", "--select", "E501", "--add-noqa"],  # ruff cannot wrap text that the new name made too long
     )
     for command, *options in steps:
         words = [*ruff, command, "--no-cache", "--quiet", *options, "."]
@@ -394,25 +396,25 @@ def commit(project: Path, name: str) -> bool:
     """Start a git history with all files.
 
     Returns:
-        Whether there is a commit: without a user's name and address all is only staged.
+        Whether there is a commit: if git does not know a name and address, the files are only staged.
     """
     git(project, "init", "--quiet", "-b", "main")
-    git(project, "add", "--all", "--force")  # by force, because a user's own ignore file may name some of it
-    known = ("-c", "user.useConfigOnly=true")  # no address that git makes up from the machine's name
+    git(project, "add", "--all", "--force")  # --force, because a user's global ignore file may match some files
+    known = ("-c", "user.useConfigOnly=true")  # no address made up from the machine's name
     try:
         for who in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
             git(project, *known, "var", who)
     except TemplateError:
         return False
-    # Nobody has written anything yet that were to be signed or examined: a signature would ask for a passphrase, and
-    # a hook may need what is not installed here (.pre-commit-config.yaml names tools in .venv).
+    # No signature, which could ask for a passphrase, and no hooks, whose tools may not be installed
+    # (.pre-commit-config.yaml names tools in .venv).
     unattended = ("-c", "commit.gpgsign=false", "-c", f"core.hooksPath={os.devnull}")
     git(project, *known, *unattended, "commit", "--quiet", "-m", f"Start {name}")
     return True
 
 
 def make(target: Path, name: str, files: list[File]) -> tuple[bool, bool]:
-    """Make the project beside its place and move it there when it is whole.
+    """Make the project in a temporary folder beside `target`, and rename it when it is complete.
 
     Returns:
         Whether it is formatted, and whether it is committed.
@@ -424,10 +426,10 @@ def make(target: Path, name: str, files: list[File]) -> tuple[bool, bool]:
         beside = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-")
     except OSError as error:
         raise RefusedError(
-            f"{str(target.parent)!r} cannot be written to: {error.strerror}\ngive a folder in a place of your own"
+            f"{str(target.parent)!r} cannot be written to: {error.strerror}\ngive a folder where you may write"
         ) from error
     with beside as place:
-        project = Path(place) / "project"  # one of its own, because the temporary one is closed to all others
+        project = Path(place) / "project"  # not the temporary folder itself, which other users cannot read
         for file in files:
             write(file, project)
         done = tidy(project), commit(project, name)
@@ -436,8 +438,8 @@ def make(target: Path, name: str, files: list[File]) -> tuple[bool, bool]:
 
 
 def main() -> None:
-    """Read the command line, make the project, say what comes next."""
-    if sys.version_info < (3, 11):  # noqa: UP036 - this file runs before anything has asked for the version
+    """Read the command line, make the project, print the next steps."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - nothing has checked the version before
         raise RefusedError("this Python is older than 3.11\ncall a newer one: python3.12 scripts/new_project.py ...")
     description, _, details = (__doc__ or "").partition("\n")
     layout = argparse.RawDescriptionHelpFormatter
@@ -466,11 +468,11 @@ def main() -> None:
     if committed:
         print(f"committed: Start {name}")
     else:
-        print("not committed, but staged: git does not know your name and address; once you have told it, do")
+        print("staged, but not committed: git does not know your name and address. Configure them, then run")
         print(f"  git -C {there} commit -m 'Start {name}'")
     print("next:", f"  cd {there}", "  make quickstart", "  make test", sep="\n")
     if not formatted:
-        print("and once, because there is no ruff here and the new name moves line breaks and the order of imports:")
+        print("and once, to format the code for the new name, because ruff is not installed here:")
         print("  make format")
 
 

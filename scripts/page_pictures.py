@@ -1,4 +1,4 @@
-"""Train the quick start and take pictures of its report and its dashboard: how two of docs/images are made.
+"""Train the quick start and take pictures of its report and its dashboard, for docs/images.
 
 python scripts/page_pictures.py docs/images
 """
@@ -20,14 +20,14 @@ BROWSERS = ("google-chrome", "chromium", "chromium-browser")
 
 
 def report(page: Page, run: Path) -> bytes:
-    """Give what a window shows of the report, down to the end of the confusion matrix."""
+    """Return a PNG of the report, from its top to the end of the confusion matrix."""
     page.goto((run / "report.html").as_uri())
     bottom = page.locator("section:has(.matrix)").evaluate("box => box.getBoundingClientRect().bottom")
     return page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": bottom + 16}, full_page=True)
 
 
 def dashboard(page: Page, run: Path) -> bytes:
-    """Give what TensorBoard's custom scalars show."""
+    """Return a PNG of TensorBoard's custom scalars."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", run.name, "--port", "0", "--host", "127.0.0.1"]
     with subprocess.Popen([*command, "--load_fast=false"], cwd=run.parent, stderr=subprocess.PIPE, text=True) as server:
         try:

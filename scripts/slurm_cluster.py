@@ -1,12 +1,12 @@
-"""A SLURM of one's own on this machine, to try `launcher=slurm` and to test it.
+"""A SLURM cluster on this machine, to try and to test `launcher=slurm`.
 
-    eval "$(python scripts/slurm_cluster.py start FOLDER --nodes 2)"    start one; this shell's sbatch then goes to it
+    eval "$(python scripts/slurm_cluster.py start FOLDER --nodes 2)"    start one; this shell's sbatch then uses it
     python scripts/slurm_cluster.py stop FOLDER                         end it and all its jobs
     python scripts/slurm_cluster.py run [--nodes 2] FOLDER COMMAND…     start, run a command, stop; with its exit status
 
-munged, slurmctld and a slurmd for each node, on free ports of the loopback interface, as root and without systemd;
-what they write is in FOLDER, and clusters in several folders do not meet. Partitions: "main", and "urgent", whose jobs
-take the place of main's (those are requeued). Debian's packages: slurm-wlm and munge. Exit status 2 if refused.
+It runs munged, slurmctld and a slurmd for each node, on free ports of the loopback interface, as root and without
+systemd. Their files are in FOLDER, and clusters in several folders are independent. Partitions: "main", and "urgent",
+whose jobs preempt those of main (which are requeued). Debian's packages: slurm-wlm and munge. Exit status 2 if refused.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 DAEMONS = ("munged", "slurmctld", "slurmscriptd", "slurmd", "slurmstepd")  # as `/proc` names what belongs to a cluster
 SECONDS_TO_START = 30
-MAX_FOLDER = 70  # characters: names of sockets below it have to stay under 108
+MAX_FOLDER = 70  # characters: names of sockets below it must be shorter than 108
 
-# Times are short where one waits on a real cluster: until a requeued job may start again (as long as a credential
-# lives, at least 5 s), from SIGTERM to SIGKILL, and until a job that could run does.
+# Waiting times are short: until a requeued job may start again (the lifetime of a credential, at least 5 s), from
+# SIGTERM to SIGKILL, and until a job that could run starts.
 CONFIGURATION = """\
 ClusterName=one_machine
 SlurmctldHost={host}(127.0.0.1)
@@ -64,16 +64,16 @@ NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=
 
 
 class RefusedError(Exception):
-    """Something the user can mend; the text names the value, the cause and the cure in a line or two."""
+    """An error that the user can fix; the text names the value, the cause and the cure in one or two lines."""
 
 
 def start(folder: Path, nodes: int, cpus: int) -> None:
     """Start a cluster and wait until its nodes can take jobs.
 
     Args:
-        folder: made if need be.
-        nodes: how many this machine pretends to be.
-        cpus: of each node, whatever this machine has.
+        folder: created if needed.
+        nodes: number of nodes, all on this machine.
+        cpus: of each node; may be more than this machine has.
 
     Raises:
         RefusedError: something is missing, or a daemon did not start.
@@ -85,12 +85,12 @@ def start(folder: Path, nodes: int, cpus: int) -> None:
     if len(str(folder)) > MAX_FOLDER:
         raise RefusedError(f"{folder}: longer than {MAX_FOLDER} characters. Choose a shorter FOLDER, as in /tmp.")
     if any(_daemons(folder)):
-        raise RefusedError(f"{folder}: a cluster runs there already. End it with the word stop, or choose another.")
+        raise RefusedError(f"{folder}: a cluster runs there already. End it with stop, or choose another FOLDER.")
     if folder.exists() and any(folder.iterdir()) and not (folder / "slurm.conf").exists():
         raise RefusedError(f"{folder}: holds other files. Choose an empty FOLDER, or a new one.")
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "state").mkdir(parents=True)
-    # Addresses, because a job looks up its first node by this name and no one knows others.
+    # Addresses, because a job looks up its first node by this name, and other names cannot be resolved.
     names = [f"127.0.0.{number}" for number in range(1, nodes + 1)]
     _write_configuration(folder, names, cpus)
     try:
@@ -130,7 +130,7 @@ def _munge_files(folder: Path) -> dict[str, str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that no one listens at, below those that the system hands out by itself."""
+    """Return ports that no program listens on, below the range that the system assigns by itself."""
     found: list[int] = []
     while len(found) < count:
         port = random.randrange(10_000, 30_000)  # noqa: S311
@@ -155,11 +155,11 @@ def _wait_until_idle(folder: Path, nodes: int) -> None:
         if done.stdout.strip() == str(nodes):
             return
         time.sleep(0.1)
-    raise RefusedError(f"The nodes are not idle after {SECONDS_TO_START} s: {folder}/slurmctld.log tells why.")
+    raise RefusedError(f"The nodes are not idle after {SECONDS_TO_START} s: see {folder}/slurmctld.log.")
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """What SLURM's commands need to find the cluster."""
+    """Return the environment variables by which SLURM's commands find the cluster."""
     return {"SLURM_CONF": f"{folder}/slurm.conf"}
 
 
@@ -170,15 +170,15 @@ def stop(folder: Path) -> None:
 
 
 def _halt(folder: Path) -> bool:
-    """Kill all that belongs to the cluster; False if there was nothing.
+    """Kill all processes of the cluster; return whether there were any.
 
-    All are stopped first: one that is at work could start another meanwhile, and nobody finds that without its parent.
+    All are stopped (SIGSTOP) first: a running one could start another, which cannot be found once its parent is dead.
     """
     held: set[int] = set()
     while new := {each for daemon in _daemons(folder) for each in (daemon, *_below(daemon))} - held:
         _send(signal.SIGSTOP, new)
         held |= new
-        time.sleep(0.05)  # they may have been about to start one
+        time.sleep(0.05)  # one may have been about to start another
     _send(signal.SIGKILL, held)
     return bool(held)
 
@@ -190,7 +190,7 @@ def _send(number: signal.Signals, processes: set[int]) -> None:
 
 
 def _daemons(folder: Path) -> Iterator[int]:
-    """Those that hold a log in `folder` open, or are at work there."""
+    """Yield the daemons that have a file in `folder` open, or work in it."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (process / "comm").read_text().strip() not in DAEMONS:
@@ -198,7 +198,7 @@ def _daemons(folder: Path) -> Iterator[int]:
             opened = (each.readlink() for each in (process / "cwd", *(process / "fd").iterdir()))
             if any(each.is_relative_to(folder) for each in opened):
                 yield int(process.name)
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
 
 
@@ -214,17 +214,19 @@ def _below(process: int) -> Iterator[int]:
 
 
 def main() -> int:
-    """Do what the command line says."""
+    """Run the action of the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     actions = parser.add_subparsers(dest="action", required=True)
     for name, text in {"start": "start a cluster", "run": "run a command in one", "stop": "end a cluster"}.items():
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("folder", type=Path, help="where its files are")
         if name != "stop":
-            action.add_argument("--nodes", type=int, default=1, help="that this machine pretends to be (default: 1)")
+            action.add_argument(
+                "--nodes", type=int, default=1, help="number of nodes, all on this machine (default: 1)"
+            )
             action.add_argument("--cpus", type=int, default=2, help="of each node (default: 2)")
         if name == "run":
-            action.add_argument("command", nargs=argparse.REMAINDER, help="and its words")
+            action.add_argument("command", nargs=argparse.REMAINDER, help="with its arguments")
     given = parser.parse_args()
     folder = given.folder.absolute()
     try:

@@ -1,4 +1,4 @@
-"""Run a command in a terminal of its own and draw what it shows: how docs/images/quickstart.svg is made.
+"""Run a command in a terminal and draw its output, as for docs/images/quickstart.svg.
 
 python scripts/terminal_picture.py docs/images/quickstart.svg make quickstart
 """
@@ -19,7 +19,7 @@ COLUMNS, LINES = 116, 40
 
 
 def capture(command: list[str]) -> str:
-    """Give all that the command writes to a terminal of COLUMNS x LINES, control characters included."""
+    """Return all output of the command on a terminal of COLUMNS x LINES, with control characters."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (LINES, COLUMNS))
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm-256color"}):
@@ -35,7 +35,7 @@ def capture(command: list[str]) -> str:
 
 
 def last_state(line: str) -> str:
-    """What remains of a line that was drawn over: the text after the last carriage return that was followed by any."""
+    """Return the visible text of a line that was overwritten: the part after the last carriage return with any text."""
     return next((part for part in reversed(line.rstrip("\r").split("\r")) if part.strip()), "")
 
 

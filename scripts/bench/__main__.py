@@ -1,4 +1,4 @@
-"""How fast this is, beside what one would use instead: one table, made on your machine.
+"""Compare the speed of lenet_lab with alternatives, on your machine, in one table per section.
 
     make bench                       # all sections, under 10 minutes on 2 cores
     BENCH=full make bench            # several seeds and more repetitions: hours
@@ -6,12 +6,12 @@
     python scripts/bench step epoch  # some sections
 
 Without DATA the images are those of LENET_LAB_CIFAR10_IMAGES, or CIFAR-10 as `data=cifar10` finds or downloads it;
-where neither is to be had, digits of the same size, and the table says so. Results go to build/bench/<date and time>:
-benchmarks.md, benchmarks.json, a chart and a log for each section. What is compared takes turns in one run; figures
-are medians with min–max. Leave the machine otherwise idle: other work shifts even the ratios. Ctrl-C keeps what is
-measured.
+if neither is available, digits of the same size, and the table says so. Results go to build/bench/<date and time>:
+benchmarks.md, benchmarks.json, a chart and a log for each section. The contenders take turns in one run; figures are
+medians with min–max. Leave the machine otherwise idle: other work changes even the ratios. After Ctrl-C, the finished
+sections are kept.
 
-Exit status: 2 for something the user can mend, 1 if a section failed, 130 after Ctrl-C, else 0, aims met or missed.
+Exit status: 2 for an error that the user can fix, 1 if a section failed, 130 after Ctrl-C, else 0, aims met or missed.
 """
 
 import argparse
@@ -52,19 +52,19 @@ SECTIONS = {  # in the order of the table; seconds that each may take in the qui
     "dashboard": 60,
     "safety": 240,
 }
-ONLY_FULL = {"ablation", "dashboard", "safety"}  # in the quick form by name only: what it measures takes whole runs
+ONLY_FULL = {"ablation", "dashboard", "safety"}  # not in the quick form unless named: they need whole runs
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLACE = REPOSITORY / "build" / "bench"
 
 
 def fail(message: str) -> NoReturn:
-    """End with what the user can mend."""
+    """End with an error that the user can fix."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def arguments() -> argparse.Namespace:
-    """The command line, checked."""
+    """Read and check the command line."""
     description, _, details = (__doc__ or "").partition("\n")
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("scripts/bench", description=description, epilog=details, formatter_class=layout)
@@ -79,7 +79,7 @@ def arguments() -> argparse.Namespace:
         fail(f"BENCH={form}: give full, or nothing for the quick form.")
     options.full |= form == "full"
     if options.out and options.out.exists():
-        fail(f"--out {options.out} is there already, and nothing is overwritten. Name a new folder.")
+        fail(f"--out {options.out} exists already, and nothing is overwritten. Name a new folder.")
     return options
 
 
@@ -87,12 +87,12 @@ def measure_all(names: list[str], images: Images, full: bool, out: Path, console
     """Measure one section after another, and write the results after each.
 
     Returns:
-        What benchmarks.json holds; `interrupted` tells whether Ctrl-C ended it.
+        The content of benchmarks.json; `interrupted` is whether Ctrl-C ended it.
     """
     facts = machine.describe()
     console.print(Text(images.about))
     if facts["load_average_before"] > 0.5:
-        console.print(Text("warning: other programs are running, which shifts even the ratios", style="yellow"))
+        console.print(Text("warning: other programs are running, which changes even the ratios", style="yellow"))
     results: dict[str, Any] = {"form": "full" if full else "quick", "data": images.about, "machine": facts}
     results |= {"interrupted": False, "sections": {}}
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
@@ -105,7 +105,7 @@ def measure_all(names: list[str], images: Images, full: bool, out: Path, console
                 found, seconds, said = one(name, setup, out, label, console)
             except KeyboardInterrupt:
                 results["interrupted"] = True
-                console.print(Text(f"{label}  interrupted; what was measured before is kept", style="yellow"))
+                console.print(Text(f"{label}  interrupted; the sections before it are kept", style="yellow"))
                 break
             style = "red" if "failed" in found else ""
             console.print(Text(f"{label}  {seconds:4.0f} s  {said}", style=style))
@@ -116,7 +116,7 @@ def measure_all(names: list[str], images: Images, full: bool, out: Path, console
 
 
 def one(name: str, setup: Setup, out: Path, label: str, console: Console) -> tuple[dict[str, Any], float, str]:
-    """Measure a section: what benchmarks.json holds of it, seconds, and a few words."""
+    """Measure a section; return its part of benchmarks.json, the seconds, and a few words about the result."""
     start = time.perf_counter()
     with progress(console, label, start) as tick:
         try:
@@ -132,7 +132,7 @@ def one(name: str, setup: Setup, out: Path, label: str, console: Console) -> tup
 
 @contextmanager
 def progress(console: Console, label: str, start: float) -> Any:
-    """On a terminal a line that tells how long a section has been at it; gives what renews it."""
+    """Show on a terminal for how long a section has been running; yield a function that updates the line."""
     if not console.is_terminal:
         yield lambda said: None
         return
@@ -148,7 +148,7 @@ def progress(console: Console, label: str, start: float) -> Any:
 
 
 def sections_of(results: dict[str, Any]) -> dict[str, Section]:
-    """Those that were measured."""
+    """Return the sections that did not fail."""
     done = {name: found for name, found in results["sections"].items() if "failed" not in found}
     return {
         name: isolate.from_json({key: value for key, value in found.items() if key != "seconds"})
@@ -157,7 +157,7 @@ def sections_of(results: dict[str, Any]) -> dict[str, Section]:
 
 
 def about(results: dict[str, Any]) -> list[str]:
-    """What the figures are of, a line each."""
+    """Return lines about machine, images and form."""
     return [*table.about_machine(results["machine"]), results["data"], f"{results['form']} form"]
 
 
@@ -178,7 +178,7 @@ def write(results: dict[str, Any], out: Path) -> None:
 def main() -> None:
     """Measure, and print the table."""
     options = arguments()
-    code = str(REPOSITORY / "src")  # measured is this checkout, whatever is installed
+    code = str(REPOSITORY / "src")  # to measure this checkout, whatever is installed
     sys.path.insert(1, code)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("LENET_LAB_CACHE", str(PLACE / "cache"))

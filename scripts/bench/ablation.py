@@ -1,7 +1,7 @@
-"""What each ingredient of the recipe `equal_time` adds: the recipe with one of them changed.
+"""An ablation of the recipe `equal_time`: the recipe with one ingredient changed.
 
-Five seeds of each in the full form, one in the quick form. Measured on validation images, which alone may choose. Two
-runs go at once, a thread each.
+Five seeds of each variant in the full form, one in the quick form. Accuracies are those of validation images, because
+test images must not choose a recipe. Two runs at a time, with one thread each.
 """
 
 import json
@@ -26,7 +26,7 @@ VARIANTS = {
         "optimizer.lr=0.01",
     ),
 }
-ONCE = "each image judged once, not by ten views"
+SINGLE_VIEW = "one view of each image, not ten"
 
 
 def measure(setup: Setup) -> Section:
@@ -36,7 +36,7 @@ def measure(setup: Setup) -> Section:
         accuracies = dict(zip(jobs, pool.map(lambda job: accuracy(*job, setup), jobs), strict=True))
     found = {name: [accuracies[job] for job in jobs if job[0] == name] for name in VARIANTS}
     seeds = [seed for name, seed in jobs if name == RECIPE]
-    found[ONCE] = [accuracy_of_one_view(folder_of(RECIPE, seed, setup), setup) for seed in seeds]
+    found[SINGLE_VIEW] = [accuracy_of_one_view(folder_of(RECIPE, seed, setup), setup) for seed in seeds]
     return Section(
         title="Ablation",
         about=f"Validation accuracy in % of the recipe equal_time, and what changes when one ingredient does: mean of "
@@ -49,19 +49,19 @@ def measure(setup: Setup) -> Section:
 
 
 def row(name: str, own: list[float], of_recipe: list[float]) -> list[str | float | int | None]:
-    """A variant's line."""
+    """Return the row of a variant."""
     difference = statistics.mean(100 * (one - other) for one, other in zip(own, of_recipe, strict=True))
     deviation = 100 * statistics.stdev(own) if len(own) > 1 else None
     return [name, 100 * statistics.mean(own), deviation, difference]
 
 
 def folder_of(name: str, seed: int, setup: Setup) -> Path:
-    """Where a variant's run is."""
+    """Return the run folder of a variant and seed."""
     return setup.scratch / f"{list(VARIANTS).index(name)}-{seed}"
 
 
 def accuracy(name: str, seed: int, setup: Setup) -> float:
-    """Of the chosen checkpoint of a run."""
+    """Train, and return the validation accuracy of the best checkpoint, 0 to 1."""
     folder = folder_of(name, seed, setup)
     words = ("experiment=equal_time", "threads=1", "report=false", "logger=none", *VARIANTS[name], f"seed={seed}")
     train(*words, data=setup.data, folder=folder)
@@ -69,7 +69,7 @@ def accuracy(name: str, seed: int, setup: Setup) -> float:
 
 
 def accuracy_of_one_view(folder: Path, setup: Setup) -> float:
-    """Of the same checkpoint where it is shown each validation image as it is, computed as precisely as in its run."""
+    """Return the accuracy of the same checkpoint with one view of each validation image, in the run's precision."""
     import torch
 
     from lab_engine.artifacts.checkpoint import read_metadata
@@ -79,7 +79,9 @@ def accuracy_of_one_view(folder: Path, setup: Setup) -> float:
     data.setup()
     checkpoint = folder / "checkpoints" / "best.ckpt"
     network = load(checkpoint)
-    short = read_metadata(checkpoint).precision == "bf16-mixed"  # the recipe has it where the processor is fast in it
+    short = (
+        read_metadata(checkpoint).precision == "bf16-mixed"
+    )  # the recipe chooses it where the processor is fast with it
     images = data.prepare(torch.from_numpy(data.train.images[data.validation_rows]), training=False)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=short):
         chosen = network(images).argmax(1).numpy()

@@ -1,4 +1,4 @@
-"""What summing up gradients alone costs: an all-reduce of LeNet's 62,006 numbers between processes or GPUs."""
+"""The time of the gradients' all-reduce alone: LeNet's 62,006 numbers between processes or GPUs."""
 
 import json
 import statistics
@@ -14,7 +14,7 @@ CALLS = 300
 
 
 def milliseconds(count: int, device: str, scratch: Path) -> float:
-    """The median call of the first of `count` processes; "cuda": one GPU each and NCCL, "cpu": gloo."""
+    """Return the median call in the first of `count` processes; "cuda": one GPU each and NCCL, "cpu": gloo."""
     store = scratch / f"store-{device}-{count}"
     words = [sys.executable, __file__, str(count), device, str(store)]
     children = [subprocess.Popen([*words, str(rank)], stdout=subprocess.PIPE, text=True) for rank in range(count)]
@@ -25,7 +25,7 @@ def milliseconds(count: int, device: str, scratch: Path) -> float:
 
 
 def main() -> None:
-    """Be one of the processes; print the milliseconds."""
+    """Run one of the processes; print the milliseconds."""
     count, device, store, rank = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     import torch
     from torch import distributed

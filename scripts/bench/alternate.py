@@ -1,4 +1,4 @@
-"""Taking turns, so that what disturbs the machine for a while disturbs all that are compared."""
+"""Contenders take turns, so that a disturbance of the machine hits all of them."""
 
 import math
 import sys
@@ -12,12 +12,12 @@ def alternate(
     """Call each of them `repetitions` times, in turns; the order rotates.
 
     Args:
-        contenders: names, and what gives one measurement.
+        contenders: by name, a function that returns one measurement.
         repetitions: rounds.
-        seconds: no round begins that would not end within them; the first one always does.
+        seconds: no round starts that would not end within this time, except for the first.
 
     Returns:
-        The measurements of each, equally many of all.
+        The measurements of each contender, the same number for all.
     """
     names = list(contenders)
     found: dict[str, list[float]] = {name: [] for name in names}

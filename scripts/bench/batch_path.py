@@ -1,8 +1,8 @@
-"""What random changes to training images cost: on whole batches here, and one image after the other in torchvision.
+"""The time of augmentation: on whole batches here, and one image after the other in torchvision.
 
-Compared are the changes of `lenet_lab.data.augment`, torchvision's v2 transforms on a batch (fast, but they draw once
-for all images of the batch, so that they are mirrored together), and torchvision's transforms on PIL images one by one,
-as a Dataset of torchvision calls them. Beside them stands the share of a training step in float32.
+Compared are the augmentations of `lenet_lab.data.augment`, torchvision's v2 transforms on a batch (fast, but they draw
+once for all images of the batch, so that all are mirrored together), and torchvision's transforms on PIL images one by
+one, as a Dataset of torchvision calls them; also their share of a training step in float32.
 """
 
 import statistics
@@ -23,7 +23,7 @@ CALLS = 3  # in a measurement
 
 
 def changes() -> dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
-    """Name: ours, torchvision's."""
+    """Return our transform and torchvision's, by name."""
     from lenet_lab.data.augment import RandomColour, RandomCutout, RandomFlip, RandomShift
 
     ours = RandomFlip(), RandomShift(2), RandomCutout(8), RandomColour(0.2, 0.2, 0.2)
@@ -40,7 +40,7 @@ def changes() -> dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]:
 
 
 def timed(do: Callable[[], object]) -> Callable[[], float]:
-    """Milliseconds of a call."""
+    """Return a function that measures the milliseconds of a call."""
 
     def measure() -> float:
         start = time.perf_counter()
@@ -81,11 +81,11 @@ def measure(setup: Setup) -> Section:
         )
     share = middle["flip, shift: lenet_lab"] / middle["step"]
     return Section(
-        title="Random changes to images",
+        title="Augmentation",
         about=f"Milliseconds for {BATCH} uint8 images of 32x32 pixels, and their share of a training step in float32; "
         "one thread. v2 draws once for a whole batch; PIL is one image after the other, as a Dataset does it.",
         columns=[
-            "change",
+            "augmentation",
             "lenet_lab, ms",
             "torchvision v2, a batch at once, ms",
             "torchvision on PIL, one by one, ms",

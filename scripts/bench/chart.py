@@ -1,4 +1,4 @@
-"""Charts as SVG: small, without a font in it, and to be read on white and on black."""
+"""Charts as SVG: small, without an embedded font, readable on white and on black."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 from section import Chart
 
 INK = "#7d8590"  # of axes and text: enough contrast on both
-MAX_TICKS = 10  # on the axis of x, one for each value that was measured
+MAX_TICKS = 10  # on the x axis, one for each measured value
 LINES = ("#2f81f7", "#e8710a", "#2da44e", "#bf5af2", "#d1242f", "#0f9d9d", "#9a6700", "#8c959f")
 
 

@@ -15,7 +15,7 @@ TAIL = 8  # lines that are shown of a command that failed
 
 @dataclass(frozen=True)
 class Done:
-    """Seconds by the clock, and those of all processors together, from Enter to the end; what was printed."""
+    """Wall-clock seconds, processor seconds (of all cores together), and output of a command."""
 
     seconds: float
     processor: float
@@ -23,10 +23,10 @@ class Done:
 
 
 def call(words: Sequence[str], cwd: Path | None = None) -> Done:
-    """Run Python with these words.
+    """Run Python with these arguments.
 
     Raises:
-        MeasurementError: it failed; the text is the command and its last lines.
+        MeasurementError: it failed; the text is the command and its last lines of output.
     """
     start, before = time.perf_counter(), os.times()
     done = subprocess.run(

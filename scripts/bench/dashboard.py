@@ -1,7 +1,7 @@
-"""What TensorBoard's pictures cost: the tutorial run with them, without them, and without TensorBoard.
+"""The cost of TensorBoard's pictures: the tutorial run with them, without them, and without TensorBoard.
 
-Both the time of the whole command and the processor time it takes are given: other programs disturb the second less. In
-the quick form the run has one epoch, and each variant a turn.
+The time of the whole command and its processor time are both given: other programs disturb the second less. In the
+quick form the run has one epoch, and each variant runs once.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""What makes an epoch of large batches fast on this machine's CPU, and what that does to the accuracy.
+"""Settings that make an epoch of large batches fast on this machine's CPU, and their effect on the accuracy.
 
-Compared are the same network in a plain loop with each of the choices alone and together, and lenet_lab as
+Compared are the same network in a plain loop with each setting alone and all together, and lenet_lab as
 `python -m lenet_lab.train` runs it, with speed=exact and speed=auto. Timed are training steps at batch 512, given as
-seconds for 50,000 images: those of a loop that has done some before, and of a run's second epoch, since the first steps
-of each also pay for what is done once. The full form adds torch.compile, the formats of SGD, and the validation
-accuracy after five epochs (one_cycle, AdamW 0.006, mean and standard deviation of three seeds).
+seconds for 50,000 images: after some steps of warm-up in a loop, and in the second epoch of a run. The full form adds
+torch.compile, variants of SGD, and the validation accuracy after five epochs (one_cycle, AdamW 0.006, mean and standard
+deviation of three seeds).
 """
 
 import statistics
@@ -43,7 +43,7 @@ RECIPE = (
 
 
 def plain(setup: Setup, cores: int) -> dict[str, PlainLoop]:
-    """The loops to compare, by name."""
+    """Return the loops to compare, by name."""
     images, labels = train_images(setup)
     loops = {}
     for threads in sorted({1, cores}):
@@ -63,7 +63,7 @@ def plain(setup: Setup, cores: int) -> dict[str, PlainLoop]:
 
 
 def accuracy(setup: Setup, *words: str) -> list[float]:
-    """Of validation, for each of `SEEDS`."""
+    """Train with each of `SEEDS`; return the validation accuracies, 0 to 1."""
     from lenet_lab.compose import compose
     from lenet_lab.training import train
 
@@ -102,7 +102,7 @@ def measure(setup: Setup) -> Section:
 
 
 def table(found: dict[str, list[float]], right: dict[str, list[float]]) -> Section:
-    """Put the measurements in order; a row of a choice has the accuracy of this choice."""
+    """Make the table; a row has the accuracy of its choice."""
     first = next(iter(found.values()))
     rows: list[list[str | float | int | None]] = []
     for name, values in found.items():
@@ -134,7 +134,7 @@ def table(found: dict[str, list[float]], right: dict[str, list[float]]) -> Secti
 
 
 def shown(right: dict[str, list[float]], choice: str) -> str | None:
-    """Mean and standard deviation, in percent."""
+    """Return mean and standard deviation, in percent."""
     if choice not in right:
         return None
     return f"{statistics.mean(right[choice]):.2%} ± {100 * statistics.stdev(right[choice]):.2f}"

@@ -1,12 +1,12 @@
-"""What an exported network gains: latency of LeNet (62,006 parameters) at batch 1 and 256, three ways to run it.
+"""The latency of an exported LeNet (62,006 parameters) at batch 1 and 256, run in three ways.
 
 * pytorch: the network and its normalization, eager, in `torch.inference_mode()`
 * torch.export: the .pt2 file, loaded again, in `torch.inference_mode()`
 * onnxruntime: the .onnx file, on its CPU provider; left out where it is not installed
 
-Each takes uint8 images (N, 3, 32, 32) and gives logits and probabilities; the weights are random, which is no matter
-for the time. All have the same number of threads. A repetition counts its median call; the first calls are not timed.
-Before all, their logits are compared.
+Each takes uint8 images (N, 3, 32, 32) and returns logits and probabilities; the weights are random, which does not
+change the time. All have the same number of threads. A repetition counts its median call; the first calls are not
+timed. Their logits are compared first.
 """
 
 import statistics
@@ -38,7 +38,7 @@ SECONDS = {False: 0.2, True: 1.0}  # of each measurement, in the quick form and 
 
 
 def contenders(folder: Path) -> dict[str, Run]:
-    """Make the files, and open them."""
+    """Write the files, and open them."""
     network = LeNet(3, (32, 32), 10)
     trained = TrainedNetwork(network.eval(), Normalize(0.5, 0.5), tuple("0123456789"), ImageFormat(*SHAPE, "stretch"))
     exportable = exportable_classifier(trained)
@@ -55,13 +55,13 @@ def contenders(folder: Path) -> dict[str, Run]:
         print("onnxruntime is left out: pip install -e '.[export]'", file=sys.stderr)
     for name, run in runs.items():
         if not compare(exportable, run).holds:
-            raise MeasurementError(f"{name} gives other logits than PyTorch")
+            raise MeasurementError(f"the logits of {name} differ from PyTorch's")
     return runs
 
 
 @torch.inference_mode()
 def milliseconds(run: Run, batch: int, seconds: float) -> float:
-    """The median call, of as many as `seconds` allow."""
+    """Return the milliseconds of the median call, of as many as `seconds` allow."""
     images = {"images": sample(batch, SHAPE)}
     warm = time.perf_counter() + seconds / 5
     while time.perf_counter() < warm:
@@ -76,7 +76,7 @@ def milliseconds(run: Run, batch: int, seconds: float) -> float:
 
 
 def measure(setup: Setup) -> Section:
-    """Measure all, in turns."""
+    """Measure all ways in turn."""
     runs = contenders(setup.scratch)
     rows, raw = [], {}
     for batch in BATCHES:
@@ -89,7 +89,7 @@ def measure(setup: Setup) -> Section:
         raw[f"batch {batch}"] = found
     return Section(
         "An exported network",
-        f"A call of LeNet on the CPU, {torch.get_num_threads()} threads each; the last column: times as fast as eager "
+        f"A call of LeNet on the CPU, {torch.get_num_threads()} threads each; the last column compares with eager "
         "PyTorch.",
         ["run by", "batch", "ms a call", "min–max", "images a second", "times as fast"],
         rows,

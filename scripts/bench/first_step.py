@@ -1,4 +1,4 @@
-"""The moment at which training begins, for the benchmarks: a callback as a user's own would be."""
+"""A callback that ends a run when training starts, to time the start-up."""
 
 import os
 from typing import Any
@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class EndAtFirstStep(Callback):
-    """Ends the process, as it is, when the first step of training has its batch and is about to begin."""
+    """Ends the process, without cleaning up, when the first training step has its batch and is about to start."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """End."""

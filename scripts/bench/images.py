@@ -18,7 +18,7 @@ SPLITS = {"train": 50_000, "test": 10_000}
 
 
 class NoImagesError(Exception):
-    """The folder that was named is none of images; the text says what to give instead."""
+    """The named folder does not hold the images; the text says what to give instead."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Images:
 
 
 def find(given: Path | None, place: Path) -> Images:
-    """Give the images to measure with.
+    """Return the images to measure with.
 
     Args:
-        given: what the user named; else `VARIABLE`, then CIFAR-10 as `data=cifar10` finds or downloads it, then digits.
-        place: where files that are made here are kept for the next time.
+        given: a folder; else that of `VARIABLE`, then CIFAR-10 as `data=cifar10` finds or downloads it, then digits.
+        place: folder that keeps the files made here for the next time.
 
     Raises:
-        NoImagesError: the folder that was named does not hold ten classes of images to train and to test on.
+        NoImagesError: the named folder does not hold train and test images of ten classes.
     """
     named = given or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
     if named is not None:
@@ -47,14 +47,14 @@ def find(given: Path | None, place: Path) -> Images:
 
 
 def decode(images: Images) -> None:
-    """Decode them into the cache of `lenet_lab`, so that no section pays for it."""
+    """Decode the images into the cache of `lenet_lab`, so that no section has to."""
     from command import on_images
 
     data_module(*on_images(images.folder)).prepare_data()
 
 
 def data_module(*words: str) -> "ImageDataModule":
-    """Make the data module that a command with these words has; nothing is loaded yet."""
+    """Build the data module of a command with these words; nothing is loaded yet."""
     from lab_engine.training.build import build_data
     from lenet_lab.compose import compose
 
@@ -76,7 +76,7 @@ def _named(folder: Path, said: str) -> Images:
 
 
 def _official(place: Path) -> Images | None:
-    """Write the official images as PNG files, once; None where they are neither here nor to be had."""
+    """Write the official images as PNG files, once; return None if they are not available."""
     folder = place / "cifar10"
     about = "CIFAR-10 as PNG files, 50,000 to train on and 10,000 to test on"
     if not folder.is_dir():
@@ -96,9 +96,9 @@ def _official(place: Path) -> Images | None:
 
 
 def _digits(place: Path) -> Images:
-    """As many files as CIFAR-10 has, of the digits in colour, each of them many times."""
+    """Write as many files as CIFAR-10 has: the digits in three channels, each of them many times."""
     folder = place / "digits"
-    about = "NOT CIFAR-10 but as many digits of the same size, repeated: speeds are right, accuracies mean nothing"
+    about = "NOT CIFAR-10 but as many digits of the same size, repeated: times are valid, accuracies mean nothing"
     if not folder.is_dir():
         part = _empty(place / "digits.part")
         for (split, count), found in zip(SPLITS.items(), data_module("data=digits").load(), strict=True):
@@ -110,7 +110,7 @@ def _digits(place: Path) -> Images:
 
 
 def _repeat(split: Path, count: int) -> None:
-    """Copy the files of each class until there are `count` in all, a tenth of them of each class."""
+    """Copy or delete files of each class until there are `count` in all, a tenth of them in each class."""
     for entry in sorted(split.iterdir()):
         files = sorted(entry.iterdir())
         for number in range(len(files), count // 10):
@@ -126,7 +126,7 @@ def _empty(folder: Path) -> Path:
 
 
 def _write(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], classes: tuple[str, ...], split: Path) -> None:
-    """PNG files of images (N, 3, H, W), a process a class."""
+    """Write images (N, 3, H, W) as PNG files, with one process per class."""
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         rows = [images[labels == label] for label in range(len(classes))]
         list(pool.map(_write_class, rows, [split / name for name in classes]))

@@ -1,4 +1,4 @@
-"""A section in a process of its own: what it does to threads, memory or its life is no matter to the others.
+"""A section runs in a process of its own: its threads, its memory or a crash do not affect the others.
 
 Where it trains in this process, with lenet_lab or in a plain loop, OpenMP's threads wait for each other as they do in
 lenet_lab's commands (`lab_engine.base.devices.limit_busy_waiting`): otherwise a section would measure what no
@@ -19,8 +19,8 @@ from typing import Any
 
 from section import Aim, Chart, MeasurementError, Section, Setup
 
-TAIL = 12  # lines that are shown of a section that failed
-SECONDS_TO_END = 10.0  # for a section that is interrupted
+TAIL = 12  # last lines to show of a failed section
+SECONDS_TO_END = 10.0  # for an interrupted section
 
 
 def run(name: str, setup: Setup, log: Path, tick: Callable[[str], None]) -> Section:
@@ -28,9 +28,9 @@ def run(name: str, setup: Setup, log: Path, tick: Callable[[str], None]) -> Sect
 
     Args:
         name: of its module.
-        setup: given to it.
-        log: what it prints goes here.
-        tick: called about every second with the last line that it has printed.
+        setup: passed to its `measure`.
+        log: file for its output.
+        tick: called about every second with its last line of output.
 
     Raises:
         MeasurementError: it failed; the text is the end of `log`.
@@ -41,7 +41,7 @@ def run(name: str, setup: Setup, log: Path, tick: Callable[[str], None]) -> Sect
     with log.open("w") as output:
         child = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )  # Ctrl-C comes to this process alone, which passes it on
+        )  # in a session of its own, so that Ctrl-C reaches this process alone, which passes it on
         try:
             while child.poll() is None:
                 try:
@@ -69,7 +69,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 
 def last_line(log: Path) -> str:
-    """What was printed last; progress bars overwrite their line."""
+    """Return the last line of output; progress bars overwrite their line."""
     with log.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 500))
         lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
@@ -77,14 +77,14 @@ def last_line(log: Path) -> str:
 
 
 def from_json(found: dict[str, Any]) -> Section:
-    """The section that `dataclasses.asdict` made this of."""
+    """Return the section from the output of `dataclasses.asdict`."""
     aims = [Aim(**aim) for aim in found.pop("aims")]
     chart = found.pop("chart")
     return Section(**found, aims=aims, chart=Chart(**chart) if chart else None)
 
 
 def main() -> None:
-    """Be the process of a section."""
+    """Run the process of a section."""
     name, order, result = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has started all in background
     from lab_engine.base.devices import limit_busy_waiting

@@ -1,16 +1,16 @@
-"""What the benchmarks ran on: processor, memory, load, versions, state of the code."""
+"""The machine of the benchmarks: processor, memory, load, versions, state of the code."""
 
 import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 PEERS = ("torchmetrics", "numpy", "pillow", "onnxruntime", "hydra-joblib-launcher")
-"""Packages beside those that each run notes; those that are not installed are left out."""
-MATRIX_FLAGS = {"amx_tile": "AMX", "avx512_bf16": "bfloat16"}  # of /proc/cpuinfo, and what is said of them
+"""Packages beside those that each run records; those that are not installed are left out."""
+MATRIX_FLAGS = {"amx_tile": "AMX", "avx512_bf16": "bfloat16"}  # of /proc/cpuinfo, and their names in the table
 
 
 def describe() -> dict[str, Any]:
-    """Give what a reader needs to judge the figures; GPUs are asked for their names, which starts CUDA."""
+    """Return the facts that the figures depend on; starts CUDA to read the names of GPUs."""
     import torch
 
     from lab_engine.artifacts.this_environment import gather

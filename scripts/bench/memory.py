@@ -1,14 +1,14 @@
-"""How much memory a run takes, and what several processes share.
+"""The memory of a run, and how much of it several processes share.
 
-* imports: a script that imports what a run imports, as lenet_lab imports it
-* batch 4, batch 512: `data=image_folder`, with validation, test, pictures and report; images that are decoded already
+* imports: a script that makes the imports of a run, as lenet_lab makes them
+* batch 4, batch 512: `data=image_folder`, with validation, test, pictures and report; the images are decoded already
 * 2 devices: the two processes of `trainer.devices=2`
 * 2 jobs at once: the two processes of a sweep of two jobs
 
-Of a single process, imports or run, the peak of its resident set to its end (ru_maxrss): as a process ends, torch's
-libraries touch some 0.13 GB once more. Of two, what Linux says (smaps) at the moment when they have most: the resident
-set size (RSS) counts a page that both have for each of them, the proportional set size (PSS) half of it for each. The
-store is the file of decoded images that they have mapped. MB are 10^6 bytes.
+For a single process, the peak of its resident set up to its end (ru_maxrss): as a process ends, torch's libraries touch
+some 0.13 GB once more. For two processes, the sizes in smaps of Linux when their sum is largest: the resident set size
+(RSS) counts a shared page for each of them, the proportional set size (PSS) half of it for each. The store is the file
+of decoded images that they have mapped. MB are 10^6 bytes.
 """
 
 import os
@@ -43,7 +43,7 @@ class Sizes:
 
 
 def peak(words: list[str], log: Path) -> float:
-    """MB that a process has had at most."""
+    """Return the peak memory of a process, in MB."""
     child = start(words, log)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -52,7 +52,7 @@ def peak(words: list[str], log: Path) -> float:
 
 
 def together(words: list[str], log: Path) -> list[Sizes]:
-    """Sizes of the two processes with the store, of all that come from a command, when they have most in sum."""
+    """Return the sizes of the two processes of a command that have mapped the store, when their sum is largest."""
     child = start(words, log)
     most: list[Sizes] = []
     while child.poll() is None:
@@ -65,7 +65,7 @@ def together(words: list[str], log: Path) -> list[Sizes]:
 
 
 def start(words: list[str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start Python with these words."""
+    """Start Python with these arguments."""
     with log.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, *words], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
@@ -73,13 +73,13 @@ def start(words: list[str], log: Path) -> "subprocess.Popen[bytes]":
 
 
 def check(child: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Raise MeasurementError if it has failed."""
+    """Raise MeasurementError if the process has failed."""
     if child.returncode:
         raise MeasurementError("\n".join(deque(log.read_text(errors="replace").splitlines(), 8)))
 
 
 def descendants(pid: int) -> list[psutil.Process]:
-    """All processes that come from one."""
+    """Return all descendants of a process."""
     try:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
@@ -87,7 +87,7 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def sizes_of(process: psutil.Process) -> Sizes | None:
-    """What Linux says of a process; None if it has no store, or has ended."""
+    """Return the sizes of a process; None if it has not mapped the store, or has ended."""
     folder = Path("/proc", str(process.pid))
     try:
         store = [0.0, 0.0]
@@ -105,12 +105,12 @@ def sizes_of(process: psutil.Process) -> Sizes | None:
 
 
 def megabytes(text: str) -> float:
-    """From "12 kB"."""
+    """Convert "12 kB" of Linux, in units of 1024 bytes, to MB."""
     return int(text.split()[0]) * 1024 / 1e6
 
 
 def measure(setup: Setup) -> Section:
-    """Run them one after the other; memory does not depend on what else goes on."""
+    """Run all one after the other; memory does not depend on other programs."""
     limits = {} if setup.full else {name: [f"trainer.limit_train_batches={steps}"] for name, steps in STEPS.items()}
     train = ["-m", "lenet_lab.train"]
     common = [*on_images(setup.data), "trainer.max_epochs=1"]
@@ -141,6 +141,6 @@ def measure(setup: Setup) -> Section:
         if found:
             shared = sum(each.store_pss for each in found) / sum(each.store_rss for each in found)
             aims.append(Aim(f"{name}: PSS / RSS of the store <= {AIM_SHARED}", shared, shared <= AIM_SHARED))
-    about = "Peak of a process; of two at once, what each has when they have most in sum. The store is decoded images."
+    about = "Peak of a process; for two at once, when their sum is largest. The store holds the decoded images."
     columns = ["process", "RSS, MB", "PSS, MB", "store: RSS, MB", "store: PSS, MB", "times imports + images"]
     return Section("Memory", about, columns, rows, aims, raw)

@@ -1,4 +1,4 @@
-"""The training loop that one writes without a framework: what the step itself takes."""
+"""A training loop without a framework, to time the step itself."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ from step_contenders import normalized
 
 
 def train_images(setup: Setup) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Uint8 (N, C, H, W) and int64 (N,)."""
+    """Return images, uint8 (N, C, H, W), and labels, int64 (N,)."""
     data = data_module(*on_images(setup.data))
     data.setup()
     return data.train.images, data.train.labels
@@ -59,12 +59,14 @@ class PlainLoop:
         if compiled:
             self.network.compile(mode=compiled)
         self.optimizer = optimizer(self.network.parameters(), **({"lr": 0.001, "fused": True} | options))
-        self.seconds_a_step(2)  # what is done once
+        self.seconds_a_step(2)  # warm-up
 
     def seconds_a_step(self, steps: int) -> float:
-        """Train on so many batches, in a new order."""
+        """Train on this many batches, in a new order; return the seconds of a step."""
         torch.set_num_threads(self.threads)
-        order = np.resize(self.order.permutation(len(self.images)), (steps, self.batch))  # anew where there are too few
+        order = np.resize(
+            self.order.permutation(len(self.images)), (steps, self.batch)
+        )  # repeated if there are too few
         start = time.perf_counter()
         for rows in order:
             images = normalized(torch.from_numpy(np.take(self.images, rows, axis=0)))

@@ -1,9 +1,9 @@
-"""Seconds of training to an accuracy: the recipes of conf/experiment beside the tutorial script.
+"""Training time and accuracy of the recipes in conf/experiment, compared with the tutorial script.
 
-Each is a process of its own. Timed are the training steps; the seconds of a whole command, imports and validation
-included, stand beside them. In the quick form the tutorial script runs part of its two epochs, and its time is
-multiplied accordingly; in the full form it runs them three times, unseeded as it is. Recipes: `fast` with one seed, and
-in the full form all of them with five. Accuracies on the test images are for the record, and choose nothing.
+Each run is a process of its own. Timed are the training steps; the table also has the seconds of the whole command with
+imports and validation. In the quick form the tutorial script runs a part of its two epochs, and its time is scaled up;
+in the full form it runs them three times, without a seed. Recipes: `fast` with one seed, in the full form all of them
+with five. Accuracies on the test images are for information; no recipe is chosen by them.
 """
 
 import json
@@ -85,7 +85,7 @@ def measure(setup: Setup) -> Section:
 
 
 def spread(accuracies: list[float]) -> tuple[float | None, float | None, int | None]:
-    """Mean, standard deviation over the runs, and how many."""
+    """Return mean, standard deviation and number of runs."""
     if not accuracies:
         return None, None, None
     deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else None

@@ -1,4 +1,4 @@
-"""More images than there are: a data set that is its own first one several times over."""
+"""A larger data set for measurements: the images of a folder, repeated."""
 
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ from lenet_lab.data.datamodule import ImageDataModule
 
 
 class Repeated(ImageDataModule):
-    """The train images of a folder `times` times, as rows of a store of their own; test images as they are.
+    """The train images of a folder, repeated `times` times in a store of their own; test images are not repeated.
 
-    What is measured is training on decoded images, so their rows are repeated, not the files: decoding is done once,
-    whatever is trained afterwards.
+    Decoded rows are repeated, not files, because only training on decoded images is measured.
 
     Args:
         root: folder with train/<class>/* and test/<class>/*.
         cache: folder for the store.
-        stored: times that the store holds them, the same for all sizes: smaller ones take its first rows.
+        stored: repetitions in the store, the same for all sizes: smaller ones take its first rows.
         times: at most `stored`.
     """
 
@@ -33,7 +32,7 @@ class Repeated(ImageDataModule):
         self.times = times
 
     def load(self) -> tuple[ImageSet, ImageSet]:
-        """Give the train and the test images."""
+        """Return the train and the test images."""
         train, test = data_module(*on_images(self.root)).load()
 
         def make(store: StoreWriter) -> None:

@@ -1,7 +1,7 @@
-"""What it costs that a run can go on, repeat itself and notice a loss that is not finite.
+"""The cost of checkpoints to resume from, of deterministic algorithms, and of checks for a loss that is not finite.
 
-Steps at batch 4, where each microsecond counts: the program as it is, and with one of these things switched off. And
-the time that a checkpoint of LeNet takes, which is written every two minutes: to the disk, synced, renamed.
+Steps at batch 4, where each microsecond counts: with the defaults, and with one of these switched off. And the time to
+write a checkpoint of LeNet, once every two minutes: to the disk, synced, renamed.
 """
 
 import json
@@ -17,11 +17,11 @@ from section import Aim, Section, Setup
 
 STEPS = 3000
 REPETITIONS = 7
-AS_IT_IS = "as it is"
+DEFAULT = "default"
 WITHOUT = {
     "without checkpoints in an epoch": ["callbacks.last.every_n_minutes=null"],
-    "without checkpoints to go on from, or signals": ["callbacks.last=null"],
-    "without a look at each loss": ["callbacks.finite=null"],
+    "without checkpoints to resume from, or signals": ["callbacks.last=null"],
+    "without checks of the loss": ["callbacks.finite=null"],
     "without deterministic algorithms": ["deterministic=false"],
 }
 CHECKPOINTS = 50
@@ -29,11 +29,11 @@ MINUTES = 2.0  # between checkpoints
 
 
 def measure(setup: Setup) -> Section:
-    """Train with all in turns, then write checkpoints."""
+    """Train with all variants in turn, then write checkpoints."""
     folders: list[Path] = []
 
     def step(words: list[str]) -> float:
-        """Microseconds."""
+        """Train, and return the microseconds of a step."""
         folder = setup.scratch / str(len(folders))
         folders.append(folder)
         limits = (f"trainer.limit_train_batches={STEPS}", "trainer.max_epochs=1", "trainer.limit_val_batches=1")
@@ -42,22 +42,21 @@ def measure(setup: Setup) -> Section:
         metrics = json.loads((folder / "metrics.json").read_text())
         return 1e6 * float(metrics["train/seconds"]) / int(metrics["train/steps"])
 
-    ways = {AS_IT_IS: list[str](), **WITHOUT}
-    contenders = {name: (lambda words=words: step(words)) for name, words in ways.items()}
+    variants = {DEFAULT: list[str](), **WITHOUT}
+    contenders = {name: (lambda words=words: step(words)) for name, words in variants.items()}
     found = alternate(contenders, REPETITIONS, setup.limit)
     medians = {name: statistics.median(times) for name, times in found.items()}
     written = checkpoint_times(folders[0], setup.scratch)
     share = statistics.median(written) / (60 * MINUTES)
     rows: list[list[Any]] = [
-        [name, medians[name], min(times), max(times), medians[AS_IT_IS] / medians[name]]
-        for name, times in found.items()
+        [name, medians[name], min(times), max(times), medians[DEFAULT] / medians[name]] for name, times in found.items()
     ]
     rows.append(["a checkpoint, ms", *(1000 * of(written) for of in (statistics.median, min, max)), None])
     return Section(
         title="Safety",
-        about="Microseconds of a step of LeNet at batch 4 on one thread; the last column is the time as it is, divided "
-        "by that without. The last row is the time to write a checkpoint.",
-        columns=["way", "median", "min", "max", "ratio"],
+        about="Microseconds of a step of LeNet at batch 4 on one thread; the last column is the default's time divided "
+        "by the variant's. The last row is the time to write a checkpoint.",
+        columns=["variant", "median", "min", "max", "ratio"],
         rows=rows,
         aims=[
             Aim(f"share of the time that a checkpoint every {MINUTES:g} minutes takes <= 0.001", share, share <= 1e-3)
@@ -67,7 +66,7 @@ def measure(setup: Setup) -> Section:
 
 
 def checkpoint_times(run: Path, scratch: Path) -> list[float]:
-    """Seconds of each of many writes of the same checkpoint."""
+    """Return the seconds of each of many writes of the same checkpoint."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
     from lab_engine.artifacts.checkpoint import read_checkpoint
     from lab_engine.artifacts.checkpoint_io import write_checkpoint

@@ -1,4 +1,4 @@
-"""What the four sections about scaling share: a run that is measured by its training steps alone."""
+"""The code that the four sections about scaling share: a run of which only the training steps are timed."""
 
 import json
 import re
@@ -9,17 +9,17 @@ from command import on_images, train
 from section import Setup
 
 IMAGES = 50_000
-"""Of an epoch, as CIFAR-10 has them; the seconds of all tables are for so many."""
+"""Train images of CIFAR-10; all tables give the seconds for this many."""
 TRAINED = 47_500
-"""Of these, the ones that are not validated on."""
+"""Of these, without the validation images."""
 LITTLE = ("trainer.max_epochs=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "report=false")
-"""What is not timed anyway is kept short."""
+"""Shortens the parts of a run that are not timed."""
 MILLISECONDS = re.compile(r" steps, [\d.]+ s, ([\d.]+) ms each$", re.MULTILINE)
 """Of a step, in the line of an epoch in train.log."""
 
 
 def steps_for(batch: int, images: int, full: bool) -> int:
-    """Steps to measure: an epoch of whole batches; in the quick form at most a thousand, fewer as they get longer."""
+    """Return the steps to measure: an epoch; in the quick form at most a thousand, fewer for larger batches."""
     epoch = max(images // batch, 1)
     return epoch if full else min(epoch, max(4000 // (4 + batch), TRAINED // max(batch, 512), 10))
 
@@ -27,7 +27,7 @@ def steps_for(batch: int, images: int, full: bool) -> int:
 def seconds_an_image(
     batch: int, steps: int, *words: str, setup: Setup, config_dir: Path | None = None, epochs: int = 1
 ) -> float:
-    """Train in this process, with everything that is done by default; the last of the epochs is timed."""
+    """Train in this process with the defaults; return the seconds per image in the last epoch."""
     from lenet_lab.compose import compose
     from lenet_lab.training import train
 
@@ -40,7 +40,7 @@ def seconds_an_image(
 
 
 def seconds_an_image_on(devices: int, batch: int, steps: int, *words: str, setup: Setup) -> float:
-    """Train with `batch` images on each of these devices; where there are several, by the command."""
+    """Train with `batch` images on each device, with several devices as a command; return the seconds per image."""
     if devices == 1:
         return seconds_an_image(batch, steps, *words, setup=setup)
     folder = Path(tempfile.mkdtemp(dir=setup.scratch), "run")

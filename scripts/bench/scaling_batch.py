@@ -1,7 +1,7 @@
-"""How long an epoch takes at batch 4 to 4096.
+"""The time of an epoch at batch 4 to 4096.
 
-Each run trains `lenet_lab` with everything that it does by default, threads included. In the quick form a run is a part
-of an epoch, and the epoch is computed from it.
+Each run uses the defaults of `lenet_lab`, also for threads. In the quick form a run is a part of an epoch, and the
+epoch is computed from it.
 """
 
 import statistics
@@ -19,7 +19,7 @@ REPETITIONS = 3
 
 def measure(setup: Setup) -> Section:
     """Measure all sizes in turn."""
-    seconds_an_image(512, 10, setup=setup)  # the first run in a process also pays for what is made once
+    seconds_an_image(512, 10, setup=setup)  # warm-up
     calls = {
         f"batch {batch}": partial(seconds_an_image, batch, steps_for(batch, TRAINED, setup.full), setup=setup)
         for batch in BATCHES
@@ -34,8 +34,8 @@ def measure(setup: Setup) -> Section:
     fixed, an_image = step_costs([row[0] for row in rows], [row[1] for row in rows])
     return Section(
         "Scaling: images in a batch",
-        f"An epoch of {IMAGES:,} images. A step takes about {number(fixed)} ms and {number(1e3 * an_image)} µs an "
-        f"image: both are equal at batch {number(fixed / an_image)}.",
+        f"An epoch of {IMAGES:,} images. A step takes about {number(fixed)} ms and {number(1e3 * an_image)} µs per "
+        f"image: both parts are equal at batch {number(fixed / an_image)}.",
         ["batch", "ms a step", "s an epoch", "min–max", "images a second"],
         rows,
         [],
@@ -45,7 +45,7 @@ def measure(setup: Setup) -> Section:
 
 
 def step_costs(batches: list[int], milliseconds: list[float]) -> tuple[float, float]:
-    """Fit a + b x batch to the steps, all sizes with the same relative weight; give a and b."""
+    """Fit a + b x batch to the steps, all sizes with the same relative weight; return a and b."""
     sizes, times = np.array(batches, float), np.array(milliseconds)
     columns = np.stack([np.ones_like(sizes), sizes], axis=1) / times[:, None]
     (fixed, an_image), *_ = np.linalg.lstsq(columns, np.ones_like(times), rcond=None)

@@ -1,9 +1,8 @@
-"""How long an epoch takes with 1 to 20 times as many images.
+"""The time of an epoch with 1 to 20 times as many images.
 
-The rows of the decoded images are repeated in one store of the largest size, of which the smaller ones take the first
-rows; it is as large as a third of the free memory and of the disk allow. Training is at batch 512, where reading the
-images is the largest part of a step. In the quick form a run is a part of an epoch, drawn from all images as in a whole
-one, and the epoch is computed from it.
+The decoded images are repeated in one store, of which smaller sizes take the first rows; it takes at most a third of
+the free memory and disk. Training is at batch 512, where reading the images is the largest part of a step. In the quick
+form a run is a part of an epoch, drawn from all images, and the epoch is computed from it.
 """
 
 import shutil
@@ -23,17 +22,17 @@ TIMES = (1, 2, 5, 10, 20)
 BATCH = 512
 REPETITIONS = 3
 BYTES = IMAGES * 3 * 32 * 32
-SHARE = 3  # of what is free, one part
+SHARE = 1 / 3  # of the free memory and disk
 
 
 def measure(setup: Setup) -> Section:
     """Measure all sizes in turn."""
-    room = min(psutil.virtual_memory().available, shutil.disk_usage(setup.scratch).free) // SHARE
+    room = min(psutil.virtual_memory().available, shutil.disk_usage(setup.scratch).free) * SHARE
     sizes = [times for times in TIMES if times * BYTES <= room] or [1]
     if len(sizes) < len(TIMES):
-        print(f"left out for want of room: {TIMES[len(sizes) :]} times", file=sys.stderr)
+        print(f"left out, as memory or disk is too small: {TIMES[len(sizes) :]} times", file=sys.stderr)
     calls = {f"{times} times": partial(epoch, times, max(sizes), setup) for times in sizes}
-    epoch(max(sizes), max(sizes), setup, steps=10)  # makes the store, and what is made once in a process
+    epoch(max(sizes), max(sizes), setup, steps=10)  # makes the store, and warms up
     found = alternate(calls, REPETITIONS, setup.limit)
     rows, points = [], []
     for times, seconds in zip(sizes, found.values(), strict=True):
@@ -53,7 +52,7 @@ def measure(setup: Setup) -> Section:
 
 
 def epoch(times: int, stored: int, setup: Setup, steps: int | None = None) -> float:
-    """Seconds of an epoch with `times` as many images."""
+    """Return the seconds of an epoch with `times` as many images."""
     conf = Path(setup.scratch, "conf", str(times), "data")
     if not conf.is_dir():
         conf.mkdir(parents=True)

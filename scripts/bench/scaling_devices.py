@@ -1,9 +1,8 @@
-"""How long an epoch takes on several devices, one process each, at the same number of images in a step.
+"""The time of an epoch on several devices, one process each, with the same number of images in a step.
 
-Without a GPU a process on a core stands for a device: one thread each, so that two of them are compared with one of
-them. One process with as many threads as there are cores shows the other way to use the same cores. The time is that of
-training steps, gradients' all-reduce included, and not that of starting processes. In the quick form a run is a part of
-an epoch.
+Without a GPU, a process with one thread stands for a device, so that two are compared with one. One process with two
+threads is the other way to use two cores. Timed are training steps with the all-reduce of gradients, and not the start
+of processes. In the quick form a run is a part of an epoch.
 """
 
 import statistics
@@ -16,7 +15,7 @@ from scaling import IMAGES, TRAINED, seconds_an_image, seconds_an_image_on, step
 from section import Chart, Section, Setup
 from table import median_and_range, number
 
-IMAGES_A_STEP = (32, 256, 2048)  # of all devices together
+IMAGES_PER_STEP = (32, 256, 2048)  # of all devices together
 REPETITIONS = 3
 THREADS = "1 process, 2 threads"
 
@@ -24,9 +23,9 @@ THREADS = "1 process, 2 threads"
 def measure(setup: Setup) -> Section:
     """Measure all cases in turn."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    seconds_an_image(512, 10, setup=setup)  # the first run in a process also pays for what is made once
+    seconds_an_image(512, 10, setup=setup)  # warm-up
     rows, lines, raw = [], {}, {}
-    sizes = IMAGES_A_STEP if setup.full else IMAGES_A_STEP[::2]
+    sizes = IMAGES_PER_STEP if setup.full else IMAGES_PER_STEP[::2]
     for images in sizes:
         steps = steps_for(images, TRAINED, setup.full)
         calls = {
@@ -60,7 +59,7 @@ def measure(setup: Setup) -> Section:
 
 
 def ways(gpus: int) -> list[tuple[str, int, tuple[str, ...]]]:
-    """Name, number of devices, and settings of what is compared; the first is one device."""
+    """Return name, number of devices and settings of each contender; the first has one device."""
     if gpus:
         return [(f"{count} GPU{'s' * (count > 1)}", count, ()) for count in (1, 2, 4, 8) if count <= gpus]
     one, two = (("trainer.accelerator=cpu", f"threads={threads}") for threads in (1, 2))

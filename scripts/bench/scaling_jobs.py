@@ -1,7 +1,7 @@
-"""How many training steps a second several jobs of a sweep make that run at once, also more of them than cores.
+"""Training steps per second of several jobs of a sweep that run at once, also of more jobs than cores.
 
-A sweep of as many jobs as run at once, `launcher.slots`, at batch 4, each in a process of its own. Added up are the
-steps a second of all jobs while they train; start, validation and test are left out.
+All jobs of the sweep run at once (`launcher.slots`), at batch 4, each in a process of its own. The steps per second of
+all jobs are added up; start, validation and test are left out.
 """
 
 import json
@@ -49,7 +49,7 @@ def measure(setup: Setup) -> Section:
 
 
 def steps_a_second(count: int, setup: Setup) -> float:
-    """Of `count` jobs together, while they train beside each other."""
+    """Return the steps per second of `count` jobs together."""
     folder = Path(tempfile.mkdtemp(dir=setup.scratch), "sweep")
     seeds = ",".join(map(str, range(1, count + 1)))
     words = [f"launcher.slots={count}", f"seed={seeds}", f"trainer.limit_train_batches={STEPS[setup.full]}"]

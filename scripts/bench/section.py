@@ -1,7 +1,7 @@
-"""What a section of the benchmarks is given, and what it gives back.
+"""The input and the result of a section of the benchmarks.
 
 A section is a module beside this one with `measure(setup: Setup) -> Section`. It runs in a process of its own, so it
-may set threads or start others; what it prints to stderr is its progress, and an exception ends no other section.
+may set threads or start other processes; it prints its progress to stderr, and an exception ends no other section.
 """
 
 import math
@@ -11,19 +11,19 @@ from typing import Any
 
 
 class MeasurementError(Exception):
-    """Something that was to be measured did not run; the text says what, with its last lines."""
+    """A contender failed; the text says which, with its last lines of output."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What there is to measure with.
+    """The input of a section.
 
     Attributes:
         data: folder with train/<class>/* and test/<class>/*, images of 32x32 pixels in ten classes.
         scratch: an empty folder, removed when the section is done.
-        full: several seeds and more repetitions; nobody waits.
-        seconds: that the section may take when not `full`, all told.
-        real: whether the images are CIFAR-10; if not, accuracies say nothing.
+        full: several seeds and more repetitions, for hours.
+        seconds: time for the section when not `full`.
+        real: whether the images are CIFAR-10; if not, accuracies mean nothing.
     """
 
     data: Path
@@ -34,13 +34,13 @@ class Setup:
 
     @property
     def limit(self) -> float:
-        """What `alternate` is to keep to: `seconds`, or with `full` any time."""
+        """Time limit for `alternate`: `seconds`, or none with `full`."""
         return math.inf if self.full else self.seconds
 
 
 @dataclass(frozen=True)
 class Aim:
-    """A bound that was set beforehand; `value` is what it bounds, None where it could not be measured."""
+    """A bound that was set in advance; `value` is the measured value, None if it could not be measured."""
 
     text: str
     value: float | None
@@ -49,7 +49,7 @@ class Aim:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines through points (x, y); `log` is of both axes."""
+    """Lines through points (x, y); `log` applies to both axes."""
 
     x: str
     y: str
@@ -59,16 +59,16 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """What was found.
+    """The result of a section.
 
     Attributes:
         title: of the table, a few words.
         about: what is compared and what is timed, a sentence or two.
-        columns: names; the first is what the row is about.
-        rows: a cell for each column; floats are shown with three digits, None as nothing.
+        columns: names; the first column names the row.
+        rows: a cell for each column; floats are shown with three digits, None as an empty cell.
         aims: in the order to show.
-        raw: every single measurement, as JSON can hold it.
-        chart: drawn where there is one.
+        raw: every single measurement, in types that JSON has.
+        chart: or None.
     """
 
     title: str

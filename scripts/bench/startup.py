@@ -1,13 +1,13 @@
-"""From Enter to an answer, and from Enter to the first training step.
+"""The time from Enter to an answer, and from Enter to the first training step.
 
 * --cfg job: the whole command
-* plain imports: a script that does no more than import what a run imports, as scripts do
-* the same, quickly: likewise, but torch and Lightning as lenet_lab imports them (`lab_engine.base.imports`)
-* digits: `experiment=digits`, until the first training step is about to begin
-* image folder: likewise, CIFAR-10 as image files that an earlier run has decoded
+* plain imports: a script that only makes the imports of a run
+* the same, quickly: the same imports, but torch and Lightning as lenet_lab imports them (`lab_engine.base.imports`)
+* digits: `experiment=digits`, until the first training step is about to start
+* image folder: the same with CIFAR-10 as image files that an earlier run has decoded
 
-A run is ended at its first step by a callback from the command line; nothing else differs from a user's run. Where
-SciPy is installed TorchMetrics imports it, which takes its time: the table says whether it is there.
+A callback from the command line ends a run at its first step; nothing else differs from a user's run. Where SciPy is
+installed TorchMetrics imports it, which takes time: the table says whether it is installed.
 """
 
 import importlib.util
@@ -36,12 +36,12 @@ AIM_RATIO = 1.25  # of the time to the first step to that of the plain imports
 
 
 def imports(code: str) -> float:
-    """Seconds of a script, ended as `first_step` ends a run: to take all down again would count here alone."""
+    """Return the seconds of a script, which ends as a run does in `first_step`, without cleaning up."""
     return call(["-c", f"{code}\nimport os; os._exit(0)"]).seconds
 
 
 def first_step(words: list[str], folder: Path) -> float:
-    """Seconds from Enter until a run begins its first step."""
+    """Return the seconds from Enter until a run starts its first step."""
     shutil.rmtree(folder, ignore_errors=True)
     own = ["+callbacks.end._target_=first_step.EndAtFirstStep", f"hydra.run.dir={folder}"]
     return call(["-m", "lenet_lab.train", *words, *own]).seconds
@@ -69,6 +69,6 @@ def measure(setup: Setup) -> Section:
     aims = [Aim(f"{CONFIG}, s <= {AIM_CONFIG}", middle[CONFIG], middle[CONFIG] <= AIM_CONFIG)]
     aims += [Aim(f"{name} / {PLAIN} <= {AIM_RATIO}", ratio, ratio <= AIM_RATIO) for name, ratio in ratios.items()]
     scipy = "installed" if importlib.util.find_spec("scipy") else "not installed"
-    about = f"Whole commands; digits and image folder end where the first training step begins. SciPy is {scipy}."
+    about = f"Whole commands; digits and image folder end where the first training step starts. SciPy is {scipy}."
     columns = ["start", "seconds", "min–max", f"times {PLAIN}", "times these, quickly"]
     return Section("Start-up", about, columns, rows, aims, {"seconds": seconds})

@@ -1,4 +1,4 @@
-"""How long a training step takes at batch 4: LeNet on CIFAR-10 by SGD with momentum, on the CPU.
+"""The time of a training step at batch 4: LeNet on CIFAR-10, SGD with momentum, on the CPU.
 
 All train the network of 62,006 parameters, with torch's default number of threads (lenet_lab with its own default, one
 at this batch size). Each run is a process of its own whose output goes to a pseudo-terminal, so that progress bars are
@@ -32,7 +32,7 @@ from lab_engine.base.devices import SPIN_COUNT
 
 CONTENDERS = {
     "tutorial": "PyTorch's CIFAR-10 tutorial: image files, transforms for each image, 2 loader workers",
-    "usual_lightning": "usual Lightning code: the same loader, Lightning's defaults, two metrics logged each step",
+    "usual_lightning": "usual Lightning code: the same loader, Lightning's defaults, two metrics logged in each step",
     "data_loader": "plain PyTorch loop, DataLoader on a TensorDataset in memory, no workers",
     "lightning_floor": "Lightning's floor: barebones Trainer, images in memory, nothing else",
     "bare_loop": "plain PyTorch loop on images in memory",
@@ -79,7 +79,7 @@ def measure(setup: Setup) -> Section:
 
 
 def aim(above: str, below: str, comparison: str, bound: float, medians: dict[str, float]) -> Aim:
-    """Judge one of `AIMS`."""
+    """Return one of `AIMS` with its value."""
     ratio = medians[above] / medians[below]
     met = ratio <= bound if comparison == "<=" else ratio >= bound
     return Aim(f"{above} / {below} {comparison} {bound}", ratio, met)
@@ -93,13 +93,13 @@ def decode(setup: Setup) -> None:
 
 
 def milliseconds(name: str, setup: Setup, steps: int) -> float:
-    """Of a step in one run of the contender."""
+    """Run the contender once; return the milliseconds of a step."""
     result = train(name, setup, steps)
     return 1000 * result["seconds"] / result["steps"]
 
 
 def train(name: str, setup: Setup, steps: int) -> Result:
-    """Have a contender train for so many steps, or fewer where its data end before; see step_contenders.py."""
+    """Run a contender for this many steps, or fewer if an epoch ends before; see step_contenders.py."""
     if name in OF_LENET_LAB:
         folder = tempfile.mkdtemp(dir=setup.scratch)
         words = ["-m", "lenet_lab.train", *on_images(setup.data), *OF_LENET_LAB[name], f"data.batch_size={BATCH}"]
@@ -115,16 +115,16 @@ def train(name: str, setup: Setup, steps: int) -> Result:
 
 
 def as_in_a_shell() -> dict[str, str]:
-    """Variables for programs that others would start: without the one that lenet_lab has set in this process.
+    """Return the environment without the variable that lenet_lab has set in this process, as a shell would have it.
 
-    To lenet_lab it makes no difference: its commands set it anew.
+    For lenet_lab itself it makes no difference: its commands set the variable again.
     """
     own = ("GOMP_SPINCOUNT", SPIN_COUNT)
     return {name: value for name, value in os.environ.items() if (name, value) != own}
 
 
 def run_in_terminal(words: list[str]) -> list[str]:
-    """Run Python with these words in a pseudo-terminal of 120 columns and 30 rows; the lines that it wrote.
+    """Run Python with these arguments in a pseudo-terminal of 120 columns and 30 rows; return the lines of its output.
 
     Raises:
         MeasurementError: it failed.

@@ -1,11 +1,11 @@
-"""The programs that `step.py` compares, but for lenet_lab itself: each is run in a process of its own.
+"""The programs that `step.py` compares, except for lenet_lab itself; each runs in a process of its own.
 
     python scripts/bench/step_contenders.py NAME FOLDER STEPS
 
-FOLDER holds train/<class>/* for those that read image files, images.npy and labels.npy for the others. The last line of
-output is a JSON object: the `seconds` that the training steps took, and how many `steps` there were: STEPS, or fewer
-where an epoch ends before, but for the tutorial, which begins another. Where the tutorial has done its two epochs, and
-FOLDER has test/<class>/*, there is also its `test/accuracy`, 0 to 1.
+FOLDER holds train/<class>/* for programs that read image files, images.npy and labels.npy for the others. The last line
+of output is a JSON object: the `seconds` of the training steps, and the number of `steps`: STEPS, or fewer if the epoch
+ends before (only the tutorial starts another epoch). After the tutorial's two epochs, if FOLDER has test/<class>/*, it
+also has the `test/accuracy`, 0 to 1.
 """
 
 import json
@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, TensorDataset
 BATCH = 4
 TUTORIAL_EPOCHS = 2
 Result = dict[str, float | int]
-"""What a contender prints."""
+"""The JSON object that a contender prints."""
 
 
 class LeNet(nn.Module):
@@ -52,22 +52,22 @@ class LeNet(nn.Module):
 
 
 def sgd(network: nn.Module) -> torch.optim.SGD:
-    """The optimizer of every contender."""
+    """Return the optimizer that all contenders use."""
     return torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
 
 
 def pixels_and_labels(folder: Path) -> tuple[Tensor, Tensor]:
-    """All images (N, 3, 32, 32) uint8 and labels (N,) int64."""
+    """Load all images, uint8 (N, 3, 32, 32), and labels, int64 (N,)."""
     return torch.from_numpy(np.load(folder / "images.npy")), torch.from_numpy(np.load(folder / "labels.npy"))
 
 
 def normalized(pixels: Tensor) -> Tensor:
-    """Images float32 in [-1, 1]."""
+    """Return images as float32 in [-1, 1]."""
     return pixels.float().div_(127.5).sub_(1)
 
 
 class MemoryBatches:
-    """Shuffled images (B, 3, 32, 32) float32 in [-1, 1] and labels (B,) int64; only whole batches."""
+    """Shuffled batches of images, float32 (B, 3, 32, 32) in [-1, 1], and labels, int64 (B,); only whole batches."""
 
     def __init__(self, folder: Path) -> None:
         pixels, self.labels = pixels_and_labels(folder)
@@ -84,7 +84,7 @@ class MemoryBatches:
 
 
 class TimedModule:
-    """What the two LightningModules share: network, optimizer, and the seconds the training steps took."""
+    """The base of the two LightningModules: network, optimizer, and the seconds of the training steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class TimedModule:
 
 
 def file_loader(folder: Path, shuffle: bool = True) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches decoded and normalized image by image in 2 worker processes."""
+    """Load batches that 2 worker processes decode and normalize image by image."""
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
 
@@ -118,7 +118,7 @@ def file_loader(folder: Path, shuffle: bool = True) -> DataLoader[tuple[Tensor, 
 
 
 def tutorial(root: Path, steps: int) -> Result:
-    """The CIFAR-10 tutorial's loop, epoch after epoch, with the loss read at every step."""
+    """Run the CIFAR-10 tutorial's loop, epoch after epoch; it reads the loss at every step."""
     network = LeNet()
     criterion = nn.CrossEntropyLoss()
     optimizer = sgd(network)
@@ -144,7 +144,7 @@ def tutorial(root: Path, steps: int) -> Result:
 
 @torch.no_grad()
 def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Share of the images that are classified rightly, as the tutorial counts them."""
+    """Return the accuracy, 0 to 1, counted as in the tutorial."""
     right = total = 0
     for images, labels in batches:
         right += (network(images).argmax(1) == labels).sum().item()
@@ -153,7 +153,7 @@ def accuracy(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> fl
 
 
 def plain(batches: Iterable[tuple[Tensor, Tensor]], steps: int) -> Result:
-    """A plain PyTorch loop over these batches."""
+    """Run a plain PyTorch loop over these batches."""
     network = LeNet()
     optimizer = sgd(network)
     done = 0
@@ -167,24 +167,24 @@ def plain(batches: Iterable[tuple[Tensor, Tensor]], steps: int) -> Result:
 
 
 def bare_loop(arrays: Path, steps: int) -> Result:
-    """The least that training takes without Lightning."""
+    """Run the least code that training needs without Lightning."""
     return plain(MemoryBatches(arrays), steps)
 
 
 def bare_loop_one_thread(arrays: Path, steps: int) -> Result:
-    """The same with as many threads as lenet_lab takes at this batch size."""
+    """Run the same with as many threads as lenet_lab uses at this batch size."""
     torch.set_num_threads(1)
     return bare_loop(arrays, steps)
 
 
 def data_loader(arrays: Path, steps: int) -> Result:
-    """PyTorch's DataLoader on images in memory, without worker processes."""
+    """Run PyTorch's DataLoader on images in memory, without worker processes."""
     pixels, labels = pixels_and_labels(arrays)
     return plain(DataLoader(TensorDataset(normalized(pixels), labels), BATCH, shuffle=True), steps)
 
 
 def lightning_floor(arrays: Path, steps: int) -> Result:
-    """The least that training takes with Lightning's Trainer."""
+    """Run the least code that training needs with Lightning's Trainer."""
     import lightning
 
     class Floor(TimedModule, lightning.LightningModule):
@@ -199,7 +199,7 @@ def lightning_floor(arrays: Path, steps: int) -> Result:
 
 
 def usual_lightning(root: Path, steps: int) -> Result:
-    """What a Lightning user writes first: a loader of files, and `self.log` for all one wants to see."""
+    """Run the code that a Lightning user writes first: a loader of files, and `self.log` in each step."""
     import lightning
     from lightning.pytorch.loggers import TensorBoardLogger
     from torchmetrics.classification import MulticlassAccuracy
@@ -233,7 +233,7 @@ PROGRAMS = {
 
 
 def main() -> None:
-    """Run the contender of the command line."""
+    """Run the contender that the command line names."""
     name, folder, steps = sys.argv[1:]
     print("\n" + json.dumps(PROGRAMS[name](Path(folder), int(steps))))
 

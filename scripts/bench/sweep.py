@@ -1,4 +1,4 @@
-"""How many jobs a sweep gets through: lenet_lab's own launcher, Hydra's basic one and joblib's.
+"""Jobs per minute of a sweep: lenet_lab's own launcher, Hydra's basic one and joblib's.
 
 * CIFAR-10: 4 jobs of 1,500 steps at batch 4 on image files
 * digits, in the full form: 16 jobs of 10 epochs on the handwritten digits (batch 32), seed and learning rate differ
@@ -11,7 +11,7 @@ by the launchers
   the package hydra-joblib-launcher is installed
 
 A sweep's time is that of its whole command, imports and report included. The overhead of a job is the time of its
-process less that of its training steps (so validation, test, checkpoints and setting up count as overhead).
+process minus that of its training steps (so validation, test, checkpoints and set-up count as overhead).
 """
 
 import importlib.util
@@ -50,7 +50,7 @@ AIM_OVERHEAD = 0.5  # seconds a job
 
 
 def sweep(launcher: str, jobs: list[str], folder: Path) -> tuple[float, list[float]]:
-    """Seconds of a whole sweep; of each job that has a process of its own, its seconds less those of its steps."""
+    """Return the seconds of a sweep, and for each job in a process of its own, its seconds minus those of its steps."""
     words = ["-m", "lenet_lab.train", "-m", *jobs, *LAUNCHERS[launcher], f"hydra.sweep.dir={folder}"]
     seconds = call(words).seconds
     overheads = []
@@ -93,7 +93,7 @@ def measure(setup: Setup) -> Section:
 
 
 def report(kind: str, seconds: dict[str, list[float]]) -> list[list[Any]]:
-    """Rows of one set of jobs."""
+    """Return the rows of one set of jobs."""
     basic = statistics.median(seconds["basic"])
     return [
         [

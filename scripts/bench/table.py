@@ -1,4 +1,4 @@
-"""What was measured, as Markdown, for the terminal, and as numbers that a person reads."""
+"""Tables of measurements, as Markdown and for the terminal, with rounded numbers."""
 
 import math
 import statistics
@@ -15,7 +15,7 @@ Cell = str | float | int | None
 
 
 def number(value: float) -> str:
-    """Three digits, or all before the point where there are more, with commas between thousands."""
+    """Format with three significant digits, or all digits before the point, and commas between thousands."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     digits = 2 - math.floor(math.log10(abs(value)))
@@ -23,12 +23,12 @@ def number(value: float) -> str:
 
 
 def median_and_range(values: Sequence[float]) -> list[Cell]:
-    """Two cells: the median, and min–max."""
+    """Return two cells: the median, and min–max."""
     return [statistics.median(values), f"{number(min(values))}–{number(max(values))}"]
 
 
 def text_of(cell: Cell) -> str:
-    """What stands in the table."""
+    """Return the text of a cell."""
     if cell is None:
         return ""
     if isinstance(cell, float):
@@ -37,19 +37,19 @@ def text_of(cell: Cell) -> str:
 
 
 def verdict(aim: Aim) -> str:
-    """One line about an aim."""
+    """Return one line about an aim."""
     found = {None: "not measured", True: "met", False: "MISSED"}[aim.met]
     return f"{aim.text}: {found}" + ("" if aim.value is None else f" ({number(aim.value)})")
 
 
 def is_number(section: Section, column: int) -> bool:
-    """Whether the column is to stand on the right: what is in it begins with a digit, all along."""
+    """Return whether a column is aligned right, because all its cells start with a digit."""
     cells = [text_of(row[column]) for row in section.rows]
     return all(not cell or cell.lstrip("+-−±≤≥~")[:1].isdigit() for cell in cells)
 
 
 def markdown(section: Section) -> str:
-    """Heading, table and aims; at most 120 characters a line of text."""
+    """Return heading, table and aims as Markdown."""
     columns = section.columns
     rule = [("---:" if is_number(section, column) else "---") for column in range(len(columns))]
     rows = [columns, rule, *([text_of(cell) for cell in row] for row in section.rows)]
@@ -61,7 +61,7 @@ def markdown(section: Section) -> str:
 
 
 def for_terminal(section: Section) -> RenderableType:
-    """The same, as wide as the terminal."""
+    """Return the same for the terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column, name in enumerate(section.columns):
         right = is_number(section, column)
@@ -74,7 +74,7 @@ def for_terminal(section: Section) -> RenderableType:
 
 
 def about_machine(facts: dict[str, Any]) -> list[str]:
-    """Lines of what `machine.describe` gives."""
+    """Return lines about the machine, from `machine.describe`."""
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     cores = f"{facts['cores']} {'core' if facts['cores'] == 1 else 'cores'}"
     gpus = "".join(f", {gpu}" for gpu in facts["gpus"])

@@ -1,7 +1,7 @@
 """The long version of the tests of faults and load: `make soak`, or `python scripts/soak --minutes 60`.
 
-Random kills take all the time that is given; the other parts take about ten minutes of their own. Writes soak.json and
-soak.md, after each part, into --out.
+Random kills take the given minutes; the other parts take about ten more. soak.json and soak.md are written to --out
+after each part.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT)]  # judged is this checkout; tests.faults brings the trouble
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]  # to test this checkout, with the faults of tests.faults
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*sys.path[:2], os.environ.get("PYTHONPATH")]))
 
 import cold_start  # noqa: E402
@@ -43,12 +43,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="a folder; default: build/soak/<date and time>")
     options = parser.parse_args()
     if unknown := set(options.parts) - PARTS.keys():
-        parser.error(f"there is no part {', '.join(sorted(unknown))}: choose of {', '.join(PARTS)}")
+        parser.error(f"there is no part {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     return options
 
 
 def describe() -> dict[str, Any]:
-    """What it ran on."""
+    """Return the facts about the machine."""
     import torch
 
     from lab_engine.artifacts.this_environment import gather
@@ -58,7 +58,7 @@ def describe() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Do the parts, and write what came out after each."""
+    """Run the parts, and write the results after each; return the exit status."""
     options = arguments()
     out = options.out or ROOT / "build" / "soak" / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""50 jobs of a sweep, started at once, that all find no decoded images."""
+"""50 jobs of a sweep, started at once, none of which finds decoded images."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ IMAGES = 500  # of each class
 
 
 def run(folder: Path, options: argparse.Namespace) -> Part:
-    """Start them, and count who decodes."""
+    """Start the jobs, and count how many decode."""
     from tests.conftest import write_images
 
     part = Part(f"{JOBS} jobs started at once on a cold cache decode once")
@@ -21,7 +21,7 @@ def run(folder: Path, options: argparse.Namespace) -> Part:
         write_images(folder / "images" / "test" / name, IMAGES // 5, label)
     words = ["data=image_folder", "data.root=images", "debug=one_batch", "logger=none", *runs.COMMON]
     sweep = ["-m", *words, f"seed=range(1,{JOBS + 1})", f"launcher.slots={JOBS}", "hydra.sweep.dir=sweep"]
-    status = runs.finish(runs.start(folder, *sweep), 3 * runs.SECONDS_MOST)
+    status = runs.finish(runs.start(folder, *sweep), 3 * runs.MAX_SECONDS)
     logs = [file.read_text() for file in (folder / "sweep").glob("*/train.log")]
     decoded = {
         images: sum(f"Decoding {images:,} images" in log or f"Decoding {images} images" in log for log in logs)

@@ -1,4 +1,4 @@
-"""Runs on a disk that fills up at random moments, and is given room again."""
+"""Runs on a disk that fills up at random moments, and is emptied again."""
 
 import argparse
 import os
@@ -18,11 +18,12 @@ SAVES = ["trainer.log_every_n_steps=10", "callbacks.last.every_n_minutes=0.02"]
 
 
 def run(folder: Path, options: argparse.Namespace) -> Part:
-    """Fill, look, make room, go on, and compare the end with a twin's."""
+    """Fill the disk, check the error, free space, resume, and compare the end with a twin's."""
     from tests.faults.trouble import fill
 
     part = Part(
-        "a run on a full disk says so in two lines, loses nothing that it had saved, and goes on when there is room"
+        "a run on a full disk says so in two lines, loses nothing that it had saved, and can be resumed when there is "
+        "space"
     )
     if os.geteuid() != 0:
         part.facts = {"cycles": "none: only root can make a small disk"}
@@ -58,10 +59,10 @@ def run(folder: Path, options: argparse.Namespace) -> Part:
                 else:
                     again = runs.start(folder, *WORDS, *SAVES, f"hydra.run.dir={where}/run")
                 if status := runs.finish(again):
-                    part.failures.append(f"cycle {cycle}: with room again, status {status}")
+                    part.failures.append(f"cycle {cycle}: with space again, status {status}")
                     continue
             part.failures += [f"cycle {cycle}: {each}" for each in runs.differences(where / "run", folder / "twin")]
         finally:
             subprocess.run(["umount", "-l", where], check=False)
-    part.facts = {"disks": CYCLES, "runs that met a full one": filled}
+    part.facts = {"disks": CYCLES, "runs on a full disk": filled}
     return part

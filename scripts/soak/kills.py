@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments, again and again, and continued with `resume=` to their end."""
+"""Runs that are killed at random moments, again and again, and resumed until they finish."""
 
 import argparse
 import random
@@ -16,16 +16,16 @@ WAYS = {
 }
 """Ways to train, each with a twin."""
 WORDS = [*runs.COMMON, "data=digits", "optimizer.lr=0.02", "trainer.log_every_n_steps=10", "threads=1"]
-OFTEN = "callbacks.last.every_n_minutes=0.02"  # so that most kills come after a checkpoint in the midst of an epoch
-KILLS_A_RUN = 8  # at most
+OFTEN = "callbacks.last.every_n_minutes=0.02"  # so that most kills come after a checkpoint in the middle of an epoch
+MAX_KILLS = 8  # of a run
 
 
 def run(folder: Path, options: argparse.Namespace) -> Part:
-    """Kill until the time is over; the run that is at work then is finished."""
-    part = Part("a run that is killed at any moment and continued ends as one that was not, bit for bit")
+    """Kill runs until the time is over, and let the last one finish."""
+    part = Part("a run that is killed at any moment and resumed ends like its twin, bit for bit")
     chance = random.Random(options.seed)  # noqa: S311 - moments, no secrets
     until = time.monotonic() + 60 * options.minutes
-    killed = continued = finished = 0
+    killed = resumed = finished = 0
     twins: dict[str, tuple[Path, float]] = {}
     for number in count():
         way = list(WAYS)[number % len(WAYS)]
@@ -39,13 +39,13 @@ def run(folder: Path, options: argparse.Namespace) -> Part:
         twin_folder, seconds = twins[way]
         where = folder / str(number)
         process = _start(where, WAYS[way])
-        for _ in range(chance.randint(1, KILLS_A_RUN)):
+        for _ in range(chance.randint(1, MAX_KILLS)):
             if not _outlives(process, chance.uniform(0, 1.1 * seconds)):
                 break
             runs.kill(process)
             process.wait()
             killed += 1
-            continued += _has_begun(where)
+            resumed += _has_started(where)
             process = _start(where, WAYS[way])
         if status := runs.finish(process):
             part.failures.append(f"{way}, run {number}: status {status}: {_said(where)}")
@@ -55,23 +55,23 @@ def run(folder: Path, options: argparse.Namespace) -> Part:
             part.failures += [f"{way}, run {number}: {each}" for each in found]
         if time.monotonic() > until:
             break
-    part.facts = {"kills": killed, "continued with resume=": continued, "runs finished": finished, "ways": len(twins)}
+    part.facts = {"kills": killed, "resumed": resumed, "runs finished": finished, "ways": len(twins)}
     return part
 
 
 def _start(where: Path, words: list[str]) -> "runs.subprocess.Popen[str]":
-    """Begin a run, or go on with one that was killed after it had its folder."""
+    """Start a run, or resume it if it was killed after it had its folder."""
     where.mkdir(exist_ok=True)
-    begin = (*WORDS, OFTEN, *words, "hydra.run.dir=run")
-    return runs.start(where, *(["resume=run"] if _has_begun(where) else begin))
+    first = (*WORDS, OFTEN, *words, "hydra.run.dir=run")
+    return runs.start(where, *(["resume=run"] if _has_started(where) else first))
 
 
-def _has_begun(where: Path) -> bool:
+def _has_started(where: Path) -> bool:
     return (where / "run" / "config.yaml").exists()
 
 
 def _outlives(process: "runs.subprocess.Popen[str]", seconds: float) -> bool:
-    """Tell whether it is still at work after so many seconds."""
+    """Return whether the process is still running after this many seconds."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and process.poll() is None:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What a part of the soak found, and how it is shown."""
+"""The result of a part of the soak, and its table."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -7,12 +7,12 @@ from typing import Any
 
 @dataclass
 class Part:
-    """A part that has been done.
+    """The result of a part.
 
     Attributes:
-        promise: what was put to the test, as a clause.
-        facts: figures, by what they are of.
-        failures: what was not as promised, a line each.
+        promise: the tested promise, as a clause.
+        facts: figures, by name.
+        failures: how the promise was broken, a line each.
     """
 
     promise: str
@@ -32,7 +32,7 @@ class Part:
 
 
 def markdown(machine: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
-    """A table, and what it was measured on."""
+    """Return the machine, and a table of the parts."""
     versions = machine["versions"]
     shown = ", ".join(
         f"{name} {versions[name]}" for name in ("python", "torch", "lightning", "numpy") if name in versions
@@ -43,7 +43,7 @@ def markdown(machine: Mapping[str, Any], parts: Mapping[str, Part]) -> str:
             f"commit {str(machine['git']['commit'])[:12]}; load before {machine['load']:.1f}; {machine['started']}"
         ),
         "",
-        "| put to the test | figures | failures |",
+        "| promise | figures | failures |",
         "| --- | --- | ---: |",
     ]
     for part in parts.values():

@@ -1,4 +1,4 @@
-"""Real runs: started, killed, continued, and compared with a twin that nothing happened to."""
+"""Real runs: started, killed, resumed, and compared with a twin that was not interrupted."""
 
 import logging
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 from tests.resumed import assert_same_run
 
 COMMON = ["report=false", "callbacks.dashboard=null"]
-SECONDS_MOST = 600.0  # that a run of a part may take
+MAX_SECONDS = 600.0  # of a run
 
 
 def start(where: Path, *words: str, module: str = "train", **variables: str) -> subprocess.Popen[str]:
-    """Start a command in a folder; what it says goes to files `out` and `err` there, behind what is there already."""
+    """Start a command in a folder; its output is appended to the files `out` and `err` there."""
     environment = {**os.environ, "LENET_LAB_CACHE": str(where / "cache"), **variables}
     with (where / "out").open("a") as out, (where / "err").open("a") as err:
         return subprocess.Popen(
@@ -29,8 +29,8 @@ def start(where: Path, *words: str, module: str = "train", **variables: str) -> 
         )
 
 
-def finish(process: subprocess.Popen[str], seconds: float = SECONDS_MOST) -> int:
-    """Wait for its end, and give its status; one that takes too long is killed, with all that it has started."""
+def finish(process: subprocess.Popen[str], seconds: float = MAX_SECONDS) -> int:
+    """Wait for the process and return its exit status; after `seconds`, kill it and its descendants."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -39,7 +39,7 @@ def finish(process: subprocess.Popen[str], seconds: float = SECONDS_MOST) -> int
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill it and all that it has started, at once and without a word."""
+    """Kill the process and its descendants with SIGKILL."""
     import psutil
 
     try:
@@ -54,8 +54,8 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def differences(folder: Path, twin: Path) -> list[str]:
-    """Say what differs between a finished run and its twin, but for times."""
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of each point that a resumed run writes anew
+    """Return the differences between a finished run and its twin, except for times."""
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of each point that a resumed run writes again
     try:
         assert_same_run(folder, twin)
     except AssertionError as error:

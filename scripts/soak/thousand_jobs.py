@@ -12,7 +12,7 @@ JOBS = 1000
 
 
 def run(folder: Path, options: argparse.Namespace) -> Part:
-    """Leave 1,000 run folders with configurations of their full size, and report on them as a user does."""
+    """Write 1,000 run folders with configurations of full size, and make their report with the command."""
     import yaml
     from tests.lab_engine.sweeps.sweep_folders import write_grid
 
@@ -30,7 +30,7 @@ def run(folder: Path, options: argparse.Namespace) -> Part:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     part.facts = {
         "seconds": round(time.monotonic() - began, 1),
-        "of a processor": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+        "processor seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "report.html in MB": round((sweep / "report.html").stat().st_size / 1e6, 1) if status == 0 else "none",
     }
     if status:

@@ -1,4 +1,4 @@
-"""Training from a notebook or a script: `compose` a configuration, `fit` it, `load` what came out."""
+"""Training from a notebook or a script: `compose` a configuration, `fit` it, `load` the trained task."""
 
 from pathlib import Path
 from typing import Any
@@ -19,30 +19,30 @@ Config = dict[str, Any]
 
 
 def fit(config: Config) -> dict[str, Any]:
-    """Train as `python -m lenet_lab.train` does, in this process where it is one device.
+    """Train as `python -m lenet_lab.train` does; with one device, in this process.
 
     Args:
-        config: what `compose` returns; `config["folder"]` is made, and must not hold a run.
+        config: what `compose` returns; `config["folder"]` is created, and must not hold a run.
 
     Returns:
         What is written to `metrics.json`.
 
     Raises:
-        UserError: the run cannot be done; two lines say what to mend.
+        UserError: the run is refused; one or two lines say what to fix.
     """
     Path(config["folder"]).mkdir(parents=True, exist_ok=True)
     return run_in_folder(COMMAND, config)
 
 
 def load(run: str | Path, config_dir: str | Path | None = None) -> LightningModule:
-    """Build the task of a run again, with the weights of its best checkpoint, on the CPU and for evaluation.
+    """Rebuild the task of a run with the weights of its best checkpoint, on the CPU and in evaluation mode.
 
     Args:
         run: the run folder, or a checkpoint.
         config_dir: a folder with options of your own, as `--config-dir`.
 
     Raises:
-        UserError: it is no checkpoint, or its options are not those of this machine.
+        UserError: `run` is no checkpoint, or names an option that is neither in `conf/` nor in `config_dir`.
     """
     path = Path(run).expanduser().absolute()
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Whether a command can do what its configuration asks for, found out before torch is imported."""
+"""The checks of a command's configuration; except for `predict`, they do not import torch."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def check_train(config: Config) -> Config:
 
 
 def check_predict(config: Config) -> Config:
-    """Return the configuration of a prediction, filled in from its checkpoint and checked, which imports torch."""
+    """Return the configuration of a prediction, filled in from its checkpoint and checked; imports torch."""
     if config.get("explain") is True:
         need("captum", "explain", "explain=true")
     checked: Config = import_quickly("lenet_lab.predicting:check")(config)

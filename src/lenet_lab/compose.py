@@ -42,7 +42,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None, folder: str =
 
 @contextmanager
 def options(config_dir: str | Path | None) -> Iterator[list[str]]:
-    """Make Hydra find the options of this project; yields the words that add those of `config_dir`.
+    """Make Hydra find the options of this project; yield the command-line words that add those of `config_dir`.
 
     Raises:
         UserError: `config_dir` is no folder.

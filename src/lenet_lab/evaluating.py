@@ -1,4 +1,4 @@
-"""The measurement of a checkpoint on test data."""
+"""The evaluation of a checkpoint on test data."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lenet_lab.schema import EvaluateConfig
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what the checkpoint says of its task and data, and check the configuration."""
+    """Fill in the task and data that the checkpoint records, and check the configuration."""
     path = checkpoint_path(config)
     fill_in(config, path, EvaluateConfig)
     trainer = config.get("trainer")

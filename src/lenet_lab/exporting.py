@@ -1,4 +1,4 @@
-"""A trained network as a file for other programs."""
+"""The export of a trained network as a file for other programs."""
 
 import json
 from collections.abc import Mapping
@@ -24,16 +24,16 @@ from lab_engine.training.interface import Exportable
 from lenet_lab import __version__
 from lenet_lab.schema import SUFFIX, ExportConfig
 
-NEWEST_OPSET = 23  # that PyTorch's exporter writes by itself; for a newer one it would convert what it has written
-NEEDED = ("onnx", "onnxruntime", "onnxscript")
+NEWEST_OPSET = 23  # that PyTorch's exporter writes directly; for a newer one it would convert its own output
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 NAMES = {"onnx": "torch.onnx", "torch": "torch.export"}
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what the checkpoint says of its model, and check the configuration and what it needs."""
+    """Fill in the model that the checkpoint records; check the configuration, the packages it needs, and the file."""
     fill_in(config, checkpoint_path(config), ExportConfig, ("task",))
     config = check_with_taken(config, ExportConfig)
-    for package in NEEDED if config["format"] == "onnx" else ():
+    for package in ONNX_PACKAGES if config["format"] == "onnx" else ():
         need(package, "export", "format=onnx")
     if config["format"] == "onnx":
         config["opset"] = config["opset"] or NEWEST_OPSET
@@ -41,19 +41,19 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     if file.exists():
         raise UserError(f"{file} exists already, and is not overwritten.\nChoose another with file=PATH, or move it.")
     if config["file"] and not file.parent.is_dir():
-        raise UserError(f"file={file}: there is no folder {file.parent}. Make it, or choose another.")
+        raise UserError(f"file={file}: there is no folder {file.parent}. Create it, or choose another.")
     return {**config, "file": str(file)}
 
 
 def export(config: dict[str, Any]) -> dict[str, Any]:
-    """Write the file, unless it does not give what PyTorch gives; from a checked configuration.
+    """Write the file, from a checked configuration; keep it only if its outputs are those of PyTorch.
 
     Returns:
         `file`, its path, and `difference`: the largest between a value of its outputs and PyTorch's.
 
     Raises:
         UserError: the network cannot be exported.
-        SystemExit: with status 1: the file did not give what PyTorch gives.
+        SystemExit: with status 1: the outputs of the file differ from PyTorch's.
     """
     checkpoint, file = Path(config["checkpoint"]), Path(config["file"])
     terminal.open_log(Path(config["folder"]) / "export.log", "lenet_lab")
@@ -76,9 +76,9 @@ def export(config: dict[str, Any]) -> dict[str, Any]:
         found = _compare(config["format"], unfinished, exportable)
         if not found.holds:
             raise SystemExit(
-                f"error: outputs of the file differ from PyTorch's by {found.difference:.2g}, where rounding explains "
-                f"{found.allowed:.2g}: it was removed.\nThe exporter has changed what the network does, "
-                "or it is random itself: try another format= or opset=."
+                f"error: outputs of the file differ from PyTorch's by {found.difference:.2g}, and rounding explains "
+                f"only {found.allowed:.2g}: the file was removed.\nThe exporter has changed what the network computes, "
+                "or the network draws random numbers: try another format= or opset=."
             )
     batches = ", ".join(map(str, found.batches))
     terminal.show(
@@ -91,8 +91,8 @@ def export(config: dict[str, Any]) -> dict[str, Any]:
     if (views := config["choices"].get("test_time", "none")) != "none":
         terminal.show(
             Text(
-                f"accuracy   lower than metrics.json says: the run was measured with test_time={views}, by several\n"
-                "           views of an image, and the file judges by one"
+                "accuracy   lower than in metrics.json: the run averaged several views of each image\n"
+                f"           (test_time={views}), and the file uses one"
             )
         )
     terminal.show(
@@ -109,7 +109,7 @@ def _compare(format_: str, file: Path, exportable: Exportable) -> Parity:
     except Exception as error:
         runtime = "onnxruntime" if format_ == "onnx" else "PyTorch"
         raise SystemExit(
-            f"error: {runtime} cannot run the file, and it was removed: try another format= or opset=.\n"
+            f"error: {runtime} cannot run the file, which was removed: try another format= or opset=.\n"
             f"{one_line(error)}"
         ) from error
 
@@ -132,7 +132,7 @@ def _show(config: dict[str, Any], exportable: Exportable, facts: dict[str, Any])
 
 
 def _by_kind(outputs: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """Return names by type and shape, such as {"float32 (N, 10)": ["logits", "probabilities"]}."""
+    """Return names by dtype and shape, such as {"float32 (N, 10)": ["logits", "probabilities"]}."""
     found: dict[str, list[str]] = {}
     for name, tensor in outputs.items():
         found.setdefault(_kind(tensor), []).append(name)
@@ -152,7 +152,7 @@ def _meaning(exportable: Exportable, name: str, tensor: Tensor) -> str:
 
 
 def _example(format_: str, file: str, exportable: Exportable, facts: Mapping[str, Any]) -> str:
-    """A few lines that run the file, to be copied."""
+    """Return a few lines of Python that run the file."""
     inputs, outputs = exportable.example(1), exportable.outputs
     library, dtype = ("numpy", "numpy.") if format_ == "onnx" else ("torch", "dtype=torch.")
     made = [

@@ -85,7 +85,7 @@ class RunningMetrics:
 
 
 class EvaluationMetrics(nn.Module):
-    """Loss and confusion matrix of a pass over a set of images, exact whatever the batches and devices.
+    """Loss and confusion matrix of a pass over a set of images, exact for any batch size and number of devices.
 
     Args:
         classes: names, in the order of the labels; two or more.
@@ -106,7 +106,7 @@ class EvaluationMetrics(nn.Module):
         self.loss_sum.update(loss * len(labels))
 
     def compute(self, stage: str) -> dict[str, float]:
-        """Sum up over all devices; every device must call it.
+        """Compute the metrics over all devices; every device must call it.
 
         Args:
             stage: "val" or "test".

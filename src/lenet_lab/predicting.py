@@ -1,4 +1,4 @@
-"""The classes of images, as a checkpoint predicts them."""
+"""The prediction of the classes of images by a checkpoint."""
 
 import math
 import sys
@@ -22,12 +22,12 @@ from lab_engine.training.from_checkpoint import checkpoint_path, fill_in, load_o
 from lenet_lab.schema import PredictConfig
 from lenet_lab.views.classify import Prediction, choose_device, classify
 from lenet_lab.views.explanation import Explainer
-from lenet_lab.views.prediction_report import PredictionsFile, Ranks, count_table, picture, unread_table
+from lenet_lab.views.prediction_report import PredictionsFile, RankTable, count_table, picture, unread_table
 from lenet_lab.views.trained_network import TrainedNetwork
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what the checkpoint says of its model, and check the configuration."""
+    """Fill in the model that the checkpoint records, and check the configuration."""
     fill_in(config, checkpoint_path(config), PredictConfig, ("task",))
     return check_with_taken(config, PredictConfig)
 
@@ -36,11 +36,11 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
     """Predict on this device, from a checked configuration.
 
     Returns:
-        `images`: how many were read; `counts`: by class, how many were taken for it.
+        `images`: how many were read; `counts`: how many of them were predicted as each class.
 
     Raises:
         IncompleteError: some files could not be read; the others are done.
-        UserError: none could, or see `lab_engine.prediction.find.find_images`.
+        UserError: no file could be read, or see `lab_engine.prediction.find.find_images`.
     """
     folder = Path(config["folder"])
     terminal.open_log(folder / "predict.log", "lenet_lab")
@@ -53,7 +53,7 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
     values = min(config["batch_size"], len(files)) * math.prod(trained.format.shape)
     # half of the cores: the others decode, and threads that must wait for a core slow each other (`limit_busy_waiting`)
     torch.set_num_threads(config["threads"] or max(threads_for(values) // 2, 1))
-    explainer = _explainer(config, trained)
+    explainer = Explainer(trained, config["method"]) if config["explain"] else None
     facts = {
         "checkpoint": terminal.short(Path(config["checkpoint"])),
         "images": f"{len(files):,}, shown to the network as {'x'.join(map(str, trained.format.shape))}",
@@ -66,7 +66,7 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
     first, unread, counts = _predict(config, trained, files)
     written = {"predictions": folder / "predictions.csv"}
     if first:
-        terminal.show(Ranks(first, classes))
+        terminal.show(RankTable(first, classes))
         written["pictures"] = folder / "predictions.png"
         picture(first, classes).save(written["pictures"])
     if counts.total() > len(first):
@@ -88,16 +88,10 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
     return {"images": counts.total(), "counts": {classes[number]: count for number, count in counts.items()}}
 
 
-def _explainer(config: dict[str, Any], trained: TrainedNetwork) -> "Explainer | None":
-    if not config["explain"]:
-        return None
-    return Explainer(trained, config["method"])
-
-
 def _predict(
     config: dict[str, Any], trained: TrainedNetwork, files: Sequence[str | bytes]
-) -> "tuple[list[Prediction], list[Prediction], Counter[int]]":
-    """Write `predictions.csv`; give the first predictions, what could not be read, and how many each class has."""
+) -> tuple[list[Prediction], list[Prediction], Counter[int]]:
+    """Write `predictions.csv`; return the first predictions, the files that could not be read, and counts by class."""
     first: list[Prediction] = []
     unread: list[Prediction] = []
     counts: Counter[int] = Counter()

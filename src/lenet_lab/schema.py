@@ -1,4 +1,4 @@
-"""The keys of this project's own groups: their types, their units, what is allowed.
+"""The keys of this project's own groups: types, units and allowed values.
 
 The text of each `Field` is what a user reads when a value is refused, so it says what would be accepted.
 """
@@ -52,7 +52,7 @@ class ImageData(schema.Data):
     )
     mean: float | list[float] = Field(ABSENT, description="a number, or one a channel, on the scale 0 to 1")
     std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = Field(
-        ABSENT, description="a number above 0, or one a channel, on the scale 0 to 1"
+        ABSENT, description="a number above 0, or one per channel, on the scale 0 to 1"
     )
     cache: AbsolutePath = Field(ABSENT, description="a folder for the decoded images")
     mirrors: Annotated[list[str], Field(min_length=1)] = Field(
@@ -70,13 +70,13 @@ class ImageData(schema.Data):
     test_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the test images)")
 
 
-def _whose(data: object) -> str:
-    """Return the tag of the class that knows the keys of `data`; a key of a stranger's may have another meaning."""
+def _data_tag(data: object) -> str:
+    """Return the tag of the class that knows the keys of `data`; another data module may use a key differently."""
     target = data.get("_target_") if isinstance(data, dict) else getattr(data, "target", None)  # once checked
     return OWN if isinstance(target, str) and target.startswith(f"{PACKAGE}.") else OTHER
 
 
-AnyData = Annotated[Annotated[ImageData, Tag(OWN)] | Annotated[schema.Data, Tag(OTHER)], Discriminator(_whose)]
+AnyData = Annotated[Annotated[ImageData, Tag(OWN)] | Annotated[schema.Data, Tag(OTHER)], Discriminator(_data_tag)]
 
 
 class Optimizer(schema.Optimizer):
@@ -90,10 +90,10 @@ class Optimizer(schema.Optimizer):
 class Augment(Target):
     """A random change to training images; the user's own have other keys."""
 
-    pixels: Natural = Field(ABSENT, description="a whole number, 0 or more (the largest move, in pixels)")
+    pixels: Natural = Field(ABSENT, description="a whole number, 0 or more (the largest shift, in pixels)")
     side: Positive = Field(ABSENT, description="a whole number, at least 1 (pixels of the hidden square's side)")
     fill: Level | Annotated[list[Level], Field(min_length=1)] = Field(
-        ABSENT, description="a number from 0 to 1, or one a channel (what the hidden square is set to)"
+        ABSENT, description="a number from 0 to 1, or one per channel (value of the hidden square)"
     )
     brightness: Spread = Field(ABSENT, description=f"{SPREAD} brightness)")
     contrast: Spread = Field(ABSENT, description=f"{SPREAD} contrast)")
@@ -104,7 +104,7 @@ class Loss(Target):
     """Cross entropy; other losses have other keys."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="a number from 0 to below 1 (share of the probability that goes to all classes alike)"
+        0.0, description="a number from 0 to below 1 (share of the target that is spread over all classes)"
     )
     class_weights: Literal["auto"] | list[Annotated[float, Field(ge=0)]] | None = Field(
         None, description="auto (images of rare classes count more), a list with a number for each class, or null"
@@ -116,10 +116,10 @@ AnyLoss = Annotated[Annotated[Loss, Tag(OWN)] | Annotated[Target, Tag(OTHER)], D
 
 
 class FlipShiftTTA(Target):
-    """What else a trained network is shown to judge an image; the user's own have other keys."""
+    """Test-time augmentation; the user's own has other keys."""
 
     flip: bool = Field(ABSENT, description="true or false (also show the mirror image)")
-    shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels the image is also moved by)")
+    shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels by which the image is also shifted)")
 
 
 AnyTTA = Annotated[Annotated[FlipShiftTTA, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_whose)]
@@ -127,7 +127,7 @@ TTA = Annotated[AnyTTA | None, BeforeValidator(lambda value: value or None)]  # 
 
 
 class Parts(schema.Parts):
-    """What a task of this project takes beside what the engine knows."""
+    """The groups that a task of this project takes, beside those that the engine knows."""
 
     optimizer: Optimizer = ABSENT
     loss: AnyLoss = ABSENT
@@ -137,7 +137,7 @@ class Parts(schema.Parts):
 
 
 class RunParts(Parts):
-    """The same, with what its data take."""
+    """The same, with the data and the groups that they take."""
 
     data: AnyData
     augment: dict[str, AnyAugment | None] = Field(ABSENT, description="named transformations, each with a _target_")
@@ -148,7 +148,7 @@ class TrainConfig(RunParts, schema.TrainConfig):
 
 
 class EvaluateConfig(RunParts, schema.RunConfig):
-    """`python -m lenet_lab.evaluate`, once the checkpoint has told its task and data."""
+    """`python -m lenet_lab.evaluate`, with task and data filled in from the checkpoint."""
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
 
@@ -159,7 +159,7 @@ class PredictConfig(Parts, schema.CheckpointConfig):
     images: Images | Annotated[list[Images], Field(min_length=1)] = Field(
         description="a file, a folder, a pattern such as 'photos/*.png', a list [a.png,b.png], or - (standard input)"
     )
-    top_k: Positive = Field(description="a whole number, at least 1 (classes shown of each image)")
+    top_k: Positive = Field(description="a whole number, at least 1 (classes shown for each image)")
     batch_size: Positive = Field(description="a whole number, at least 1 (images that the network sees at once)")
     device: Literal["auto", "cpu", "gpu"] = Field(description="auto, cpu or gpu")
     threads: Threads | None = Field(
@@ -196,7 +196,7 @@ class ExportConfig(Parts, schema.CheckpointConfig):
     def _refuse_contradictions(self) -> Self:
         if self.format != "onnx" and self.opset is not None:
             raise PydanticCustomError(
-                CONTRADICTION, "opset={opset} is refused: it is of format=onnx only", {"opset": self.opset}
+                CONTRADICTION, "opset={opset} is refused: only format=onnx has one", {"opset": self.opset}
             )
         suffix = SUFFIX[self.format]
         if self.file and not self.file.endswith(suffix):

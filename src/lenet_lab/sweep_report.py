@@ -20,10 +20,10 @@ COMMAND = Command(
 def name_the_folder(words: list[str]) -> list[str]:
     """Return the words of the command line with `sweep=` before the folder, quoted as Hydra reads it.
 
-    The folder is the word that is no option and no KEY=VALUE, or that there is a folder of this name.
+    The folder is the word that is neither an option nor KEY=VALUE, or that is the name of an existing folder.
 
     Raises:
-        UserError: there are two of them.
+        UserError: there is more than one.
     """
     found = [
         number

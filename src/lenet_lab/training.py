@@ -11,7 +11,7 @@ from lab_engine.training.build import build_data, build_task, facts_of
 def train(config: dict[str, Any]) -> dict[str, Any]:
     """Train, choose the best checkpoint on validation data, test it once.
 
-    With several devices, each process calls this. A run whose folder holds `checkpoints/last.ckpt` goes on from it.
+    With several devices, each process calls this. A run whose folder holds `checkpoints/last.ckpt` resumes from it.
 
     Args:
         config: checked; see `conf/train.yaml`.

@@ -1,4 +1,4 @@
-"""Test-time augmentation: what else a trained network is shown to judge an image."""
+"""Test-time augmentation: predictions averaged over several views of each image."""
 
 import math
 from collections.abc import Callable
@@ -14,17 +14,18 @@ TTA = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """From a network and float images (B, C, H, W) to logits (B, classes)."""
 
 
-def once(network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
-    """Show the network each image once, as it is."""
+def single_view(network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
+    """Return the logits of the images as they are: no test-time augmentation."""
     return network(images)
 
 
 class FlipShiftTTA:
-    """Averages the probabilities of several views of each image: as it is, mirrored, moved a little.
+    """Averages the probabilities of several views of each image: as it is, mirrored, shifted a little.
 
     Args:
-        flip: left to right, too; not for digits or letters.
-        shift: pixels up, down, left and right, too, the edge filled with its reflection; 0: not moved.
+        flip: add the mirror image of each view, left to right; wrong for digits or letters.
+        shift: add views shifted by this many pixels up, down, left and right, the edge filled with its reflection; 0:
+            add none.
     """
 
     def __init__(self, flip: bool, shift: int) -> None:
@@ -39,13 +40,15 @@ class FlipShiftTTA:
         self, network: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]
     ) -> Float32[Tensor, "B classes"]:
         """Return log probabilities, which serve as logits."""
-        views = [images, *self._moved(images)]
+        views = [images, *self._shifted(images)]
         if self.flip:
             views += [view.flip(-1) for view in views]
-        of_each = torch.stack([network(view).float().log_softmax(-1) for view in views])  # (views, B, classes)
-        return of_each.logsumexp(0) - math.log(len(views))
+        log_probabilities = torch.stack(
+            [network(view).float().log_softmax(-1) for view in views]
+        )  # (views, B, classes)
+        return log_probabilities.logsumexp(0) - math.log(len(views))
 
-    def _moved(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B C H W"]]:
+    def _shifted(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B C H W"]]:
         if not self.shift:
             return []
         by, (height, width) = self.shift, images.shape[-2:]

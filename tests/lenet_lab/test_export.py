@@ -117,7 +117,8 @@ def test_a_network_that_was_measured_by_several_views_has_a_file_of_one(
     checkpoint["run"]["values"]["test_time"] = {"flip": True, "shift": 0}
     torch.save(checkpoint, tmp_path / "flip.ckpt")
     result = command("export", f"checkpoint={tmp_path}/flip.ckpt", "format=torch")
-    assert "accuracy   lower than metrics.json says: the run was measured with test_time=flip" in result.out, result.err
+    assert "accuracy   lower than in metrics.json: the run averaged several views" in result.out, result.err
+    assert "(test_time=flip), and the file uses one" in result.out
 
 
 def test_an_onnx_file_is_one_file_that_names_its_classes(files: dict[str, Result]) -> None:
@@ -381,9 +382,9 @@ class Own(nn.Module):
             "self.linear(x.flatten(1)) + torch.rand(1)",
             ["format=torch"],
             1,
-            "where rounding explains .*: it was removed.\nThe exporter has changed what the network does",
+            "and rounding explains only .*: the file was removed.\nThe exporter has changed what the network computes",
         ),
-        ("self.linear(x.flatten(1)) + torch.rand(1)", [], 1, "onnxruntime cannot run the file, and it was removed"),
+        ("self.linear(x.flatten(1)) + torch.rand(1)", [], 1, "onnxruntime cannot run the file, which was removed"),
         (
             "self.linear(x.flatten(1)) + torch.linalg.svdvals(x[:, 0]).sum(1, keepdim=True)",
             [],
@@ -425,10 +426,10 @@ def test_a_file_that_would_not_do_is_not_left(
         (["checkpoint=BEST", "format=tflite"], "format=tflite is refused: give onnx or torch"),
         (["checkpoint=BEST", "input=int8"], "input=int8 is refused: give uint8 (pixels 0 to 255), float"),
         (["checkpoint=BEST", "opset=17"], "opset=17 is refused: give a whole number from 18 to 23"),
-        (["checkpoint=BEST", "opset=20", "format=torch"], "opset=20 is refused: it is of format=onnx only"),
+        (["checkpoint=BEST", "opset=20", "format=torch"], "opset=20 is refused: only format=onnx has one"),
         (["checkpoint=BEST", "file=mine.onnx"], "mine.onnx exists already, and is not overwritten"),
         (["checkpoint=BEST", "file=mine.pt2"], "mine.pt2 is refused: give a path that ends in .onnx"),
-        (["checkpoint=BEST", "file=no/mine.onnx"], "/no. Make it, or choose another"),
+        (["checkpoint=BEST", "file=no/mine.onnx"], "/no. Create it, or choose another"),
         (["checkpoint=BEST", "-m", "format=onnx,torch"], "-m is refused: export does one thing at a time"),
     ],
 )

@@ -106,7 +106,7 @@ def test_ctrl_c_keeps_what_is_measured_and_leaves_no_process(place: Path) -> Non
         process.send_signal(signal.SIGINT)
         out = process.communicate(timeout=100)[0]
     assert process.returncode == 130, out
-    assert "interrupted; what was measured before is kept" in out
+    assert "interrupted; the sections before it are kept" in out
     found = json.loads(next(place.glob("build/bench/2*/benchmarks.json")).read_text())
     assert (list(found["sections"]), found["interrupted"]) == (["startup"], True)
     if Path("/proc").is_dir():
@@ -123,7 +123,7 @@ def left_over(text: str) -> list[bytes]:
     ("words", "variables", "said"),
     [
         (["steps"], {}, "there is no section steps. Choose from startup, "),
-        (["--out", "images"], {}, "--out images is there already, and nothing is overwritten. Name a new folder."),
+        (["--out", "images"], {}, "--out images exists already, and nothing is overwritten. Name a new folder."),
         (
             ["--data", "images/train"],
             {},

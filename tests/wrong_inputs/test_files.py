@@ -57,13 +57,13 @@ FOLDERS = [
     ),
     Case(
         TRAIN,
-        "Class 'bee' has 1 image: it takes two to split it. Add images to it.",
+        "Class 'bee' has 1 image, and a split needs two. Add images to the class.",
         files.and_(files.images("ant", "bee"), files.one_image),
     ),
     Case(
         TRAIN,
         "HERE/images/ant/x.png cannot be decoded: the file is empty\nReplace or remove it, or set "
-        "data.on_bad_file=skip to go on without it.",
+        "data.on_bad_file=skip to leave it out.",
         files.and_(files.images("ant", "bee"), files.add("ant/x.png")),
     ),
     Case(
@@ -153,7 +153,7 @@ OF_ANOTHER = [
         "explain=true is refused with pictures=0: give how many images to explain",
     ),
     Case("predict checkpoint=good.ckpt images=x device=abacus", "device=abacus is refused: give auto, cpu or gpu"),
-    Case("export checkpoint=good.ckpt format=torch opset=20", "opset=20 is refused: it is of format=onnx only"),
+    Case("export checkpoint=good.ckpt format=torch opset=20", "opset=20 is refused: only format=onnx has one"),
     Case(
         "export checkpoint=good.ckpt opset=99",
         "opset=99 is refused: give a whole number from 18 to 23 (of ONNX), or null…",
@@ -164,7 +164,7 @@ OF_ANOTHER = [
     ),
     Case(
         "export checkpoint=good.ckpt file=nowhere/x.onnx",
-        "file=HERE/nowhere/x.onnx: there is no folder HERE/nowhere. Make it, or choose another.",
+        "file=HERE/nowhere/x.onnx: there is no folder HERE/nowhere. Create it, or choose another.",
     ),
 ]
 

@@ -1,7 +1,7 @@
-"""Random changes to training images: each works on a whole batch, on the batch's device.
+"""Augmentations: random changes to training images, made on a whole batch and on the batch's device.
 
-Each takes uint8 images of values 0 to 255 or float images of values 0.0 to 1.0, and draws anew for every image. None
-waits for a GPU, and shapes do not depend on what is drawn, so they can be compiled and be part of a CUDA graph.
+Each takes uint8 images (0 to 255) or float images (0.0 to 1.0), and draws random numbers for every image. None waits
+for a GPU, and no shape depends on a random number, so they can be compiled and captured in a CUDA graph.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.wording import described, shortened
 
 Images = UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"]
-"""Values 0 to 255, or 0.0 to 1.0; a change gives back the type that it is given."""
-GREY = (0.2989, 0.587, 0.114)  # shares of red, green and blue, as in torchvision
+"""Values 0 to 255, or 0.0 to 1.0; an augmentation keeps the dtype."""
+GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue, as in torchvision
 
 
 class PerImage(nn.Module):
@@ -76,15 +76,15 @@ class RandomFlip(nn.Module):
         """Return the images with some of them mirrored."""
         count = len(images)
         mirrored = torch.rand(count, device=images.device) < 0.5
-        both = torch.cat([images, images.flip(-1)])  # whole images are copied from here: faster than to choose pixels
+        both = torch.cat([images, images.flip(-1)])  # to copy whole images is faster than to choose pixels
         return both.index_select(0, mirrored * count + torch.arange(count, device=images.device))
 
 
 class RandomShift(nn.Module):
-    """Moves each image by up to `pixels` up or down and left or right; the edge is filled with its reflection.
+    """Shifts each image by up to `pixels` up or down and left or right; the edge is filled with its reflection.
 
     Args:
-        pixels: the largest move; every whole number of pixels up to it is equally likely.
+        pixels: the largest shift; every whole number of pixels up to it is equally likely.
     """
 
     def __init__(self, pixels: int) -> None:
@@ -92,7 +92,7 @@ class RandomShift(nn.Module):
         self.pixels = pixels
 
     def forward(self, images: Images) -> Images:
-        """Return the images moved.
+        """Return the shifted images.
 
         Raises:
             ValueError: H or W is not larger than `pixels`.
@@ -101,19 +101,19 @@ class RandomShift(nn.Module):
         if min(height, width) <= self.pixels:
             raise ValueError(f"{type(self).__name__}({self.pixels}) needs larger images than {height}x{width}")
         down, right = torch.randint(0, 2 * self.pixels + 1, (2, count, 1), device=images.device) - self.pixels
-        rows = _reflected(down + torch.arange(height, device=images.device), height)
-        columns = _reflected(right + torch.arange(width, device=images.device), width)
-        return images.flatten(2).gather(2, _places(rows, columns, images)).view_as(images)
+        rows = _reflect(down + torch.arange(height, device=images.device), height)
+        columns = _reflect(right + torch.arange(width, device=images.device), width)
+        return images.flatten(2).gather(2, _pixel_indices(rows, columns, images)).view_as(images)
 
 
 class RandomCutout(nn.Module):
-    """Hides a square of each image; its centre is any pixel alike, so it may be partly outside.
+    """Hides a square of each image; its centre is any pixel, equally likely, so it may be partly outside.
 
     After T. DeVries and G. W. Taylor, "Improved regularization of convolutional neural networks with cutout" (2017).
 
     Args:
         side: of the square, in pixels.
-        fill: what the square is set to, on the scale 0 to 1; one number for all channels, or one a channel.
+        fill: value of the square, on the scale 0 to 1; one number for all channels, or one per channel.
     """
 
     fill: Tensor
@@ -124,7 +124,7 @@ class RandomCutout(nn.Module):
         self.register_buffer("fill", torch.tensor(fill, dtype=torch.float32).reshape(-1, 1), persistent=False)
 
     def forward(self, images: Images) -> Images:
-        """Return the images with a part hidden.
+        """Return the images with the square hidden.
 
         Raises:
             ValueError: `fill` has neither one number nor C, or the square is larger than the images.
@@ -137,20 +137,20 @@ class RandomCutout(nn.Module):
                 f"{type(self).__name__} has {len(self.fill)} numbers in fill, but the images have {channels} channels"
             )
         square = torch.arange(self.side, device=images.device) - self.side // 2
-        # What is outside is clamped to the square's last row or column inside, and set to the same value once more.
+        # Rows and columns outside are clamped to the edge, whose pixels are set to the same value again.
         rows = (torch.randint(height, (count, 1), device=images.device) + square).clamp_(0, height - 1)
         columns = (torch.randint(width, (count, 1), device=images.device) + square).clamp_(0, width - 1)
-        places = _places(rows, columns, images)
+        indices = _pixel_indices(rows, columns, images)
         fill = self.fill if images.is_floating_point() else (255 * self.fill).round()
-        fill = fill.to(images.device, images.dtype).expand(places.shape)
-        return images.flatten(2).scatter(2, places, fill).view_as(images)
+        fill = fill.to(images.device, images.dtype).expand(indices.shape)
+        return images.flatten(2).scatter(2, indices, fill).view_as(images)
 
 
 class RandomColour(nn.Module):
     """Changes brightness, contrast and saturation of each image, by factors from 1 - x to 1 + x.
 
-    The three are those of torchvision's ColorJitter. There they follow each other in random order; here they are one
-    sum, which is the same in every order, but for pixels that ColorJitter clips on the way: here only the end is.
+    The three are defined as in torchvision's ColorJitter, which applies one after another, in random order, and clips
+    pixels after each. Here they are one weighted sum, which is the same in every order, and clipped once, at the end.
     Grey images have no saturation to change.
 
     Args:
@@ -184,11 +184,11 @@ def change_colour(
     contrast: Float32[Tensor, "B 1 1 1"],
     saturation: Float32[Tensor, "B 1 1 1"],
 ) -> Images:
-    """Multiply by `brightness`, then the distance to the mean grey by `contrast`, to each pixel's grey by `saturation`.
+    """Scale by `brightness`, then the distance to the mean grey by `contrast`, to each pixel's grey by `saturation`.
 
     Args:
         images: RGB or grey.
-        brightness: 1 changes nothing, as of all three.
+        brightness: a factor for each image; 1 changes nothing.
         contrast: likewise.
         saturation: likewise.
 
@@ -205,20 +205,22 @@ def change_colour(
     else:
         grey = colours.clone()
     if whole:
-        grey.floor_()  # to torchvision the grey of bytes is bytes, too
+        grey.floor_()  # torchvision, too, rounds the grey of uint8 images down
     mean = grey.mean((1, 2, 3), keepdim=True)
     grey.mul_(brightness * contrast * (1 - saturation)).add_(brightness * (1 - contrast) * mean)
     changed = torch.addcmul(grey, colours, brightness * contrast * saturation).clamp_(0, 255 if whole else 1)
-    return changed.to(torch.int16).to(images.dtype) if whole else changed  # at once, it takes twice as long
+    return changed.to(torch.int16).to(images.dtype) if whole else changed  # to uint8 directly is slower
 
 
-def _reflected(places: Int64[Tensor, "B S"], size: int) -> Int64[Tensor, "B S"]:
-    """Reflect places up to size - 1 outside an edge back inside, mirrored at the middle of the edge's pixel."""
-    return size - 1 - (size - 1 - places.abs()).abs()
+def _reflect(indices: Int64[Tensor, "B S"], size: int) -> Int64[Tensor, "B S"]:
+    """Reflect indices up to size - 1 outside an edge back inside, mirrored at the middle of the edge's pixel."""
+    return size - 1 - (size - 1 - indices.abs()).abs()
 
 
-def _places(rows: Int64[Tensor, "B R"], columns: Int64[Tensor, "B S"], images: Images) -> Int64[Tensor, "B C R*S"]:
-    """Number the pixels of an image where these rows and columns cross."""
+def _pixel_indices(
+    rows: Int64[Tensor, "B R"], columns: Int64[Tensor, "B S"], images: Images
+) -> Int64[Tensor, "B C R*S"]:
+    """Return the flat indices of the pixels where these rows and columns cross, for each channel."""
     width = images.shape[-1]
     crossings = rows[:, :, None] * width + columns[:, None, :]
     return crossings.flatten(1)[:, None, :].expand(-1, images.shape[1], -1)

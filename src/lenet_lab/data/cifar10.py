@@ -29,11 +29,12 @@ class Cifar10(ImageDataModule):
     Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images" (2009).
 
     Attributes:
-        reader: knows the MD5 of the archive and of each file in it. They are pickles, which could run any code, so no
-            other bytes are read; not a setting, because a stranger's configuration must not choose them.
+        reader: torchvision's class, which knows the MD5 of the archive and of each file in it. The files are pickles,
+            which could run any code, so no other bytes are read. Not an argument, because a configuration from a
+            stranger must not choose what is unpickled.
 
     Args:
-        root: folder of `cifar-10-python.tar.gz`, which is downloaded if it is not there.
+        root: folder of `cifar-10-python.tar.gz`, which is downloaded if it is missing.
         cache: folder for the decoded images; once they are there, the archive is not needed.
         mirrors: addresses of the archive, tried in this order.
         loading: see `ImageDataModule`.
@@ -48,7 +49,7 @@ class Cifar10(ImageDataModule):
         self.mirrors = mirrors
 
     def load(self) -> tuple[ImageSet, ImageSet]:
-        """Return the train and the test images, downloaded and decoded now if that was not done before."""
+        """Return the train and the test images; download and decode them first if they are not in the cache."""
         return self._open("train"), self._open("test")
 
     @classmethod
@@ -73,13 +74,13 @@ class Cifar10(ImageDataModule):
         try:
             with tarfile.open(self.archive, "r:gz") as members:
                 members.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.11.4 has none
-                members.extractall(folder)  # noqa: S202 - it is the official one
+                members.extractall(folder)  # noqa: S202 - its MD5 is that of the official one
             with warnings.catch_warnings():
-                # of NumPy 2.4.0 to 2.4.4 about dtypes in pickles of old, such as these
+                # NumPy 2.4.0 to 2.4.4 warns about dtypes in old pickles such as these
                 warnings.filterwarnings("ignore", r"dtype\(\): align should", np.exceptions.VisibleDeprecationWarning)
                 return self.reader(folder, split == "train")
         except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError) as error:
-            why = str(error).partition(". ")[0].rstrip(".")  # torchvision goes on with a cure of its own
+            why = str(error).partition(". ")[0].rstrip(".")  # then torchvision suggests a cure of its own
             raise UserError(
                 f"{self.archive} cannot be read: {why}.\nMove it away and run again to download it."
             ) from error

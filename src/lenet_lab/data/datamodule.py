@@ -31,9 +31,9 @@ MAX_IMBALANCE = 3
 
 
 class ImageDataModule(LightningDataModule, ABC):
-    """Splits validation images from the train images, loads, augments and normalizes; a subclass says what they are.
+    """Splits validation images from the train images, makes batches, augments and normalizes them.
 
-    A subclass has one method, `load`, and passes the arguments that it does not know on to this class.
+    A subclass implements `load`, and passes the arguments that are not its own on to this class.
 
     Args:
         batch_size: images in a training batch, on each device.
@@ -49,8 +49,7 @@ class ImageDataModule(LightningDataModule, ABC):
         std: likewise.
         augment: by name, applied to training batches only, in this order; each maps uint8 (B, C, H, W) to the same.
         seed: of the order of the training images.
-        on_device: keep all images in the memory of the device that a Trainer computes on, if they fit there; "auto":
-            of a GPU.
+        on_device: keep all images in the memory of the Trainer's device, if they fit there; "auto": on a GPU only.
     """
 
     def __init__(
@@ -103,11 +102,11 @@ class ImageDataModule(LightningDataModule, ABC):
         Safe when several processes call it at once: one does the work, the others wait for its result.
 
         Raises:
-            UserError: the images cannot be had; the text says what to do.
+            UserError: the images are not available; the text says what to do.
         """
 
     def model_arguments(self) -> dict[str, Any]:
-        """Return what `from_data` stands for, and what else a trained network must know of its images."""
+        """Return the facts that `from_data` stands for, and how images are prepared for the trained network."""
         channels, *image_size = self.train.image_shape
         classes = list(self.train.classes)
         return {
@@ -176,10 +175,10 @@ class ImageDataModule(LightningDataModule, ABC):
         return self.batch_size * math.prod(self.train.image_shape)
 
     def setup(self, stage: str | None = None) -> None:
-        """Map the images and split them; `stage` makes no difference, and a second call does nothing.
+        """Load the images and split them; `stage` makes no difference, and a second call does nothing.
 
         Raises:
-            UserError: the images cannot be had, or do not fit `mean`, `std` and `augment`.
+            UserError: the images are not available, or do not fit `mean`, `std` and `augment`.
         """
         if hasattr(self, "test"):
             return
@@ -215,7 +214,7 @@ class ImageDataModule(LightningDataModule, ABC):
             )
 
     def _check(self, name: str, images: ImageSet) -> None:
-        """Refuse what is not as `ImageSet` says: it would be normalized or counted wrongly, and nobody would notice."""
+        """Refuse arrays that break the rules of `ImageSet`: they would silently be normalized or counted wrongly."""
         made, count, classes = type(self).__name__, len(images.labels), len(images.classes)
         pixels, labels = np.asanyarray(images.images), np.asanyarray(images.labels)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or len(pixels) != count:
@@ -257,7 +256,7 @@ class ImageDataModule(LightningDataModule, ABC):
             on_device = device.type == "cuda" if self.on_device == "auto" else self.on_device
             loader.resident = self._keep_on(device, images) if on_device else None
             if loader.resident is not None or device.type == "cpu":
-                # many small batches at once: 3 % of a step at batch 4
+                # many small batches at once, which is faster than one by one
                 loader.prepare = partial(self.prepare, training=training)
         return loader
 
@@ -280,10 +279,10 @@ class ImageDataModule(LightningDataModule, ABC):
         return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Prepare what the loader has not prepared."""
+        """Augment and normalize the batch if the loader has not."""
         images, labels = batch
         if images.dtype == torch.uint8:
             images = self.prepare(images, training=self.trainer is not None and self.trainer.training)
-            if self.trainer is not None:  # Lightning converts what the loader gives, which were bytes
+            if self.trainer is not None:  # Lightning has converted the batch before, as uint8
                 images = self.trainer.precision_plugin.convert_input(images)
         return images, labels

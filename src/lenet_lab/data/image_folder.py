@@ -1,4 +1,4 @@
-"""Any folder of images sorted into one folder a class."""
+"""Any folder of images that are sorted into one folder per class."""
 
 import hashlib
 import logging
@@ -21,13 +21,13 @@ from lenet_lab.data.split import stratified_split
 
 log = logging.getLogger(__name__)
 
-PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-"""Folder names that nobody gives to a class."""
+SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
+"""Folder names that mean a split and not a class."""
 
 
 @dataclass(frozen=True)
 class _Files:
-    """Files of one split, sorted by class and path, with what tells whether they changed since."""
+    """Files of one split, sorted by class and path; a change to a file changes its stamp."""
 
     paths: list[str]
     labels: npt.NDArray[np.int64]
@@ -40,8 +40,8 @@ class _Files:
 class ImageFolder(ImageDataModule):
     r"""`train/<class>/*`, `test/<class>/*` and perhaps `val/<class>/*`; or `<class>/*`, from which a test set is split.
 
-    Files may lie in subfolders of their class; names that start with a dot are passed over. The classes are the
-    names of the folders, sorted; bytes in a name that are no UTF-8 are written as in `caf\xe9`.
+    Files may lie in subfolders of their class; names that start with a dot are ignored. The classes are the names of
+    the folders, sorted; bytes in a name that are not UTF-8 are written as in `caf\xe9`.
 
     Args:
         root: folder that holds the tree.
@@ -107,7 +107,7 @@ class ImageFolder(ImageDataModule):
         return (train, test, validation[0]) if validation else (train, test)
 
     def model_arguments(self) -> dict[str, Any]:
-        """Return what an `ImageDataModule` does, and how images of another size are brought to this one."""
+        """Return the facts of an `ImageDataModule`, and how images of another size are resized."""
         return {**super().model_arguments(), "resize": self.format.resize}
 
     def _open(self, files: _Files, classes: tuple[str, ...]) -> ImageSet:
@@ -132,10 +132,10 @@ class ImageFolder(ImageDataModule):
         return open_store(self.cache, f"folder-{key}", make)
 
     def _refuse_changed(self, files: _Files) -> None:
-        """Refuse a store of files that were others when they were decoded: it would stay."""
+        """Refuse files that changed while they were decoded: the store would keep the wrong images."""
         for path, stamp in zip(files.paths, files.stamps, strict=True):
             try:
-                now = _stamp(os.stat(path))  # noqa: PTH116 - of all files, and Path objects would double its time
+                now = _stamp(os.stat(path))  # noqa: PTH116 - for each of all files, and Path is slower
             except OSError:
                 now = "gone"
             if stamp.rpartition("\t")[2] != now:
@@ -149,7 +149,7 @@ class ImageFolder(ImageDataModule):
             return True
         raise UserError(
             f"{printable(path)} cannot be decoded: {why}\n"
-            "Replace or remove it, or set data.on_bad_file=skip to go on without it."
+            "Replace or remove it, or set data.on_bad_file=skip to leave it out."
         )
 
 
@@ -181,5 +181,5 @@ def _list_files(folder: Path, classes: tuple[str, ...]) -> _Files:
 
 
 def _stamp(facts: os.stat_result) -> str:
-    # the time of change (ctime) tells what a copied or set-back time of modification hides
+    # ctime also shows changes after which the modification time (mtime) was set back
     return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns}"

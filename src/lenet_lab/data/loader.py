@@ -1,4 +1,4 @@
-"""Batches cut from stored images: one gather for many of them, no worker processes, no Python per image."""
+"""Batches from stored images: one gather for many batches, no worker processes, no Python per image."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,31 +13,31 @@ from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.resident import ResidentImages
 from lenet_lab.data.split import Rows
 
-IMAGES_A_GATHER = 1024  # enough to make its fixed cost vanish at batch 4, small enough to stay in the processor's cache
-IMAGES_A_GATHER_ON_GPU = 16384  # a GPU counts the calls: 200 MB of CIFAR-10 as float32
+IMAGES_PER_GATHER = 1024  # many small batches share its fixed cost, and they stay in the processor's cache
+IMAGES_PER_GATHER_ON_GPU = 16384  # fewer calls; of CIFAR-10 it is 200 MB as float32
 
 
 class BatchLoader:
     """Goes through the rows of an image set once an epoch.
 
     With several devices each takes its own share: together they see every row exactly once, nothing is padded or
-    dropped, and all of them make the same number of batches (so no device waits for another that has finished).
+    dropped, and all devices make the same number of batches, so that none waits for one that has finished.
 
     Args:
-        images: where the rows are taken from.
-        rows: int64 (N,), the rows to go through.
+        images: uint8 (…, C, H, W) and their labels.
+        rows: int64 (N,), the rows of `images` to go through.
         batch_size: images in a batch on one device; some batches are smaller where it does not divide N.
         shuffle_seed: a new order each epoch, drawn from this seed and the epoch; None keeps the order of `rows`.
         rank: this device's number, 0 to world_size - 1.
         world_size: how many devices share the rows.
-        epoch: tells the number of the pass that begins, from 0; it chooses the order.
-        prepare: applied to many batches at once before they are cut: (N, C, H, W) to (N, C, H, W).
+        epoch: returns the number of the epoch, from 0; it chooses the order.
+        prepare: applied to many batches at once before they are split: (N, C, H, W) to (N, C, H, W).
         resident: a copy of `images` on a device, to take batches from there.
         device: where the run draws random numbers, beside the CPU.
         balanced: draw rows with replacement, those of each class with the same probability; needs a `shuffle_seed`.
 
-    A loader that is given the state of another goes on where that one was, in the middle of an epoch, and puts the
-    generators of random numbers where they were; Lightning keeps that state in checkpoints.
+    A loader with the state of another resumes where that one was, in the middle of an epoch, and restores its random
+    state; Lightning keeps the state in checkpoints.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield uint8 (B, C, H, W), or what `prepare` makes of it, and int64 (B,); on the CPU or beside `resident`."""
-        order, self._epoch, self._given = self.rows, self.epoch(), 0
+        order, self._epoch, self._yielded = self.rows, self.epoch(), 0
         if self.shuffle_seed is not None:
             generator = np.random.default_rng((self.shuffle_seed, self._epoch))
             order = self._drawn(generator) if self.balanced else generator.permutation(order)
@@ -85,28 +85,28 @@ class BatchLoader:
         batches = len(self)
         if -(-len(share) // self.batch_size) == batches:  # full batches, and one with the rest
             bounds = np.minimum(np.arange(batches + 1) * self.batch_size, len(share))
-        else:  # this share is one batch short of another's: its batches are evened out
+        else:  # another share has one batch more: make as many, of nearly equal size
             bounds = np.arange(batches + 1) * len(share) // batches
-        take, at_once = self._taker(share)
+        take, at_once = self._make_take(share)
         step = max(at_once // self.batch_size, 1)
         resumed, self._resumed = self._resumed, None
-        random: RandomState | None = None  # of the run that this pass goes on from
+        random: RandomState | None = None  # of the checkpoint that this pass resumes from
         if resumed is not None and resumed["epoch"] == self._epoch:
-            self._given, random = resumed["batches"], self._random_of(resumed)
-        for first in range(self._given - self._given % step, batches, step):
+            self._yielded, random = resumed["batches"], self._random_state_of(resumed)
+        for first in range(self._yielded - self._yielded % step, batches, step):
             cuts = bounds[first : first + step + 1].tolist()
             sizes = np.diff(cuts).tolist()
             images, labels = take(cuts[0], cuts[-1])
-            if random is not None:  # images of which some have been given are prepared as they were then
-                set_random_state(random["before" if first < self._given else "now"], self.device)
+            if random is not None:  # images of which the earlier run yielded a part are prepared as they were then
+                set_random_state(random["before" if first < self._yielded else "now"], self.device)
             self._before = random_state(self.device)
             prepared = zip(torch.split(self.prepare(images), sizes), torch.split(labels, sizes), strict=True)
-            if random is not None and first < self._given:
+            if random is not None and first < self._yielded:
                 set_random_state(random["now"], self.device)
             random = None
             for number, batch in enumerate(prepared, first):
-                if number >= self._given:
-                    self._given = number + 1
+                if number >= self._yielded:
+                    self._yielded = number + 1
                     yield batch
 
     def _drawn(self, generator: np.random.Generator) -> Rows:
@@ -116,36 +116,36 @@ class BatchLoader:
         return generator.choice(self.rows, len(self.rows), p=1 / (len(classes) * counts[of_row]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the pass is; with several devices each must call it, and gets the random numbers of all."""
+        """Return the position in the epoch and the random states of all devices; every device must call it."""
         before = self._before or random_state(self.device)
         random: list[Any] = [{"before": before, "now": random_state(self.device)}]
         if self.world_size > 1:
             own, random = random[0], [None] * self.world_size
             distributed.all_gather_object(random, own)
-        return {"epoch": self._epoch, "batches": self._given, "random": random}
+        return {"epoch": self._epoch, "batches": self._yielded, "random": random}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Make the next pass go on from there, if it is of the same epoch."""
+        """Resume there in the next pass, if it is of the same epoch."""
         self._resumed = state_dict
 
-    def _random_of(self, resumed: dict[str, Any]) -> RandomState:
-        """Return what this device had drawn up to."""
+    def _random_state_of(self, resumed: dict[str, Any]) -> RandomState:
+        """Return the random state of this device."""
         if (devices := len(resumed["random"])) != self.world_size:
             raise UserError(
-                f"The checkpoint was written in the middle of an epoch on {devices} devices, and here are "
-                f"{self.world_size}: each has its own share of the images.\nGo on with trainer.devices={devices}."
+                f"The checkpoint was written in the middle of an epoch on {devices} devices, each with its own share "
+                f"of the images; this run has {self.world_size}.\nResume with trainer.devices={devices}."
             )
         random: RandomState = resumed["random"][self.rank]
         return random
 
-    def _taker(self, share: Rows) -> tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]:
-        """Return what takes the images and labels of a slice of `share`, and how many it should take at once."""
+    def _make_take(self, share: Rows) -> tuple[Callable[[int, int], tuple[Tensor, Tensor]], int]:
+        """Return a function that takes the images and labels of a slice of `share`, and how many to take at once."""
         if (resident := self.resident) is None:
             stored, labels = self.images.images, self.images.labels[share]
             return lambda start, end: (
                 torch.from_numpy(np.take(stored, share[start:end], axis=0)),
                 torch.from_numpy(labels[start:end]),
-            ), IMAGES_A_GATHER
-        rows = torch.from_numpy(share).to(resident.images.device)  # once an epoch: the steps wait for nothing
-        at_once = IMAGES_A_GATHER_ON_GPU if rows.is_cuda else IMAGES_A_GATHER
+            ), IMAGES_PER_GATHER
+        rows = torch.from_numpy(share).to(resident.images.device)  # once an epoch, so that no step waits for it
+        at_once = IMAGES_PER_GATHER_ON_GPU if rows.is_cuda else IMAGES_PER_GATHER
         return lambda start, end: resident.take(rows[start:end]), at_once

@@ -1,4 +1,4 @@
-"""From stored bytes to what the network is fed."""
+"""The normalization of stored images, and its inverse."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ class Normalize(nn.Module):
     """(x / 255 - mean) / std, a batch at a time, on the batch's device.
 
     Args:
-        mean: on the scale 0 to 1; one number for all channels, or one a channel.
+        mean: on the scale 0 to 1; one number for all channels, or one per channel.
         std: likewise. mean 0.5 and std 0.5 bring images to [-1, 1].
     """
 
@@ -25,11 +25,11 @@ class Normalize(nn.Module):
         self.register_buffer("shift", (-mean_ / std_).float(), persistent=False)
 
     def forward(self, images: UInt8[Tensor, "B C H W"] | Float32[Tensor, "B C H W"]) -> Float32[Tensor, "B C H W"]:
-        """Normalize values of 0 to 255."""
+        """Normalize values from 0 to 255."""
         return images.float().mul_(self.scale).add_(self.shift)
 
     def undo(self, images: Float[Tensor, "B C H W"]) -> UInt8[Tensor, "B C H W"]:
-        """Return the bytes that normalized images were."""
+        """Return normalized images as uint8, 0 to 255."""
         return (
             images.float()
             .sub(self.shift.to(images.device))

@@ -11,7 +11,7 @@ from lab_engine.images.image_set import ImageSet
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.5  # of the memory that is free; the rest is the network's, and other programs'
+MAX_SHARE = 0.5  # of the free memory; the rest is for the network and other programs
 
 
 class ResidentImages:
@@ -36,11 +36,11 @@ class ResidentImages:
 
 
 def make_resident(images: ImageSet, device: torch.device) -> ResidentImages | None:
-    """Copy images to the device; where that would take more than `SHARE` of what is free, say so and give None."""
+    """Copy images to the device; if that would take more than `MAX_SHARE` of its free memory, warn and return None."""
     needed, free = images.images.nbytes + images.labels.nbytes, free_bytes(device)
-    if needed > SHARE * free:
+    if needed > MAX_SHARE * free:
         log.warning(
-            "speed.data_on_device: the images take %.1f GB, and %.1f GB are free on %s: they stay where they are.",
+            "speed.data_on_device: the images take %.1f GB, and %.1f GB are free on %s. They stay on the host.",
             needed / 1e9,
             free / 1e9,
             device,
@@ -50,7 +50,7 @@ def make_resident(images: ImageSet, device: torch.device) -> ResidentImages | No
 
 
 def free_bytes(device: torch.device) -> int:
-    """How much memory of a device nobody has taken."""
+    """Return the free memory of a device, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return int(psutil.virtual_memory().available)

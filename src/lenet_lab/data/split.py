@@ -52,7 +52,7 @@ def stratified_split(
         labels: int64 (N,).
         fraction: of each class, above 0 and below 1; at least one image is chosen and one left.
         seed: the same seed and labels give the same split on every machine.
-        classes: their names, for a message; else it has their numbers.
+        classes: their names, for an error message; without them it has the class number.
 
     Returns:
         Rows left, rows chosen; int64, ascending, together all N.
@@ -66,7 +66,7 @@ def stratified_split(
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
             name = repr(classes[label]) if classes else f"number {label}"
-            raise UserError(f"Class {name} has {len(rows)} image: it takes two to split it. Add images to it.")
+            raise UserError(f"Class {name} has {len(rows)} image, and a split needs two. Add images to the class.")
         count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
         chosen[generator.permutation(rows)[:count]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)

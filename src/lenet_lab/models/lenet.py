@@ -24,8 +24,7 @@ class LeNet(nn.Module):
         hidden: outputs of the two hidden linear layers.
 
     Raises:
-        ValueError: the image is so small that nothing is left of it after the second pooling, or a layer is to have no
-            outputs.
+        ValueError: nothing is left of the image after the second pooling, or a layer would have no outputs.
     """
 
     def __init__(

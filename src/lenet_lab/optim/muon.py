@@ -14,18 +14,18 @@ ITERATIONS = 5
 
 
 class Muon(Optimizer):
-    """Steps along the gradient with all its singular values brought near one; biases and other vectors go by Adam.
+    """Steps along the gradient with all its singular values brought near one; updates biases and other vectors by Adam.
 
     `torch.optim.Muon` takes matrices only. Here a convolution's weights are the matrix (outputs, inputs · height ·
-    width), and what has less than two dimensions is updated as by Adam, so that any network can be given whole.
+    width), and parameters of less than two dimensions are updated by Adam, so that it takes all of a network.
 
     Args:
         params: of the network, or groups of them.
-        lr: learning rate; a step moves a matrix by about this much in spectral norm, times the root of rows per
-            column where it has more rows than columns.
-        momentum: of the gradient, in Nesterov's way, below 1.
-        weight_decay: of matrices, decoupled: a step takes lr · weight_decay of each weight away.
-        vector_lr: learning rate of what Adam updates, as a fraction of `lr`.
+        lr: learning rate; a step moves a matrix by about this much in spectral norm, times sqrt(rows / columns) if it
+            has more rows than columns.
+        momentum: of the gradient, as Nesterov's, below 1.
+        weight_decay: of matrices, decoupled: a step subtracts lr · weight_decay of each weight.
+        vector_lr: learning rate of Adam, as a fraction of `lr`.
         vector_betas: of Adam.
         eps: of Adam.
     """
@@ -71,7 +71,7 @@ class Muon(Optimizer):
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
         average = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        ahead = gradient.lerp(average, group["momentum"]).flatten(1)  # (outputs, all else)
+        ahead = gradient.lerp(average, group["momentum"]).flatten(1)  # (outputs, all other dimensions)
         rows, columns = ahead.shape
         rate = group["lr"] * max(1.0, rows / columns) ** 0.5
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
@@ -93,7 +93,7 @@ class Muon(Optimizer):
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
         for state in states:
             state["step"] += 1
-        steps = [state["step"] for state in states]  # a layer that was frozen at first has taken fewer
+        steps = [state["step"] for state in states]  # fewer for a layer that was frozen at first
         spread = torch._foreach_sqrt(squares)
         torch._foreach_div_(spread, [(1 - beta2**step) ** 0.5 for step in steps])
         torch._foreach_add_(spread, group["eps"])
@@ -102,9 +102,9 @@ class Muon(Optimizer):
 
 
 def orthogonalize(matrix: Float[Tensor, "R C"]) -> Float[Tensor, "R C"]:
-    """Move the singular values of a matrix near one (0.7 to 1.2), and leave its singular vectors."""
+    """Return the matrix with its singular values moved near one (0.7 to 1.2), and the same singular vectors."""
     a, b, c = QUINTIC
-    wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T  # the products below are of the shorter side
+    wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T  # so that the square products are small
     wide = wide / (wide.norm() + 1e-7)
     for _ in range(ITERATIONS):
         gram = wide @ wide.T

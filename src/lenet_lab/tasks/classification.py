@@ -28,6 +28,7 @@ from lenet_lab.tta import TTA, once
 from lenet_lab.views.accuracy_table import accuracy_table
 from lenet_lab.views.class_pictures import ClassPictures
 from lenet_lab.views.classes import class_section
+from lenet_lab.views.dashboard import evaluating
 from lenet_lab.views.exported_classifier import PixelKind, exportable_classifier
 from lenet_lab.views.predictions import PredictionLog, Predictions
 from lenet_lab.views.trained_network import TrainedNetwork, trained_network
@@ -45,7 +46,7 @@ class Classification(Supervised):
         model: the network, float (B, C, H, W) to logits (B, classes).
         classes: names, in the order of the labels.
         optimizer: from named parameters to an optimizer; not needed to evaluate.
-        scheduler: how the learning rate moves; None keeps it.
+        scheduler: of the learning rate; None keeps it constant.
         loss: of training, from logits (B, classes) and labels (B,) to the mean loss ().
         metrics: by name, measured beside those of `EvaluationMetrics`; each is updated with logits and labels.
         mix: of training, from images and labels (B,) to other images and shares of the classes (B, classes);
@@ -91,7 +92,7 @@ class Classification(Supervised):
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
         """Return the mean loss of a batch; every `trainer.log_every_n_steps` steps, log means since the last time.
 
-        With several devices, these are of this device's batches.
+        With several devices, the means are of this device's batches.
         """
         images, labels = batch
         images, targets = (images, labels) if self.mix is None else self.mix(images, labels)
@@ -148,14 +149,14 @@ class Classification(Supervised):
         device = torch.device("cpu") if self.device.type == "mps" else self.device  # which has no float64
         for name, value in metrics.items():
             exact = torch.tensor(value, dtype=torch.float64, device=device)
-            # All devices hold the same numbers here: sync_dist only tells Lightning so, and the largest of equals is
-            # exact, where their mean would be rounded. A count is no curve.
+            # All devices have the same value: sync_dist only tells Lightning so, and the maximum of equal values is
+            # exact, where their mean would be rounded. A count is not drawn as a curve.
             curve = False if name == f"{stage}/count" else None
             shown = name.partition("/")[2] in SHOWN
             self.log(name, exact, sync_dist=True, reduce_fx="max", logger=curve, prog_bar=shown)
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
-        """Refuse test-time augmentation that images of this size do not bear."""
+        """Refuse test-time augmentation for which the images are too small."""
         if {"in_channels", "image_size"} <= facts.keys():
             images = torch.zeros(1, facts["in_channels"], *facts["image_size"])
             self.test_time(lambda batch: torch.zeros(len(batch), 2), images)
@@ -193,24 +194,24 @@ class Classification(Supervised):
         return accuracy_table(metrics, stage, self.classes)
 
     def report_sections(self, data: LightningDataModule) -> list[Section]:
-        """Return what the report of a run shows of its classes, where the test images are at hand."""
+        """Return the report's section on classes, if the predictions and the test images are known."""
         if self.predictions is None or not isinstance(data, ImageDataModule):
             return []
         return [class_section(data.test, self.predictions)]
 
     def pictures(self, data: LightningDataModule) -> ClassPictures | None:
-        """Return what TensorBoard shows of images and classes, where the data are images."""
+        """Return TensorBoard's pictures, if the data are images."""
         if not isinstance(data, ImageDataModule):
             return None
         whole = isinstance(self.trainer.strategy, SingleDeviceStrategy | DDPStrategy)  # each device has the network
         return ClassPictures(self.network if whole else None, self.measured.confusion, data)
 
     def predictor(self, facts: Mapping[str, Any]) -> TrainedNetwork:
-        """Return what `predict` shows images to, judging each as validation and test do."""
+        """Return the network for `predict`, with the test-time augmentation of validation and test."""
         return trained_network(self.network, facts, self.test_time)
 
     def exportable(self, facts: Mapping[str, Any], pixels: PixelKind = "uint8") -> Exportable:
-        """Return what `export` writes: the network and its normalization, without test-time augmentation."""
+        """Return the module that `export` writes: normalization and network, without test-time augmentation."""
         return exportable_classifier(trained_network(self.network, facts), pixels)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

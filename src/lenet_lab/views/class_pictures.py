@@ -1,4 +1,4 @@
-"""The pictures that TensorBoard is given of a classification of images."""
+"""TensorBoard's pictures of an image classification."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,18 +8,18 @@ from torchmetrics import Metric
 
 from lab_engine.training.interface import Pictures
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.views.dashboard import Seen, Writer
+from lenet_lab.views.dashboard import PassStatistics, PictureWriter
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
 class ClassPictures(Pictures):
-    """Watches what a network says of images, and draws that.
+    """Collects the predictions of a pass over evaluation images, and draws them.
 
     Args:
-        network: None: it cannot be run by one process alone, and is not drawn itself.
-        confusion: of the pass that is watched, int64 (true class, predicted class) when it is computed.
+        network: its filters and outputs are drawn, too; None if no process has all of it.
+        confusion: the metric of the pass; computes int64 (true class, predicted class).
         data: the images.
     """
 
@@ -27,7 +27,7 @@ class ClassPictures(Pictures):
         self.network = network
         self.confusion = confusion
         self.data = data
-        self._seen: Seen
+        self._seen: PassStatistics
 
     def begin(self, writer: "SummaryWriter", device: torch.device) -> None:
         """Lay out the charts, and draw the network's graph."""
@@ -35,18 +35,18 @@ class ClassPictures(Pictures):
         self._writer(writer).begin(self.network, self.data.prepare(image, training=False))
 
     def start(self, device: torch.device) -> None:
-        """Begin a pass."""
-        self._seen = Seen(len(self.data.train.classes), device)
+        """Start a pass."""
+        self._seen = PassStatistics(len(self.data.train.classes), device)
 
     def update(self, batch: tuple[Tensor, Tensor], outputs: Any) -> None:
-        """Look at images, labels and logits."""
+        """Add a batch of images and labels, and its logits."""
         self._seen.update(*batch, outputs)
 
     def draw(self, writer: "SummaryWriter | None", stage: str, step: int) -> None:
-        """Draw the pictures of the pass; what all devices have seen is added up first."""
+        """Draw the pictures of the pass, over all devices; every device must call it."""
         confusion, counts = self.confusion.compute(), self._seen.counts()
         if writer is not None:
             self._writer(writer).draw(stage, self._seen, confusion, counts, self.network, step)
 
-    def _writer(self, writer: "SummaryWriter") -> Writer:
-        return Writer(writer, self.data.train.classes, self.data.normalize)
+    def _writer(self, writer: "SummaryWriter") -> PictureWriter:
+        return PictureWriter(writer, self.data.train.classes, self.data.normalize)

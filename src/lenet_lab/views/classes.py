@@ -1,4 +1,4 @@
-"""What a classification adds to the report of a run: classes, confusion, predictions."""
+"""The sections of a classification in the report of a run: classes, confusion, predictions."""
 
 import math
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ TEMPLATE = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=Tru
     HTML.read_text(encoding="utf-8")
 )
 """Every value in it is escaped."""
-MAX_CLASSES = 128  # of a confusion matrix that is shown; it has their square of cells
-MAX_PAIRS = 100  # of classes that are confused, where there is no matrix
-LEAST_SHADE = 0.12  # of a cell that is not empty
-STRONG = {True: 0.87, False: 0.78}  # shades of right ones and mistakes on which white reads better than black, by day
+MAX_CLASSES = 128  # of a confusion matrix; with more, confused pairs are listed instead
+MAX_PAIRS = 100
+MIN_SHADE = 0.12  # of a cell that is not empty
+STRONG = {True: 0.87, False: 0.78}  # shades of correct answers and mistakes above which text is white, not black
 
 Confusion = npt.NDArray[np.int64]
 """(true class, predicted class): images."""
@@ -32,17 +32,17 @@ Confusion = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A class: its name, its images, its accuracy as a fraction (None without images), what it is mostly taken for."""
+    """A class: name, number of images, accuracy from 0 to 1 (None without images), most frequent wrong answer."""
 
     name: str
     images: int
     accuracy: float | None
-    taken_for: str
+    mistaken_for: str
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the matrix: images, how strong its colour is (0 to 1), its classes in CSS, and all that in words."""
+    """A cell of the matrix: number of images, strength of its colour (0 to 1), CSS classes, text on hovering."""
 
     images: int
     shade: float
@@ -51,7 +51,7 @@ class Cell:
 
 
 def class_section(images: ImageSet, predictions: Predictions) -> Section:
-    """Return the section for these test images and what the network said of them."""
+    """Return the section for these test images and their predictions."""
     classes, confusion = images.classes, predictions.confusion
     count = int(confusion.sum())
     html = TEMPLATE.render(
@@ -79,14 +79,16 @@ def _class_rows(confusion: Confusion, classes: Sequence[str]) -> list[ClassRow]:
 
 
 def _matrix(confusion: Confusion, classes: Sequence[str]) -> list[list[Cell]]:
-    """Colours go by the share of a class's images; mistakes by its root, for most are few."""
+    """Shade by the share of a class's images; mistakes by its square root, because most shares are small."""
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
 
     def cell(true: int, predicted: int) -> Cell:
         images, part = int(confusion[true, predicted]), float(share[true, predicted])
         right = true == predicted
-        title = f"{classes[true]}, taken for {classes[predicted]}: {images:,} ({100 * part:.1f} %)" if images else ""
-        shade = max(part if right else math.sqrt(part), LEAST_SHADE)
+        title = (
+            f"true {classes[true]}, predicted {classes[predicted]}: {images:,} ({100 * part:.1f} %)" if images else ""
+        )
+        shade = max(part if right else math.sqrt(part), MIN_SHADE)
         names = [name for name, holds in (("right", right), ("strong", shade > STRONG[right])) if holds]
         return Cell(images, round(shade, 2), " ".join(names), title)
 
@@ -95,7 +97,7 @@ def _matrix(confusion: Confusion, classes: Sequence[str]) -> list[list[Cell]]:
 
 
 def _pairs(confusion: Confusion, classes: Sequence[str]) -> list[tuple[str, str, int]]:
-    """True class, predicted class and images of the most frequent mistakes."""
+    """Return true class, predicted class and number of images of the most frequent mistakes."""
     mistakes = confusion.copy()
     np.fill_diagonal(mistakes, 0)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:MAX_PAIRS]

@@ -1,4 +1,4 @@
-"""Images to the classes that a network takes them for."""
+"""The classification of image files by a trained network."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from lenet_lab.views.trained_network import TrainedNetwork
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a file was taken for.
+    """The prediction for a file.
 
     Attributes:
         file: its path, or its content.
-        ranked: classes, by their number, and probabilities 0 to 1, most probable first; none if it was not read.
-        pixels: uint8 (C, H, W), as the network is shown them; None likewise.
-        problem: why it could not be read, or "".
+        ranked: class numbers and probabilities 0 to 1, most probable first; empty if the file could not be read.
+        pixels: uint8 (C, H, W), resized for the network; None if the file could not be read.
+        problem: why the file could not be read, or "".
     """
 
     file: str | bytes
@@ -49,8 +49,8 @@ def classify(
     Args:
         trained: on the device that is to compute.
         files: paths, or files' contents.
-        batch_size: images at most that the network sees at once.
-        top_k: classes to give of each image; all of them if there are fewer.
+        batch_size: images in a batch, at most.
+        top_k: classes for each image; all of them if there are fewer.
 
     Raises:
         UserError: see `lab_engine.images.decode.decode_batches`.

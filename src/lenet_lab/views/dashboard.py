@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run beside its curves: pictures, and how charts are laid out."""
+"""The pictures in TensorBoard, and the layout of its charts."""
 
 import io
 import logging
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MISTAKES = 32  # pictures of images that were taken for another class
-LAYERS = 4  # convolutions whose outputs are shown, the first ones
-CHANNELS = 64  # of each of them
-READABLE = 20  # classes: with more, counts do not fit into the cells of a confusion matrix
-CURVES = 50  # classes: with more, precision and recall have no curves
+MAX_MISTAKES = 32
+MAX_LAYERS = 4  # the first convolutions, whose outputs are shown
+MAX_CHANNELS = 64  # of each layer
+MAX_LABELLED_CLASSES = 20  # with more, counts do not fit into the cells of a confusion matrix
+MAX_CURVES = 50  # with more classes, there are no curves of precision and recall
 THRESHOLDS = 127  # of these curves
 
 LAYOUT = {
@@ -44,8 +44,8 @@ LAYOUT = {
 """Charts of the tab CUSTOM SCALARS: regular expressions of the curves on each."""
 
 
-class Seen:
-    """What a pass over evaluation images has shown: precision and recall, and this device's most confident mistakes.
+class PassStatistics:
+    """Precision and recall of a pass over evaluation images, and this device's most confident mistakes.
 
     Args:
         classes: how many.
@@ -54,7 +54,7 @@ class Seen:
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self.curves: MulticlassPrecisionRecallCurve | None = None
-        if classes <= CURVES:
+        if classes <= MAX_CURVES:
             self.curves = MulticlassPrecisionRecallCurve(classes, thresholds=THRESHOLDS).to(device)
         self.first: Tensor | None = None
         """The first image, float (1, C, H, W), normalized."""
@@ -77,11 +77,11 @@ class Seen:
             self.first = images[:1].clone()
         confidence, predicted = probabilities.max(1)
         wrong = (predicted != labels).nonzero().flatten()
-        chosen = wrong[confidence[wrong].argsort(descending=True)[:MISTAKES]]
+        chosen = wrong[confidence[wrong].argsort(descending=True)[:MAX_MISTAKES]]
         new = (confidence[chosen], predicted[chosen], labels[chosen], images[chosen])
         if self._mistakes is not None:
             new = tuple(torch.cat(parts) for parts in zip(self._mistakes, new, strict=True))  # type: ignore[assignment]
-            best = new[0].argsort(descending=True)[:MISTAKES]
+            best = new[0].argsort(descending=True)[:MAX_MISTAKES]
             new = tuple(part[best] for part in new)  # type: ignore[assignment]
         self._mistakes = new
 
@@ -93,7 +93,11 @@ class Seen:
         return list(zip(confidence.tolist(), predicted.tolist(), labels.tolist(), images, strict=True))
 
     def counts(self) -> Tensor | None:
-        """Return int64 (thresholds, classes, label is it, prediction is it), over all devices; all must call it."""
+        """Return counts of images over all devices; every device must call it.
+
+        Returns:
+            int64 (thresholds, classes, 2, 2); the last two say whether label and prediction are the class.
+        """
         if self.curves is None:
             return None
         with self.curves.sync_context():
@@ -101,7 +105,7 @@ class Seen:
             return counts.cpu()
 
 
-class Writer:
+class PictureWriter:
     """Writes the pictures of one run to TensorBoard.
 
     Args:
@@ -126,31 +130,39 @@ class Writer:
             evaluating(network),
             torch.random.fork_rng(gpus),
             warnings.catch_warnings(),
-            redirect_stdout(io.StringIO()),  # PyTorch prints what it raises, too
+            redirect_stdout(io.StringIO()),  # PyTorch also prints what it raises
         ):
-            warnings.simplefilter("ignore")  # of tracing, which is deprecated, and only here needed
+            warnings.simplefilter("ignore")  # tracing is deprecated, but the graph needs it
             try:
-                # unchecked: training waits for this, and to trace it again for comparison takes most of the time
+                # unchecked: the check traces it once more while training waits
                 traced = torch.jit.trace(network, image.to(weights.dtype), check_trace=False)  # type: ignore[no-untyped-call]
                 self.writer.add_graph(traced, image.to(weights.dtype))
-            except Exception as error:  # whatever a network of the user's own can raise when it is traced
+            except Exception as error:  # a user's network can raise anything when it is traced
                 log.warning("TensorBoard cannot show this network's graph (%s).", one_line(error))
 
     def draw(
-        self, stage: str, seen: Seen, confusion: Tensor, counts: Tensor | None, network: nn.Module | None, step: int
+        self,
+        stage: str,
+        seen: PassStatistics,
+        confusion: Tensor,
+        counts: Tensor | None,
+        network: nn.Module | None,
+        step: int,
     ) -> None:
-        """Draw what a pass over the images of `stage`, "val" or "test", has shown.
+        """Draw the pictures of a pass.
 
         Args:
-            stage: see above.
-            seen: by this process.
+            stage: "val" or "test".
+            seen: the statistics of this process.
             confusion: int64 (true class, predicted class), over all processes.
-            counts: see `Seen.counts`.
-            network: that has seen them; None: not drawn itself.
+            counts: see `PassStatistics.counts`.
+            network: its filters and outputs are drawn; None: they are not.
             step: optimizer steps of the run so far.
         """
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # of a name in a script that the font lacks
+            warnings.filterwarnings(
+                "ignore", message="Glyph .* missing"
+            )  # a class name in a script that the font lacks
             self.writer.add_figure(f"{stage}/confusion", confusion_figure(confusion, self.classes), step)
         if pictures := self._mistakes(seen):
             self.writer.add_image(f"{stage}/most confident mistakes", np.asarray(pictures), step, dataformats="HWC")
@@ -161,7 +173,7 @@ class Writer:
                 self.writer.add_image(f"{stage}/{name}", np.asarray(picture), step, dataformats="HWC")
         self.writer.flush()
 
-    def _mistakes(self, seen: Seen) -> "Image | None":
+    def _mistakes(self, seen: PassStatistics) -> "Image | None":
         mistakes = seen.mistakes()
         if not mistakes:
             return None
@@ -174,8 +186,7 @@ class Writer:
 
     def _precision_recall(self, stage: str, counts: Tensor, step: int) -> None:
         for name, each in zip(self.classes, counts.unbind(1), strict=True):
-            # (thresholds, label is it, prediction is it)
-            negative, positive = each.unbind(1)  # (thresholds, prediction is it)
+            negative, positive = each.unbind(1)  # by label: (thresholds, whether the class is predicted)
             false, true = negative[:, 1], positive[:, 1]
             self.writer.add_pr_curve_raw(
                 f"{stage} precision and recall/{name}",
@@ -190,11 +201,11 @@ class Writer:
             )
 
     def _network(self, network: nn.Module, image: Tensor) -> Iterator[tuple[str, "Image"]]:
-        layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)][:LAYERS]
+        layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)][:MAX_LAYERS]
         if not layers:
             return
         name, first = layers[0]
-        filters = first.weight.detach()[:CHANNELS]  # (out, in, height, width)
+        filters = first.weight.detach()[:MAX_CHANNELS]  # (out, in, height, width)
         if filters.shape[1] not in (1, 3):
             filters = filters.mean(1, keepdim=True)
         yield f"filters of {name}", grid([*to_bytes(filters)], [str(n) for n in range(len(filters))], side=64)
@@ -208,7 +219,7 @@ class Writer:
                 handle.remove()
         shown = self.normalize.undo(image).cpu().numpy()
         for name, output in outputs.items():
-            channels = to_bytes(output[0, :CHANNELS, None])
+            channels = to_bytes(output[0, :MAX_CHANNELS, None])
             yield (
                 f"outputs of {name}",
                 grid([*shown, *channels], ["image", *(str(n) for n in range(len(channels)))], side=64),
@@ -224,7 +235,7 @@ def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Keep a network in evaluation mode, where nothing in it changes, and then each of its parts as it was."""
+    """Put a network into evaluation mode, and each of its modules back into its own mode afterwards."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
@@ -235,7 +246,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def to_bytes(maps: Float[Tensor, "N C H W"]) -> UInt8[np.ndarray, "N C H W"]:
-    """Scale each map on its own, from its smallest value, 0, to its largest, 255."""
+    """Scale each map on its own: its smallest value to 0, its largest to 255."""
     flat = maps.float().nan_to_num().flatten(1)
     low, high = flat.amin(1)[:, None], flat.amax(1)[:, None]
     scaled = (flat - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny) * 255
@@ -243,7 +254,7 @@ def to_bytes(maps: Float[Tensor, "N C H W"]) -> UInt8[np.ndarray, "N C H W"]:
 
 
 def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> "Figure":
-    """Draw int64 (true class, predicted class): in colour the share of the true class, in figures images."""
+    """Draw int64 (true class, predicted class): colours are shares of the true class, numbers are images."""
     from matplotlib.figure import Figure
 
     counts = confusion.cpu().numpy()
@@ -255,10 +266,10 @@ def confusion_figure(confusion: Tensor, classes: Sequence[str]) -> "Figure":
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    if len(classes) <= READABLE:
+    if len(classes) <= MAX_LABELLED_CLASSES:
         axes.set_xticks(range(len(classes)), classes, rotation=90, parse_math=False)
         axes.set_yticks(range(len(classes)), classes, parse_math=False)
-        for row, column in np.argwhere(counts):  # zeros say nothing, and to draw them takes longest
+        for row, column in np.argwhere(counts):  # zeros are left out: to draw them takes longest
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     return figure

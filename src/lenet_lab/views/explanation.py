@@ -1,4 +1,4 @@
-"""What in an image speaks for a class: heat maps by captum, for any network."""
+"""Heat maps of what in an image speaks for a class, by captum, for any network."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,10 @@ from lenet_lab.views.trained_network import TrainedNetwork
 
 
 class Explainer:
-    """Gives heat maps of a network.
+    """Computes heat maps of a network.
 
-    Grad-CAM (Selvaraju et al., 2017): what the last convolution finds, weighted by how it moves the class, coarse as
-    that layer is. Saliency (Simonyan et al., 2014): how each pixel moves the class, fine and noisy.
+    Grad-CAM (Selvaraju et al., 2017): the outputs of the last convolution, weighted by the gradient of the class; as
+    coarse as that layer. Saliency (Simonyan et al., 2014): the gradient at each pixel; fine and noisy.
 
     Args:
         trained: on the device that is to compute.
@@ -24,7 +24,7 @@ class Explainer:
         UserError: grad_cam is asked for, and there is no such convolution.
 
     Attributes:
-        description: what is used, in a few words.
+        description: the method and its layer, in a few words.
     """
 
     def __init__(self, trained: TrainedNetwork, method: str) -> None:
@@ -41,7 +41,7 @@ class Explainer:
         self.description = f"Grad-CAM of {found[0]}" if found else "saliency"
 
     def __call__(self, images: UInt8[np.ndarray, "B C H W"], classes: list[int]) -> Float32[np.ndarray, "B H W"]:
-        """Return the heat maps of images for a class each, 0 to 1; each image's largest is 1, or all are 0."""
+        """Return a heat map for each image and its class, values 0 to 1; the largest of an image is 1, or all are 0."""
         from captum.attr import LayerAttribution, LayerGradCam, Saliency  # an optional package
 
         inputs = self._trained.normalize(torch.tensor(images, device=self._device)).requires_grad_()
@@ -60,7 +60,7 @@ class Explainer:
 
 
 def _last_convolution(network: nn.Module, inputs: Tensor) -> tuple[str, nn.Module] | None:
-    """Return the convolution that is called last and leaves a map, not one value a channel: its name and itself."""
+    """Return name and module of the convolution that is called last and leaves a map, not one value per channel."""
     called: list[tuple[str, nn.Module]] = []
 
     def note(name: str, module: nn.Module, output: Tensor) -> None:

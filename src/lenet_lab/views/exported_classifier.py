@@ -1,4 +1,4 @@
-"""What leaves this project of a classifier: pixels in, logits and probabilities out, with nothing left to do before."""
+"""A classifier for other programs: pixels in, logits and probabilities out; it normalizes the pixels itself."""
 
 from typing import Literal
 
@@ -12,12 +12,12 @@ from lenet_lab.views.trained_network import TrainedNetwork
 Pixels = UInt8[Tensor, "N C H W"] | Float32[Tensor, "N C H W"]
 PixelKind = Literal["uint8", "float"]
 PIXELS: dict[str, tuple[torch.dtype, int]] = {"uint8": (torch.uint8, 255), "float": (torch.float32, 1)}
-"""What a file may take: type of the pixels, and the largest value."""
+"""The inputs that a file may take: dtype of the pixels, and their largest value."""
 OUTPUTS = ("logits", "probabilities")
 
 
 def exportable_classifier(trained: TrainedNetwork, pixels: PixelKind = "uint8") -> Exportable:
-    """Return a trained network and its normalization as `export` takes it, without test-time augmentation.
+    """Return a trained network and its normalization for `export`, without test-time augmentation.
 
     Args:
         trained: it loses its gradients.
@@ -48,12 +48,7 @@ def exportable_classifier(trained: TrainedNetwork, pixels: PixelKind = "uint8") 
 
 
 class ExportedClassifier(nn.Module):
-    """A network and its normalization as one module.
-
-    Args:
-        trained: what it is made of.
-        pixels: see `exportable_classifier`.
-    """
+    """A network and its normalization as one module; the arguments are those of `exportable_classifier`."""
 
     def __init__(self, trained: TrainedNetwork, pixels: PixelKind) -> None:
         super().__init__()
@@ -61,14 +56,14 @@ class ExportedClassifier(nn.Module):
         self.dtype, self.largest = PIXELS[pixels]
 
     def forward(self, images: Pixels) -> dict[str, Float32[Tensor, "N classes"]]:
-        """Compute `OUTPUTS` of images, as this takes them."""
+        """Return `OUTPUTS`, by name."""
         pixels = images if self.largest == 255 else images * 255
         logits = self.network(self.normalize(pixels))
         return dict(zip(OUTPUTS, (logits, logits.softmax(1)), strict=True))
 
 
 def sample(batch: int, image_shape: tuple[int, int, int]) -> UInt8[Tensor, "batch C H W"]:
-    """Make a black, a white and a chequered image, then random ones, always the same."""
+    """Return a black, a white and a chequered image, then random ones from a fixed seed."""
     images = torch.randint(256, (batch, *image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images[:1] = 0
     images[1:2] = 255

@@ -19,12 +19,12 @@ from lab_engine.prediction.overlay import overlay
 from lenet_lab.views.classify import Prediction
 from lenet_lab.views.explanation import Explainer
 
-ROWS = 20  # of the tables that name all classes, or all files that could not be read
-NARROWEST = 16  # characters for a path; where the classes leave less, they stand below each other
+MAX_ROWS = 20  # of the tables of classes, and of files that could not be read
+MIN_PATH_WIDTH = 16  # characters; if columns of classes leave less, the classes stand below each other
 
 
 class PredictionsFile:
-    """Writes `predictions.csv`, a row a file: path, class and probability by rank, why it could not be read.
+    """Writes `predictions.csv`, one row per file: path, class and probability by rank, why it could not be read.
 
     No cell is a formula to a spreadsheet: text that could be one begins with an apostrophe.
 
@@ -42,15 +42,15 @@ class PredictionsFile:
         self._writer.writerow(["file", *names, "error"])
 
     def add(self, prediction: Prediction) -> None:
-        """Write its row; probabilities have six digits."""
+        """Write the row of a prediction; probabilities have six digits."""
         pairs = [[self._classes[number], f"{probability:.6g}"] for number, probability in prediction.ranked]
         cells = [text for pair in pairs or [["", ""]] * self._pairs for text in pair]
         file, problem = (escape_formula(shown(text)) for text in (prediction.file, prediction.problem))
         self._writer.writerow([file, *cells, problem])
 
 
-class Ranks:
-    """A table of predictions: a row an image, its classes beside each other, or below where there is no room."""
+class RankTable:
+    """A table of predictions, one row per image; its classes stand below each other where the terminal is narrow."""
 
     def __init__(self, predictions: Sequence[Prediction], classes: Sequence[str]) -> None:
         self._rows = [
@@ -62,11 +62,11 @@ class Ranks:
         """Print for a console of this width."""
         count = max((len(ranks) for _, ranks in self._rows), default=0)
         widths = [max(cell_len(ranks[number]) for _, ranks in self._rows) + 2 for number in range(count)]
-        room = options.max_width - NARROWEST
+        room = options.max_width - MIN_PATH_WIDTH
         beside = sum(widths) <= room
         table = _table("file", *(_ordinals(count) if beside else ["classes"]))
         for column in table.columns[1:]:
-            column.no_wrap = max(widths, default=0) <= room  # it is the path that gives way
+            column.no_wrap = max(widths, default=0) <= room  # only the path is wrapped
         for file, ranks in self._rows:
             cells = [Text(rank) for rank in ranks] if beside else [Text("\n".join(ranks))]
             if cells:
@@ -87,34 +87,34 @@ def _ordinals(count: int) -> list[str]:
 
 
 def count_table(counts: Mapping[int, int], classes: Sequence[str]) -> Table:
-    """Show how many images were taken for each class, by number of class; the largest first."""
+    """Return a table of the images predicted as each class, the largest count first; `counts` is by class number."""
     total, most = sum(counts.values()), Counter(counts).most_common()
     table = _table("class", "images", "share", "")
     table.columns[1].justify = table.columns[2].justify = "right"
-    for number, count in most[:ROWS]:
+    for number, count in most[:MAX_ROWS]:
         bar = Text("━" * round(20 * count / total), style="cyan")
         table.add_row(Text(shown(classes[number])), f"{count:,}", f"{count / total:.2%}", bar)
-    if len(most) > ROWS:
-        table.add_row(Text(f"… and {len(most) - ROWS:,} more classes", style="italic"))
+    if len(most) > MAX_ROWS:
+        table.add_row(Text(f"… and {len(most) - MAX_ROWS:,} more classes", style="italic"))
     return table
 
 
 def unread_table(unread: Sequence[Prediction]) -> Table:
-    """Show which files could not be read, and why."""
+    """Return a table of the files that could not be read, and why."""
     table = _table("not read", "reason")
-    for each in unread[:ROWS]:
+    for each in unread[:MAX_ROWS]:
         table.add_row(Text(shown(each.file), style="yellow"), Text(shown(each.problem)))
-    if len(unread) > ROWS:
-        table.add_row(Text(f"… and {len(unread) - ROWS:,} more", style="italic"), Text("predictions.csv has all"))
+    if len(unread) > MAX_ROWS:
+        table.add_row(Text(f"… and {len(unread) - MAX_ROWS:,} more", style="italic"), Text("predictions.csv has all"))
     return table
 
 
 def picture(
     predictions: Sequence[Prediction], classes: Sequence[str], explainer: "Explainer | None" = None
 ) -> Image.Image:
-    """Draw images that were read, each with its file, its class and the probability of that.
+    """Draw the images that were read, each above its file name, its class and the probability of the class.
 
-    With an `explainer`, what speaks for its class stands beside each, in place of the file's name.
+    With an `explainer`, the heat map for the class stands beside each image, above class and probability.
     """
     images = [each.pixels for each in predictions if each.pixels is not None]
     captions = [_caption(each, classes) for each in predictions]

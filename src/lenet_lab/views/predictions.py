@@ -1,4 +1,4 @@
-"""What the network says of each test image, for the report of the run."""
+"""The predictions for the test images, for the report of the run."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Predictions:
         rows: int64 (N,), this device's share of the test images.
         labels: int64 (N,), their true classes.
         predicted: int64 (N,), the classes that the network gives them.
-        confidence: float32 (N,), the probability (softmax) that it gives these, 0 to 1; NaN if it computes NaN.
+        confidence: float32 (N,), the probabilities (softmax) of these classes, 0 to 1; NaN where the network gives NaN.
     """
 
     confusion: npt.NDArray[np.int64]
@@ -29,7 +29,7 @@ class Predictions:
 
 
 class PredictionLog:
-    """Keeps what the logits of each test batch say, on their device, until the test has ended."""
+    """Collects the predictions of the test batches, on their device, until the test has ended."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -42,12 +42,11 @@ class PredictionLog:
     def finish(
         self, confusion: Int64[Tensor, "classes classes"], rows: npt.NDArray[np.int64] | None
     ) -> Predictions | None:
-        """Return all predictions, and forget them.
+        """Return all predictions and forget them; None if `rows` is None or there was no batch.
 
         Args:
             confusion: of all devices.
-            rows: int64 (at least N,), this device's test images, in the order in which it saw them; None where that is
-                not known: then there are none to return.
+            rows: int64 (at least N,), this device's test images, in the order of the test; None if that is not known.
         """
         parts, self._parts = self._parts, []
         if rows is None or not parts:

@@ -19,12 +19,12 @@ class Samples:
     """Test images with their predictions.
 
     Attributes:
-        mistakes: how many of them the network has got wrong; these come first.
-        right: how many it has got right.
+        mistakes: how many the network got wrong; these come first.
+        right: how many it got right.
         picture: PNG, as a data URL.
-        width: of the picture, pixels.
+        width: of the picture, in pixels.
         height: likewise.
-        captions: what is written below each, a line an image.
+        captions: the text below each image, on one line.
     """
 
     mistakes: int
@@ -36,7 +36,7 @@ class Samples:
 
 
 def draw_samples(images: ImageSet, predictions: Predictions) -> Samples:
-    """Show the most confident mistakes, and some of the rest: the first of each class in turn, as far as there is room.
+    """Draw the most confident mistakes, then correct answers as far as there is room: the first of each class in turn.
 
     Args:
         images: of the test.
@@ -46,12 +46,11 @@ def draw_samples(images: ImageSet, predictions: Predictions) -> Samples:
     by_confidence = np.argsort(-np.nan_to_num(predictions.confidence), kind="stable")
     mistakes = by_confidence[wrong[by_confidence]][:MAX_MISTAKES]
     right = np.flatnonzero(~wrong)
-    # its place among the right ones of its class: 0 for the first of each
-    place = np.zeros(len(right), np.int64)
+    position = np.zeros(len(right), np.int64)  # among the correct answers of the class
     for label in np.unique(predictions.labels[right]):
         same = predictions.labels[right] == label
-        place[same] = np.arange(same.sum())
-    right = right[np.lexsort((predictions.labels[right], place))][: COLUMNS * ROWS - len(mistakes)]
+        position[same] = np.arange(same.sum())
+    right = right[np.lexsort((predictions.labels[right], position))][: COLUMNS * ROWS - len(mistakes)]
 
     captions, colours = [], []
     for number in (*mistakes, *right):

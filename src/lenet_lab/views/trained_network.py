@@ -1,4 +1,4 @@
-"""A trained network with all that it must be fed, apart from its training."""
+"""A trained network with the preparation of its images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from lab_engine.base.errors import UserError
 from lab_engine.images.decode import ImageFormat
 from lenet_lab.data.normalize import Normalize
-from lenet_lab.tta import TTA, once
+from lenet_lab.tta import TTA, single_view
 
 Side = Annotated[int, Field(ge=1, le=1 << 14)]  # beyond, a file of a few bytes could ask for gigabytes
 
 
 class ImageFacts(BaseModel):
-    """What an `ImageDataModule` says of its images, as a checkpoint keeps it."""
+    """The facts of an `ImageDataModule` about its images, as a checkpoint stores them."""
 
     in_channels: Literal[1, 3]
     image_size: Annotated[list[Side], Field(min_length=2, max_length=2)]
@@ -29,11 +29,11 @@ class ImageFacts(BaseModel):
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network in evaluation mode, and what it must be fed.
+    """A network in evaluation mode, and the preparation of its images.
 
     Attributes:
         network: float (B, C, H, W), normalized, to logits (B, classes).
-        normalize: uint8 (B, C, H, W) to what `network` takes.
+        normalize: uint8 (B, C, H, W) to the input of `network`.
         classes: names, in the order of the logits.
         format: of the images.
         test_time: see `lenet_lab.tta`.
@@ -43,15 +43,15 @@ class TrainedNetwork:
     normalize: Normalize
     classes: tuple[str, ...]
     format: ImageFormat
-    test_time: TTA = once
+    test_time: TTA = single_view
 
     def __call__(self, images: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
         """Return the logits of stored images, on the network's device."""
         return self.test_time(self.network, self.normalize(images))
 
 
-def trained_network(network: nn.Module, facts: Mapping[str, Any], test_time: TTA = once) -> TrainedNetwork:
-    """Join a network with what its images must be.
+def trained_network(network: nn.Module, facts: Mapping[str, Any], test_time: TTA = single_view) -> TrainedNetwork:
+    """Join a network with the preparation of its images.
 
     Args:
         network: as in `TrainedNetwork`; it is put into evaluation mode.
@@ -59,14 +59,14 @@ def trained_network(network: nn.Module, facts: Mapping[str, Any], test_time: TTA
         test_time: see `lenet_lab.tta`.
 
     Raises:
-        UserError: the facts do not tell how images are prepared.
+        UserError: the facts do not say how images are prepared.
     """
     try:
         known = ImageFacts.model_validate(dict(facts))
         normalize = Normalize(known.mean, known.std)
     except (ValidationError, RuntimeError) as error:
         raise UserError(
-            "The checkpoint does not tell how its images are prepared (size, channels, mean, std, classes), "
+            "The checkpoint does not say how its images are prepared (size, channels, mean, std, classes), "
             "and was not used."
         ) from error
     height, width = known.image_size

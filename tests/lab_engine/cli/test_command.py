@@ -27,7 +27,7 @@ def imported(err: str) -> set[str]:
         ("data.batch_size=4.0", "data.batch_size=4.0 is refused: give a whole number"),
         ("data.batch_size=true", "data.batch_size=true is refused: give a whole number"),
         ("data.validation=0", "data.validation=0 is refused: give a fraction above 0"),
-        ("data.mean=dark", "data.mean=dark is refused: give a number, or one a channel"),
+        ("data.mean=dark", "data.mean=dark is refused: give a number, or one per channel"),
         ("data.std=[0.5,0]", "data.std=[0.5, 0] is refused: give a number above 0"),
         ("optimizer.lr=-1", "optimizer.lr=-1 is refused: give a number above 0 (learning rate)"),
         ("optimizer.lr=fast", "optimizer.lr=fast is refused: give a number above 0"),

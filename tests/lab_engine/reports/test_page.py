@@ -256,7 +256,7 @@ def test_any_curve_is_drawn(tab: Tab, tmp_path: Path, curve: str, charts: int, s
     assert said in page.locator("main").inner_text()
     drawn = " ".join(page.locator("svg.chart").evaluate_all("charts => charts.map(chart => chart.outerHTML)"))
     assert not re.search("nan|inf", drawn)
-    assert "No mistakes; 20 that are right" in page.locator("main").inner_text()
+    assert "No mistakes; 20 correct answers" in page.locator("main").inner_text()
     tab.shoot(tmp_path / "page.png")
     assert file.stat().st_size < 200_000
     assert tab.complaints == []

@@ -11,7 +11,7 @@ from lab_engine.training.build import build_data, build_trainer
 from lab_engine.training.determinism import is_deterministic
 from lenet_lab.compose import compose
 from lenet_lab.metrics import EvaluationMetrics
-from lenet_lab.views.dashboard import Seen
+from lenet_lab.views.dashboard import PassStatistics
 from tests.conftest import FROM_DATA, SMALL, Command
 
 
@@ -68,7 +68,7 @@ def test_what_is_counted_takes_no_more_memory(monkeypatch: pytest.MonkeyPatch) -
     count, calls = torch.bincount, []
     monkeypatch.setattr(torch, "bincount", lambda *rest, **options: calls.append(1) or count(*rest, **options))
     logits, labels = torch.eye(3)[[0, 1, 2, 0]], torch.tensor([0, 1, 2, 2])
-    metrics, seen = EvaluationMetrics(("a", "b", "c")), Seen(3, torch.device("cpu"))
+    metrics, seen = EvaluationMetrics(("a", "b", "c")), PassStatistics(3, torch.device("cpu"))
     torch.use_deterministic_algorithms(True)
     try:
         metrics.update(logits, labels, torch.tensor(1.0))

@@ -94,7 +94,7 @@ def steps(given: Any) -> list[tuple[list[float], list[int], float]]:
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 8, 9, 16, 43, 44])
 def test_goes_on_with_the_same_images_and_random_numbers(monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
-    monkeypatch.setattr(loader, "IMAGES_A_GATHER", 24)
+    monkeypatch.setattr(loader, "IMAGES_PER_GATHER", 24)
     seed_all(1)
     calm = steps(noisy())
     after = network_draws()
@@ -136,7 +136,7 @@ def test_the_middle_of_an_epoch_on_other_devices_is_refused() -> None:
     alone = noisy()
     steps(islice(iter(alone), 5))
     given.load_state_dict(alone.state_dict())
-    with pytest.raises(UserError, match=r"on 1 devices, and here are 2: .*\nGo on with trainer.devices=1\."):
+    with pytest.raises(UserError, match=r"on 1 devices, .*; this run has 2\.\nResume with trainer.devices=1\."):
         next(iter(given))
 
 

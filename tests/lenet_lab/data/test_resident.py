@@ -52,7 +52,7 @@ def test_images_that_do_not_fit_stay_where_they_are(
     data = attached(on_device=True)
     images, labels = next(iter(data.train_dataloader()))
     assert (len(images), images.dtype, len(labels)) == (200, torch.float32, 200)
-    assert caplog.messages[-1].endswith("0.0 GB are free on cpu: they stay where they are.")
+    assert caplog.messages[-1].endswith("0.0 GB are free on cpu. They stay on the host.")
 
 
 @pytest.mark.parametrize(("free", "kept"), [(2 * 1000 * (3072 + 8), True), (2 * 1000 * (3072 + 8) - 2, False)])

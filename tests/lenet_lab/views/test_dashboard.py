@@ -13,10 +13,10 @@ from torch.utils.tensorboard import SummaryWriter
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.models.lenet import LeNet
 from lenet_lab.views.dashboard import (
-    CURVES,
-    MISTAKES,
-    Seen,
-    Writer,
+    MAX_CURVES,
+    MAX_MISTAKES,
+    PassStatistics,
+    PictureWriter,
     confusion_figure,
     to_bytes,
 )
@@ -25,12 +25,12 @@ CLASSES = tuple("abcd")
 CPU = torch.device("cpu")
 
 
-def seen(count: int, batch: int, classes: int = 4) -> tuple[Seen, Tensor, Tensor, Tensor]:
+def seen(count: int, batch: int, classes: int = 4) -> tuple[PassStatistics, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     images = torch.rand((count, 3, 32, 32), generator=generator)
     labels = torch.randint(0, classes, (count,), generator=generator)
     logits = torch.randn((count, classes), generator=generator) * 3
-    result = Seen(classes, CPU)
+    result = PassStatistics(classes, CPU)
     for start in range(0, count, batch):
         part = slice(start, start + batch)
         result.update(images[part], labels[part], logits[part])
@@ -43,9 +43,9 @@ def test_the_most_confident_mistakes_come_first(batch: int) -> None:
     probabilities = logits.softmax(1)
     confidence, predicted = probabilities.max(1)
     wrong = (predicted != labels).nonzero().flatten()
-    expected = wrong[confidence[wrong].argsort(descending=True)][:MISTAKES]
+    expected = wrong[confidence[wrong].argsort(descending=True)][:MAX_MISTAKES]
     found = result.mistakes()
-    assert len(found) == MISTAKES
+    assert len(found) == MAX_MISTAKES
     for (c, p, true, image), row in zip(found, expected, strict=True):
         assert (c, p, true) == (pytest.approx(float(confidence[row])), int(predicted[row]), int(labels[row]))
         assert torch.equal(image, images[row])
@@ -70,17 +70,17 @@ def test_counts_at_each_threshold_are_those_of_the_predictions() -> None:
 
 
 def test_nothing_seen_and_many_classes_are_no_trouble(tmp_path: Path) -> None:
-    nothing = Seen(4, CPU)
+    nothing = PassStatistics(4, CPU)
     nothing.update(torch.empty(0, 3, 32, 32), torch.empty(0, dtype=torch.int64), torch.empty(0, 4))
-    many, *_ = seen(100, 50, classes=CURVES + 1)
+    many, *_ = seen(100, 50, classes=MAX_CURVES + 1)
     counts = nothing.counts()  # every device must take part, also one that has seen nothing
     assert counts is not None
     assert not counts.any()
     assert many.counts() is None
     assert nothing.mistakes() == []
     with SummaryWriter(str(tmp_path)) as writer:
-        for what, count in ((nothing, 4), (many, CURVES + 1)):
-            pictures = Writer(writer, [f"class {n}" for n in range(count)], Normalize(0.5, 0.5))
+        for what, count in ((nothing, 4), (many, MAX_CURVES + 1)):
+            pictures = PictureWriter(writer, [f"class {n}" for n in range(count)], Normalize(0.5, 0.5))
             confusion = torch.zeros((count, count), dtype=torch.int64)
             pictures.draw("val", what, confusion, what.counts(), LeNet(3, (32, 32), count), step=1)
 
@@ -90,7 +90,7 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
     network = LeNet(3, (32, 32), 4).train()
     random = torch.get_rng_state()
     with SummaryWriter(str(tmp_path)) as writer:
-        pictures = Writer(writer, CLASSES, Normalize(0.5, 0.5))
+        pictures = PictureWriter(writer, CLASSES, Normalize(0.5, 0.5))
         pictures.begin(network, torch.zeros(1, 3, 32, 32))
         confusion = torch.zeros((4, 4), dtype=torch.int64).index_put_(
             (labels, logits.argmax(1)), torch.tensor(1), accumulate=True
@@ -124,7 +124,7 @@ def test_a_network_in_which_nothing_may_change_is_left_as_it_was(tmp_path: Path)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     result, *_ = seen(20, 20)
     with SummaryWriter(str(tmp_path)) as writer:
-        pictures = Writer(writer, CLASSES, Normalize(0.5, 0.5))
+        pictures = PictureWriter(writer, CLASSES, Normalize(0.5, 0.5))
         pictures.begin(network, torch.rand(1, 3, 32, 32))
         pictures.draw("val", result, torch.zeros((4, 4), dtype=torch.int64), result.counts(), network, step=1)
     assert [module.training for module in network] == [True, False, True, True, True]
@@ -142,7 +142,7 @@ def test_a_network_without_a_graph_is_told_and_does_not_stop_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
-        Writer(writer, CLASSES, Normalize(0.5, 0.5)).begin(Untraceable(), torch.zeros(1, 3, 8, 8))
+        PictureWriter(writer, CLASSES, Normalize(0.5, 0.5)).begin(Untraceable(), torch.zeros(1, 3, 8, 8))
     assert "only for humans" in caplog.text
     assert capsys.readouterr().out == ""
 
@@ -151,7 +151,9 @@ def test_a_network_without_convolutions_has_no_filters(tmp_path: Path) -> None:
     result, *_ = seen(20, 20)
     with SummaryWriter(str(tmp_path)) as writer:
         network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4))
-        Writer(writer, CLASSES, Normalize(0.5, 0.5)).draw("val", result, torch.eye(4).long(), None, network, step=1)
+        PictureWriter(writer, CLASSES, Normalize(0.5, 0.5)).draw(
+            "val", result, torch.eye(4).long(), None, network, step=1
+        )
     assert not [
         tag for tag in EventAccumulator(str(tmp_path)).Reload().Tags()["images"] if "filters" in tag or "outputs" in tag
     ]
@@ -174,7 +176,7 @@ def test_any_name_can_be_drawn(name: str, tmp_path: Path) -> None:
     network = LeNet(3, (32, 32), 4)
     with SummaryWriter(str(tmp_path)) as writer:
         confusion = torch.eye(4, dtype=torch.int64)
-        Writer(writer, [name, *"bcd"], Normalize(0.5, 0.5)).draw("val", result, confusion, None, network, step=1)
+        PictureWriter(writer, [name, *"bcd"], Normalize(0.5, 0.5)).draw("val", result, confusion, None, network, step=1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -183,7 +185,7 @@ def test_the_graph_is_drawn_at_any_precision(
 ) -> None:
     with SummaryWriter(str(tmp_path)) as writer:
         network = LeNet(3, (32, 32), 4).to(dtype)
-        Writer(writer, CLASSES, Normalize(0.5, 0.5)).begin(network, torch.zeros(1, 3, 32, 32))
+        PictureWriter(writer, CLASSES, Normalize(0.5, 0.5)).begin(network, torch.zeros(1, 3, 32, 32))
     assert not caplog.text
 
 
@@ -192,7 +194,7 @@ def test_the_graph_takes_one_look_at_the_network(tmp_path: Path) -> None:
     network = LeNet(3, (32, 32), 4)
     network.register_forward_hook(lambda *rest: looks.append(1))
     with SummaryWriter(str(tmp_path)) as writer:
-        Writer(writer, CLASSES, Normalize(0.5, 0.5)).begin(network, torch.zeros(1, 3, 32, 32))
+        PictureWriter(writer, CLASSES, Normalize(0.5, 0.5)).begin(network, torch.zeros(1, 3, 32, 32))
     assert EventAccumulator(str(tmp_path)).Reload().Tags()["graph"]
     assert len(looks) == 1  # training waits meanwhile
 
@@ -216,7 +218,7 @@ def test_filters_of_any_number_of_channels_are_drawn(tmp_path: Path) -> None:
     result, *_ = seen(20, 20)
     with SummaryWriter(str(tmp_path)) as writer:
         network = Widened(nn.Conv2d(5, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        pictures = Writer(writer, CLASSES, Normalize(0.5, 0.5))
+        pictures = PictureWriter(writer, CLASSES, Normalize(0.5, 0.5))
         pictures.begin(None, torch.zeros(1, 3, 32, 32))  # of a network that cannot be looked into
         pictures.draw("val", result, torch.eye(4).long(), None, network, step=1)
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()

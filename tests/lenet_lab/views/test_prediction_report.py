@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from lenet_lab.views.classify import Prediction
-from lenet_lab.views.prediction_report import PredictionsFile, Ranks, count_table, picture, unread_table
+from lenet_lab.views.prediction_report import PredictionsFile, RankTable, count_table, picture, unread_table
 
 CLASSES = ["airplane", "=HYPERLINK(1)", "ship"]
 PIXELS = np.zeros((3, 8, 8), np.uint8)
@@ -42,7 +42,7 @@ def test_no_cell_is_a_formula_and_every_row_has_the_same_columns() -> None:
 
 @pytest.mark.parametrize("width", [30, 40, 80, 200])
 def test_a_table_keeps_to_the_terminal_and_loses_nothing(width: int) -> None:
-    lines = printed(Ranks([read(f"{'folder/' * 6}日本.png")], CLASSES), width)
+    lines = printed(RankTable([read(f"{'folder/' * 6}日本.png")], CLASSES), width)
     assert max(map(cell_len, lines)) <= width
     words = ("airplane  20.00%", "=HYPERLINK(1)  75.00%", "ship  5.00%")
     for word in words if width > 30 else " ".join(words).split():
@@ -50,7 +50,7 @@ def test_a_table_keeps_to_the_terminal_and_loses_nothing(width: int) -> None:
 
 
 def test_markup_in_names_is_only_text() -> None:
-    assert "[red]x[/red].png" in "\n".join(printed(Ranks([read("[red]x[/red].png")], CLASSES), 100))
+    assert "[red]x[/red].png" in "\n".join(printed(RankTable([read("[red]x[/red].png")], CLASSES), 100))
     assert "[/]" in "\n".join(printed(unread_table([Prediction("[/]", problem="[b]")]), 100))
 
 
