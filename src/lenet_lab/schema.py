@@ -50,7 +50,7 @@ class ImageData(schema.Data):
     sampling: Literal["natural", "balanced"] = Field(
         ABSENT, description="natural or balanced (draw each class as often as the others)"
     )
-    mean: float | list[float] = Field(ABSENT, description="a number, or one a channel, on the scale 0 to 1")
+    mean: float | list[float] = Field(ABSENT, description="a number, or one per channel, on the scale 0 to 1")
     std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = Field(
         ABSENT, description="a number above 0, or one per channel, on the scale 0 to 1"
     )
@@ -70,13 +70,13 @@ class ImageData(schema.Data):
     test_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the test images)")
 
 
-def _data_tag(data: object) -> str:
+def _tag(data: object) -> str:
     """Return the tag of the class that knows the keys of `data`; another data module may use a key differently."""
     target = data.get("_target_") if isinstance(data, dict) else getattr(data, "target", None)  # once checked
     return OWN if isinstance(target, str) and target.startswith(f"{PACKAGE}.") else OTHER
 
 
-AnyData = Annotated[Annotated[ImageData, Tag(OWN)] | Annotated[schema.Data, Tag(OTHER)], Discriminator(_data_tag)]
+AnyData = Annotated[Annotated[ImageData, Tag(OWN)] | Annotated[schema.Data, Tag(OTHER)], Discriminator(_tag)]
 
 
 class Optimizer(schema.Optimizer):
@@ -111,8 +111,8 @@ class Loss(Target):
     )
 
 
-AnyAugment = Annotated[Annotated[Augment, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_whose)]
-AnyLoss = Annotated[Annotated[Loss, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_whose)]
+AnyAugment = Annotated[Annotated[Augment, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_tag)]
+AnyLoss = Annotated[Annotated[Loss, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_tag)]
 
 
 class FlipShiftTTA(Target):
@@ -122,7 +122,7 @@ class FlipShiftTTA(Target):
     shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels by which the image is also shifted)")
 
 
-AnyTTA = Annotated[Annotated[FlipShiftTTA, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_whose)]
+AnyTTA = Annotated[Annotated[FlipShiftTTA, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_tag)]
 TTA = Annotated[AnyTTA | None, BeforeValidator(lambda value: value or None)]  # {}, as of test_time=none, is null
 
 
@@ -154,7 +154,7 @@ class EvaluateConfig(RunParts, schema.RunConfig):
 
 
 class PredictConfig(Parts, schema.CheckpointConfig):
-    """`python -m lenet_lab.predict`, once the checkpoint has told its task."""
+    """`python -m lenet_lab.predict`, with the task filled in from the checkpoint."""
 
     images: Images | Annotated[list[Images], Field(min_length=1)] = Field(
         description="a file, a folder, a pattern such as 'photos/*.png', a list [a.png,b.png], or - (standard input)"
@@ -181,7 +181,7 @@ class PredictConfig(Parts, schema.CheckpointConfig):
 
 
 class ExportConfig(Parts, schema.CheckpointConfig):
-    """`python -m lenet_lab.export`, once the checkpoint has told its task."""
+    """`python -m lenet_lab.export`, with the task filled in from the checkpoint."""
 
     format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
     input: Literal["uint8", "float"] | None = Field(

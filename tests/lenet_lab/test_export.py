@@ -91,7 +91,7 @@ def test_gives_what_pytorch_gives_for_any_number_of_images(
     for count in (0, 1, 2, 7, len(images)):
         logits = run(images[:count])
         assert logits.shape == (count, 10)
-        assert np.abs(logits - expected[:count]).max(initial=0) < ROUNDING
+        assert logits == pytest.approx(expected[:count], abs=ROUNDING, rel=ROUNDING)
 
 
 @pytest.mark.parametrize("format_", PIXELS)
@@ -214,7 +214,7 @@ def test_parity_on_a_thousand_photographs(real_images: Path, command: Command, t
         run = opened(result)
         for batch in (1, 256, 1000):
             logits = np.concatenate([run(part) for part in np.split(images, range(batch, 1000, batch))])
-            assert np.abs(logits - expected).max() < ROUNDING
+            assert logits == pytest.approx(expected, abs=ROUNDING, rel=ROUNDING)
 
 
 def network(*layers: nn.Module) -> nn.Module:

@@ -52,7 +52,7 @@ FOLDERS = [
     ),
     Case(
         TRAIN,
-        "HERE/images holds train, val: these look like parts of a data set, not classes.\nName the folders…",
+        "HERE/images holds train, val: these look like parts of a data set, not classes.\nName them…",
         files.images("train/ant", "val/ant"),
     ),
     Case(

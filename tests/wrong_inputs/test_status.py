@@ -31,7 +31,10 @@ def test_a_fault_of_the_program_ends_with_1_and_a_traceback(command: Command, tm
         result = command("train", "data=digits", "debug=one_batch", *words)
         assert result.status == 1
         assert "Traceback" in result.err
-        assert result.err.endswith("KeyError: 'what nobody expects'\n")
+        assert "\nKeyError: 'what nobody expects'\n" in result.err
+        assert 'own.py", line 1' in result.err
+        assert "site-packages" not in result.err  # frames of libraries and the engine are left out
+        assert "HYDRA_FULL_ERROR=1 shows them" in result.err
 
 
 def test_a_traceback_of_the_users_error_is_shown_when_asked_for(command: Command) -> None:

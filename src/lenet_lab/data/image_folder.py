@@ -79,7 +79,7 @@ class ImageFolder(ImageDataModule):
     def load(self) -> tuple[ImageSet, ImageSet] | tuple[ImageSet, ImageSet, ImageSet]:
         """Return train and test images, and those of `val` where it is there; new and changed folders are decoded."""
         refuse_missing(self.root)
-        parts = {entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name.lower() in PARTS}
+        parts = {entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name.lower() in SPLIT_NAMES}
         if parts and not {"train", "test"} <= parts <= {"train", "test", "val"}:
             raise UserError(
                 f"{printable(str(self.root))} holds {', '.join(sorted(parts))}: "

@@ -24,11 +24,10 @@ from lenet_lab.data.loader import BatchLoader
 from lenet_lab.metrics import EvaluationMetrics, RunningMetrics, by_class
 from lenet_lab.tasks.supervised import Supervised
 from lenet_lab.tasks.trial import image_batch, outputs_of, refuse_unfit
-from lenet_lab.tta import TTA, once
+from lenet_lab.tta import TTA, single_view
 from lenet_lab.views.accuracy_table import accuracy_table
 from lenet_lab.views.class_pictures import ClassPictures
 from lenet_lab.views.classes import class_section
-from lenet_lab.views.dashboard import evaluating
 from lenet_lab.views.exported_classifier import PixelKind, exportable_classifier
 from lenet_lab.views.predictions import PredictionLog, Predictions
 from lenet_lab.views.trained_network import TrainedNetwork, trained_network
@@ -67,7 +66,7 @@ class Classification(Supervised):
     ) -> None:
         super().__init__(model, loss, metrics, optimizer, scheduler, classes)
         self.mix = mix
-        self.test_time = test_time or once
+        self.test_time = test_time or single_view
         self.measured = EvaluationMetrics(classes)
         self.predictions: Predictions | None = None
         """Of the last test."""
@@ -129,7 +128,7 @@ class Classification(Supervised):
         loader = self.trainer.test_dataloaders
         rows = loader.rows[loader.rank :: loader.world_size] if isinstance(loader, BatchLoader) else None
         self.predictions = self._prediction_log.finish(self.measured.confusion.compute(), rows)
-        self._log_all("test")
+        self._log_metrics("test")
 
     def _measure(self, batch: Batch) -> Float[Tensor, "B classes"]:
         images, labels = batch
@@ -140,7 +139,7 @@ class Classification(Supervised):
             metric.update(logits, labels)
         return logits
 
-    def _log_all(self, stage: str) -> None:
+    def _log_metrics(self, stage: str) -> None:
         own = by_class(self.metrics, self.classes)
         metrics = self.measured.compute(stage) | {f"{stage}/{name}": value.item() for name, value in own.items()}
         self.measured.reset()
@@ -186,7 +185,7 @@ class Classification(Supervised):
         return {
             **super().describe(),
             "mixed by": mixed,
-            "judged by": "" if self.test_time is once else str(self.test_time),
+            "judged by": "" if self.test_time is single_view else str(self.test_time),
         }
 
     def summarize(self, metrics: Mapping[str, Any], stage: str) -> RenderableType:

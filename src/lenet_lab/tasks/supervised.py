@@ -82,13 +82,13 @@ class Supervised(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/…`."""
-        self._log_all("val")
+        self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:
         """Log `test/…`."""
-        self._log_all("test")
+        self._log_metrics("test")
 
-    def _log_all(self, stage: str) -> None:
+    def _log_metrics(self, stage: str) -> None:
         values = {"loss": self.mean_loss.compute(), **by_class(self.metrics, self.classes)}
         for name, value in values.items():
             self.log(f"{stage}/{name}", value)

@@ -18,6 +18,14 @@ FILES = {
 }
 OPTIONS = [file for file in FILES if len(file.parts) == 2 and file.parts[0] != "hydra"]
 
+DATASET = "{_target_: torch.utils.data.TensorDataset}"
+NEEDED = {
+    "image_folder": ["data.root=."],
+    "datasets": [f"data.train={DATASET}", f"data.test={DATASET}"],
+    "multilabel": ["data=datasets", f"data.train={DATASET}", f"data.test={DATASET}"],
+}
+"""Words without which an option does not compose."""
+
 
 def targets(node: Any) -> list[str]:
     if not isinstance(node, dict):
@@ -35,7 +43,7 @@ def test_finds_the_files() -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_every_option_composes_and_is_allowed(option: Path) -> None:
     group, name = option.parts
-    extra = ["data.root=."] if name == "image_folder" else []
+    extra = NEEDED.get(name, [])
     config = compose(f"{group}={name}", *extra)  # it checks, too
     for target in targets(config):
         assert callable(get_object(target))

@@ -161,7 +161,7 @@ def test_all_are_one_graph_without_reading_a_value_from_the_device(dtype: torch.
 )
 def test_a_change_that_does_not_fit_the_images_is_refused_before_training(change: nn.Module, reason: str) -> None:
     data = digits(augment={"change": change})
-    with pytest.raises(UserError, match=f"augment: .*{reason}.*\nGive that augmentation a value that fits"):
+    with pytest.raises(UserError, match=f"augment.change .*{reason}.*\nChange its keys under augment.change"):
         data.setup()
 
 
