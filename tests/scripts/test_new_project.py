@@ -362,12 +362,12 @@ TAKEN = "a folder or file of the project has it"
         ("class", ("it is a keyword of Python",)),
         ("json", ("a module of Python's own has it",)),
         ("test", ("a module of Python's own has it",)),
-        ("a" * 31, ("it has 31 characters, and 30 is the most",)),
+        ("a" * 31, ("it has 31 characters, and at most 30 are allowed",)),
         ("lenet_lab", ("the template itself has it",)),
         *((name, (USED,)) for name in ("torch", "hydra", "hydra_core", "lightning", "torchvision", "pydantic")),
         *((name, (USED,)) for name in ("numpy", "pil", "omegaconf", "yaml", "ruff", "conftest")),
         *((name, (TAKEN,)) for name in ("tests", "scripts", "conf", "docs", "src", "data", "runs", "makefile")),
-        ("state_dict", ("Lightning keeps something else under it",)),
+        ("state_dict", ("Lightning uses it as a key in every checkpoint",)),
     ],
 )
 def test_names_it_refuses(template: Path, tmp_path: Path, name: str, said: tuple[str, ...]) -> None:
@@ -433,7 +433,7 @@ def closed(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_closed_parent_folder_is_refused(template: Path, tmp_path: Path, closed: Path) -> None:
     done = new_project(template, tmp_path, closed / "my_lab")
-    assert_refused(done, f"{str(closed)!r} cannot be written to: ", "give a folder in a place of your own")
+    assert_refused(done, f"{str(closed)!r} cannot be written to: ", "give a folder where you may write")
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ def test_an_archive_is_refused(template: Path, tmp_path: Path, inside_another: b
         git(folder.parent, "init", "--quiet")
         commit_all(folder.parent)
     done = new_project(folder, tmp_path, "my_lab", GIT_CEILING_DIRECTORIES="" if inside_another else str(tmp_path))
-    assert_refused(done, f"{folder} is not a git checkout", "get the template by git clone")
+    assert_refused(done, f"{folder} is not a git checkout", "get the template with git clone")
     assert not (tmp_path / "my_lab").exists()
 
 
