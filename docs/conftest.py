@@ -153,9 +153,14 @@ def pages(*patterns: str, **rest: Any) -> Sybil:
     return Sybil(**{"parsers": [parse], "patterns": patterns, "setup": enter_folder, "teardown": leave_folder, **rest})
 
 
-collected = pages("scaling.md", "tasks.md", "notes/*.md", exclude="notes/cifar10.md")
+collected = pages("scaling.md", "tasks.md", "guides/*.md", "notes/*.md", exclude="notes/cifar10.md")
 
-SLOW = {"cifar10.md", "research.md", "tasks.md"}  # all blocks or none: they build on each other
+SLOW = {
+    "cifar10.md",
+    "research.md",
+    "tasks.md",
+    *(page.name for page in Path(__file__).parent.glob("guides/*.md")),
+}  # all blocks or none: they build on each other
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import hydra
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from lab_engine.base.errors import UserError
 from lab_engine.config.command import to_plain
@@ -49,8 +50,10 @@ def options(config_dir: str | Path | None) -> Iterator[list[str]]:
     """
     if config_dir is not None and not Path(config_dir).is_dir():
         raise UserError(f"config_dir={config_dir} is not a folder. Give one with GROUP/OPTION.yaml files in it.")
-    with initialize_config_dir(str(COMMAND.conf), version_base="1.3"):
-        if config_dir is None:
-            yield []
-        else:
-            yield [search_word(config_dir)]
+    hydra_of_a_command = GlobalHydra.instance().hydra  # as where a task of the user's own loads another run
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(COMMAND.conf), version_base="1.3"):
+            yield [] if config_dir is None else [search_word(config_dir)]
+    finally:
+        GlobalHydra.instance().hydra = hydra_of_a_command

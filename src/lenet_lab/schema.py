@@ -70,13 +70,13 @@ class ImageData(schema.Data):
     test_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the test images)")
 
 
-def _tag(data: object) -> str:
+def _data_tag(data: object) -> str:
     """Return the tag of the class that knows the keys of `data`; another data module may use a key differently."""
     target = data.get("_target_") if isinstance(data, dict) else getattr(data, "target", None)  # once checked
     return OWN if isinstance(target, str) and target.startswith(f"{PACKAGE}.") else OTHER
 
 
-AnyData = Annotated[Annotated[ImageData, Tag(OWN)] | Annotated[schema.Data, Tag(OTHER)], Discriminator(_tag)]
+AnyData = Annotated[Annotated[ImageData, Tag(OWN)] | Annotated[schema.Data, Tag(OTHER)], Discriminator(_data_tag)]
 
 
 class Optimizer(schema.Optimizer):
@@ -111,8 +111,8 @@ class Loss(Target):
     )
 
 
-AnyAugment = Annotated[Annotated[Augment, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_tag)]
-AnyLoss = Annotated[Annotated[Loss, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_tag)]
+AnyAugment = Annotated[Annotated[Augment, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_data_tag)]
+AnyLoss = Annotated[Annotated[Loss, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_data_tag)]
 
 
 class FlipShiftTTA(Target):
@@ -122,8 +122,7 @@ class FlipShiftTTA(Target):
     shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels by which the image is also shifted)")
 
 
-AnyTTA = Annotated[Annotated[FlipShiftTTA, Tag(OWN)] | Annotated[Target, Tag(OTHER)], Discriminator(_tag)]
-TTA = Annotated[AnyTTA | None, BeforeValidator(lambda value: value or None)]  # {}, as of test_time=none, is null
+TTA = Annotated[FlipShiftTTA | None, BeforeValidator(lambda value: value or None)]  # {}, of test_time=none, is null
 
 
 class Parts(schema.Parts):
