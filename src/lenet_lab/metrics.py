@@ -80,7 +80,7 @@ class RunningMetrics:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any] | None) -> None:
-        """Have the next `start` begin there; None: at zero."""
+        """Set where the next `start` begins; None: at zero."""
         self._resumed = state_dict
 
 

@@ -72,7 +72,7 @@ def lock(folder: Path) -> FileLock:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold the `lock` of a folder.
+    """Keep the `lock` of a folder.
 
     Raises:
         UserError: another process holds it.

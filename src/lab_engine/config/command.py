@@ -68,7 +68,7 @@ class Command:
         return checked
 
     def run(self, config: Config) -> dict[str, Any]:
-        """Do the work on this device; with several devices, each process calls this method."""
+        """Run the work on this device; with several devices, each process calls this method."""
         import_from(config)
         results: dict[str, Any] = import_quickly(self.work)(config)
         return results

@@ -33,7 +33,7 @@ class Grid:
         return ""
 
     def ended(self, job: Job) -> None:
-        """Do nothing: a grid does not depend on results."""
+        """Ignore it: a grid does not depend on results."""
 
 
 def has_ended(job: Job) -> bool:

@@ -116,10 +116,10 @@ class Slurm:
         self._queued: dict[str, int] | None = None  # SLURM jobs of earlier processes of this user, by comment
 
     def expect(self, jobs: int, trainer: Mapping[str, Any] | None = None) -> None:
-        """Do nothing: SLURM shares its machines out."""
+        """Leave it: SLURM shares its machines out."""
 
     def prepare(self, modules: Sequence[str]) -> None:
-        """Do nothing: each job imports on its own machine."""
+        """Leave it: each job imports on its own machine."""
 
     @property
     def places(self) -> int:

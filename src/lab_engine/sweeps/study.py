@@ -82,7 +82,7 @@ class SharedStudy:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the study's lock, so that no other sweep process adds or ends trials meanwhile."""
+        """Lock the study, so that no other sweep process adds or ends trials meanwhile."""
         if self.url.startswith("postgresql"):
             engine = sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool)
             with engine.begin() as connection:  # the server releases the lock when this process dies

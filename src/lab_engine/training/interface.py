@@ -198,7 +198,7 @@ class Pictures:
         """Reset: a pass over the validation or test data starts, on this device."""
 
     def update(self, batch: Any, outputs: Any) -> None:
-        """Take a batch and the return value of `validation_step` or `test_step`; called without gradients."""
+        """Look at a batch and the return value of `validation_step` or `test_step`; called without gradients."""
 
     def draw(self, writer: "SummaryWriter | None", stage: str, step: int) -> None:
         """Draw pictures of the pass; called in all processes.

@@ -74,7 +74,7 @@ class LeanLoop(_TrainingEpochLoop):
     _due = True  # logging, validation, stopping or saving is due after this step
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
-        """Find out, once per epoch, whether steps are plain and which hooks are overridden."""
+        """Determine, once per epoch, whether steps are plain and which hooks are overridden."""
         super().on_run_start(data_fetcher)
         trainer, module = self.trainer, self.trainer.lightning_module
         precision, selector = trainer.precision_plugin, trainer._data_connector._datahook_selector

@@ -74,7 +74,7 @@ class Classification(Supervised):
         self._running = RunningMetrics()
 
     def setup(self, stage: str) -> None:
-        """Give the loss the sizes of the classes, where its weights follow from them."""
+        """Pass the sizes of the classes to a loss whose weights follow from them."""
         if stage == "fit" and getattr(self.loss, "waits_for_counts", False):
             counts = getattr(self.trainer.datamodule, "class_counts", None)  # type: ignore[attr-defined]
             if counts is None:

@@ -235,7 +235,7 @@ def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode, and each of its modules back into its own mode afterwards."""
+    """Set a network to evaluation mode, and each of its modules to its own mode afterwards."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:

@@ -94,7 +94,7 @@ def _mlflow_arguments(node: Config, folder: Path) -> Config:
 
 @contextmanager
 def _locked(place: str) -> Iterator[None]:
-    """Hold a lock against other runs while the tables of an SQLite file are created."""
+    """Lock out other runs while the tables of an SQLite file are created."""
     if not place.startswith(SQLITE):
         yield
         return
