@@ -87,7 +87,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool
 
 
 def _link(path: Path, other: Path) -> None:
-    """Create for a file a second name, which may replace another file; `path` never disappears if the disk supports links."""
+    """Make a second name of a file, which may replace another file; where the disk has links, `path` never disappears."""
     remove_beside(other)
     link = name_beside(other)
     try:
