@@ -87,7 +87,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, keep_previous: bool
 
 
 def _link(path: Path, other: Path) -> None:
-    """Make a second name of a file, which may replace another file; where the disk has links, `path` never disappears."""
+    """Make a second name of a file, in place of another file if it exists; with hard links `path` never disappears."""
     remove_beside(other)
     link = name_beside(other)
     try:
