@@ -67,7 +67,7 @@ class BatchLoader:
         self.device = device
         self.balanced = balanced
         self._epoch = 0  # that the last pass was of
-        self._given = 0  # batches, of that pass
+        self._yielded = 0  # batches, of that pass
         self._before: RandomState | None = None  # before the images that are given now were prepared
         self._resumed: dict[str, Any] | None = None
 

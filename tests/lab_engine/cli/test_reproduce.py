@@ -139,5 +139,5 @@ def test_a_repetition_that_cannot_begin_leaves_no_folder(command: Command, digit
     (run / "config.yaml").write_text(OmegaConf.to_yaml(config))
     refused = command("train", f"from={run}", "hydra.run.dir=new/there")
     assert (refused.status, refused.err.count("\n")) == (2, 2)
-    assert refused.err.startswith("error: augment: ")
+    assert refused.err.startswith("error: augment.shift ")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["file", "first"]
