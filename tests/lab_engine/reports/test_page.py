@@ -136,7 +136,7 @@ def test_the_page_says_what_the_files_of_the_run_say(tab: Tab, digits_run: Resul
     curve = read_curves(folder / "curves.csv")
     assert f"val/loss from {curve[0]['val/loss']:.4g} to {curve[-1]['val/loss']:.4g}" in labels[0]
     assert f"val/accuracy from {curve[0]['val/accuracy']:.2%} to {curve[-1]['val/accuracy']:.2%}" in labels[1]
-    best = max(curve, key=lambda row: row["val/accuracy"])  # the first of the best
+    best = max(reversed(curve), key=lambda row: row["val/accuracy"])  # the last of the best
     assert f"epoch {best['epoch']:g} of 30" in text
     assert page.locator("path.chosen").count() == 2
 
