@@ -138,7 +138,7 @@ def test_the_page_says_what_the_files_of_the_run_say(tab: Tab, digits_run: Resul
     assert f"val/accuracy from {curve[0]['val/accuracy']:.2%} to {curve[-1]['val/accuracy']:.2%}" in labels[1]
     best = max(reversed(curve), key=lambda row: row["val/accuracy"])  # the last of the best
     assert f"epoch {best['epoch']:g} of 30" in text
-    assert page.locator("path.chosen").count() == 2
+    assert page.locator("path.chosen").count() == 5
 
     wrong = metrics["test/count"] - matrix.trace()
     alt = page.locator("img.samples").get_attribute("alt") or ""
