@@ -13,6 +13,8 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.wording import described
 from lab_engine.training.determinism import counting
 
+MEASURED = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "count")
+"""What `EvaluationMetrics` measures, without its stage."""
 STEPS_PER_SUM = 64
 """Of the running metrics. A sum at each step costs 3 % of it at batch 4; of this many, next to nothing."""
 

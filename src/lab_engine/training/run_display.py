@@ -23,7 +23,9 @@ def show_run(
     task: LightningModule,
     trainer: Trainer,
 ) -> None:
-    """Print the header of a run: data, task, batch size, device and speed; data and task give lines by `describe()`.
+    """Print the header of a run, in its first process: data, task, batch size, device and speed.
+
+    Data and task give lines by `describe()`.
 
     Args:
         title: the package and the name of the command.
@@ -32,6 +34,8 @@ def show_run(
         task: the task to run.
         trainer: the Trainer that will run it.
     """
+    if not trainer.is_global_zero:
+        return
     devices, accumulated = trainer.world_size, trainer.accumulate_grad_batches
     of_data = data.describe() if isinstance(data, Describes) else {"data": type(data).__name__}
     of_task = describe_task(task)

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -121,18 +121,24 @@ class ImageDataModule(LightningDataModule, ABC):
     def describe(self) -> dict[str, str]:
         """Return lines for the header of a run, by name."""
         channels, height, width = self.test.image_shape
-        skipped = sum({id(each): each.skipped for each in (self.train, self.validation_images, self.test)}.values())
+        skipped = sum(each.skipped for each in self._loaded)
         fold = "" if self.folds is None else f" (fold {self.fold} of 0 to {self.folds - 1})"
         return {
             "data": f"{len(self.test.classes)} classes, {channels}x{height}x{width}, {len(self.train_rows):,} train, "
             f"{len(self.validation_rows):,} validation{fold}, {len(self.test):,} test images",
             "skipped": f"{skipped:,} files that cannot be decoded" if skipped else "",
-            "duplicates": self._duplicates(),
+            "duplicates": self._duplicates,
             "imbalance": self._imbalance(),
             "one by one": ", ".join(
                 type(each.change).__name__ for each in self.augment if isinstance(each, PerImage)
             ),  # augmentations that take longer for it
         }
+
+    @property
+    def _loaded(self) -> list[ImageSet]:
+        """The sets that `load` has returned, each once."""
+        own = [] if self.validation_images is self.train else [self.validation_images]
+        return [self.train, *own, self.test]
 
     def class_counts(self) -> list[int]:
         """Return how many images of each class are trained on."""
@@ -151,6 +157,7 @@ class ImageDataModule(LightningDataModule, ABC):
             "val/balanced_accuracy does not"
         )
 
+    @cached_property
     def _duplicates(self) -> str:
         """Describe images that stand in two of the three sets, the same pixel by pixel; empty where there are none."""
         of_train = content_hashes(self.train)
@@ -168,7 +175,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all images, labels and class names (see `lab_engine.images.fingerprint`)."""
-        return fingerprint(list({id(each): each for each in (self.train, self.validation_images, self.test)}.values()))
+        return fingerprint(self._loaded)
 
     def values_per_batch(self) -> int:
         """Return how many numbers a training batch holds; the number of CPU threads follows from it."""
@@ -247,8 +254,8 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _loader(self, images: ImageSet, rows: Rows, batch_size: int, training: bool = False) -> BatchLoader:
         trainer = self.trainer
-        loader = BatchLoader(images, rows, batch_size, shuffle_seed=self.shuffle_seed if training else None)
-        loader.balanced = self.balanced and training
+        seed = self.shuffle_seed if training else None
+        loader = BatchLoader(images, rows, batch_size, shuffle_seed=seed, balanced=self.balanced and training)
         if trainer is not None:
             loader.rank, loader.world_size = trainer.global_rank, trainer.world_size
             loader.epoch = lambda: trainer.current_epoch

@@ -1,7 +1,6 @@
 """The LightningModule: what happens to a batch, and what is measured."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,7 @@ from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.metrics import EvaluationMetrics, RunningMetrics, by_class
 from lenet_lab.tasks.supervised import Supervised
-from lenet_lab.tasks.trial import image_batch, outputs_of, refuse_unfit
+from lenet_lab.tasks.trial import image_batch, outputs_of
 from lenet_lab.tta import TTA, single_view
 from lenet_lab.views.accuracy_table import accuracy_table
 from lenet_lab.views.class_pictures import ClassPictures
@@ -175,9 +174,7 @@ class Classification(Supervised):
                 f"{expected} is needed: a logit for each class.\nLook at its last layer, and at model.num_classes."
             )
         targets = labels if self.mix is None else nn.functional.one_hot(labels, len(self.classes)).to(logits.dtype)
-        refuse_unfit(self.loss, self.loss, logits, targets[:2], "loss")
-        for name, metric in self.metrics.items():
-            refuse_unfit(metric, deepcopy(metric).update, logits, labels[:2], f"metrics.{name}")
+        self._try_measuring(logits, targets[:2], labels[:2])
 
     def describe(self) -> dict[str, str]:
         """Return lines for the header of a run, by name."""

@@ -118,9 +118,13 @@ class Supervised(LightningModule):
             )
         inputs, targets = batch
         outputs = outputs_of(self.network, self, inputs)
+        self._try_measuring(outputs, targets, targets)
+
+    def _try_measuring(self, outputs: Any, targets: Any, measured: Any) -> None:
+        """Refuse outputs that the loss cannot compare with `targets`, or a metric with `measured`."""
         refuse_unfit(self.loss, self.loss, outputs, targets, "loss")
         for name, metric in self.metrics.items():
-            refuse_unfit(metric, deepcopy(metric).update, outputs, targets, f"metrics.{name}")
+            refuse_unfit(metric, deepcopy(metric).update, outputs, measured, f"metrics.{name}")
 
     def describe(self) -> dict[str, str]:
         """Return lines for the header of a run, by name."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import described, shortened
 from lab_engine.config.explain import explain
+from lenet_lab.views.dashboard import evaluating
 
 
 def image_batch(batch: Any, classes: int) -> tuple[Float[Tensor, "B C H W"], Int64[Tensor, "B"]]:
@@ -52,15 +53,9 @@ def image_batch(batch: Any, classes: int) -> tuple[Float[Tensor, "B C H W"], Int
 @contextmanager
 def without_trace(network: nn.Module, inputs: Any) -> Iterator[None]:
     """Compute in evaluation mode: no gradients, statistics or random numbers are left."""
-    modes = {module: module.training for module in network.modules()}
     on_gpu = [inputs.device] if isinstance(inputs, Tensor) and inputs.is_cuda else []
-    network.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=on_gpu):
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=on_gpu):
+        yield
 
 
 def outputs_of(network: nn.Module, call: Callable[[Any], Any], inputs: Any) -> Any:

@@ -7,8 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-MEASURED = {"loss", "accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "count"}
-"""What each classification measures, without its stage; whatever else was measured has a row of its own."""
+from lenet_lab.metrics import MEASURED
 
 
 def accuracy_table(metrics: Mapping[str, Any], stage: str, classes: Sequence[str]) -> Table:

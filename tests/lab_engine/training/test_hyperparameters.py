@@ -10,7 +10,7 @@ from lenet_lab.compose import compose
 
 def test_is_flat_plain_and_short() -> None:
     values = hyperparameters(compose("experiment=digits", "augment=flip_shift", "trainer.gradient_clip_val=1.0"))
-    assert len(values) <= 45
+    assert len(values) <= 42
     assert all(type(value) in (float, int, str, bool) for value in values.values())
     expected = {
         "seed": 42,
