@@ -30,7 +30,7 @@ class CrossEntropy(nn.Module):
         self.register_buffer("weights", given, persistent=False)
 
     def use_counts(self, counts: Sequence[int]) -> None:
-        """Set the weights for so many training images of each class; a class without images counts nothing."""
+        """Set the weights from the number of training images of each class; a class without images has weight 0."""
         each = torch.tensor(counts, dtype=torch.float64)
         self.weights = torch.where(each > 0, each.sum() / (len(each) * each), 0.0).float()
 

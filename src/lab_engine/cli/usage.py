@@ -30,7 +30,7 @@ def show_usage(command: Command, words: Sequence[str]) -> None:
 
 
 def show_composed(command: Command, words: Sequence[str]) -> None:
-    """Let Hydra show what its own options ask for, such as the composed configuration; the command does not run."""
+    """Show what Hydra's own options ask for, such as the composed configuration; the command does not run."""
     sys.argv[1:] = words
     show = hydra.main(version_base="1.3", config_path=str(command.conf), config_name=command.name)
     # makes Hydra raise an error instead of printing a report that fills a page

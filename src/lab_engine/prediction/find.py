@@ -1,4 +1,4 @@
-"""Find the image files that `images=` gives: files, folders, patterns, standard input."""
+"""Collect the image files that `images=` gives: files, folders, patterns, standard input."""
 
 import glob
 import io

@@ -277,6 +277,6 @@ def _die_with_controller() -> None:
 
 
 def _prefer_to_be_killed() -> None:
-    """Let Linux kill this job rather than the controller when memory runs out."""
+    """Make Linux kill this job, and not the controller, when memory runs out."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")

@@ -19,7 +19,7 @@ GREY = (0.2989, 0.587, 0.114)  # weights of red, green and blue, as in torchvisi
 
 
 class PerImage(nn.Module):
-    """Applies a change to images one by one, for it draws once for all that it is given, as torchvision's do.
+    """Applies a change image by image, for changes that draw random numbers once per call, as torchvision's do.
 
     Args:
         change: of uint8 (1, C, H, W) or (C, H, W).
@@ -34,7 +34,7 @@ class PerImage(nn.Module):
         return torch.stack([self.change(image) for image in images])
 
 
-TRIALS, COPIES = 8, 16  # of a change that is right once in a hundred times, one image in two trials is changed
+TRIALS, COPIES = 8, 16  # enough to tell a draw for each image from one for the whole batch
 
 
 def checked(name: str, change: nn.Module, shape: Sequence[int]) -> nn.Module:

@@ -107,7 +107,7 @@ class Classification(Supervised):
         return loss
 
     def training_loss(self, images: Tensor, logits: Tensor, targets: Tensor) -> Float[Tensor, ""]:
-        """Return what training makes small; for a subclass that needs the images, too.
+        """Return the loss of training; a subclass may compute it from the images, too.
 
         Args:
             images: float (B, C, H, W), as the network has seen them.

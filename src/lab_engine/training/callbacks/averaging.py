@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 
 
 class SWA(WeightAveraging):
-    """Takes the mean of the weights at the ends of the last epochs.
+    """Averages the weights of the ends of the last epochs, all with the same share.
 
     Lightning's `StochasticWeightAveraging` puts its average in place after the last validation, where nothing measures
     or saves it; the average of this one is validated after each epoch, and is what `best.ckpt` holds.
@@ -31,9 +31,9 @@ class SWA(WeightAveraging):
 
 
 class AverageFromStart(Callback):
-    """Has an average that has not started be the current weights, and not those that the run began with.
+    """Uses the current weights in place of an average that has not started yet.
 
-    Lightning copies the weights once, before the first step; validation and `best.ckpt` would have this copy.
+    Lightning copies the weights once, before the first step, and would validate and save this copy until then.
     """
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
