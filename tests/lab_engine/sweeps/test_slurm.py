@@ -376,7 +376,7 @@ def test_jobs_outlive_the_sweep_and_are_found_again(cluster: dict[str, str], tmp
     assert numbers.keys() == {"0", "1"}
     with sweep.start() as process:
         until((sweep.folder / "1" / "checkpoints" / "last.ckpt").exists)
-        until(lambda: "with SLURM already" in (sweep.folder / "sweep.log").read_text())
+        until(lambda: "is in SLURM's queue already" in (sweep.folder / "sweep.log").read_text())
         sweep.slurm("scancel", numbers["1"])
         process.communicate(timeout=200)
     assert process.returncode == 1  # not all is done
