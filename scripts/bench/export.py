@@ -21,12 +21,12 @@ from alternate import alternate
 from section import MeasurementError, Section, Setup
 from table import median_and_range
 
+from lab_engine.export.command import NEWEST_OPSET
 from lab_engine.export.files import Run, run_onnx, run_torch, write_onnx, write_torch
 from lab_engine.export.network import trace
 from lab_engine.export.parity import compare
 from lab_engine.images.decode import ImageFormat
 from lenet_lab.data.normalize import Normalize
-from lenet_lab.exporting import NEWEST_OPSET
 from lenet_lab.models.lenet import LeNet
 from lenet_lab.views.exported_classifier import exportable_classifier, sample
 from lenet_lab.views.trained_network import TrainedNetwork

@@ -28,7 +28,6 @@ Level = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0)]
 PACKAGE = __name__.partition(".")[0]
 OWN, OTHER = "of this project", "of another"
-SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
 SPREAD = "a number x, 0 or more (factors from 1 - x to 1 + x, none below 0, change the"
 
 
@@ -179,32 +178,8 @@ class PredictConfig(Parts, schema.CheckpointConfig):
         return self
 
 
-class ExportConfig(Parts, schema.CheckpointConfig):
+class ExportConfig(Parts, schema.ExportConfig):
     """`python -m lenet_lab.export`, with the task filled in from the checkpoint."""
-
-    format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
-    input: Literal["uint8", "float"] | None = Field(
-        description="uint8 (pixels 0 to 255), float (pixels 0.0 to 1.0), or null (as the task has it)"
-    )
-    opset: Annotated[int, Field(ge=18, le=23)] | None = Field(
-        description="a whole number from 18 to 23 (of ONNX), or null (the newest of these)"
-    )
-    file: AbsolutePath | None = Field(description="a path to write to, or null (in the run folder)")
-
-    @model_validator(mode="after")
-    def _refuse_contradictions(self) -> Self:
-        if self.format != "onnx" and self.opset is not None:
-            raise PydanticCustomError(
-                CONTRADICTION, "opset={opset} is refused: only format=onnx has one", {"opset": self.opset}
-            )
-        suffix = SUFFIX[self.format]
-        if self.file and not self.file.endswith(suffix):
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "file={file} is refused: give a path that ends in {suffix}, for format={format}",
-                {"file": self.file, "suffix": suffix, "format": self.format},
-            )
-        return self
 
 
 class AnatomyConfig(schema.Config):

@@ -117,8 +117,7 @@ def test_a_network_that_was_measured_by_several_views_has_a_file_of_one(
     checkpoint["run"]["values"]["test_time"] = {"flip": True, "shift": 0}
     torch.save(checkpoint, tmp_path / "flip.ckpt")
     result = command("export", f"checkpoint={tmp_path}/flip.ckpt", "format=torch")
-    assert "accuracy   lower than in metrics.json: the run averaged several views" in result.out, result.err
-    assert "(test_time=flip), and the file uses one" in result.out
+    assert "the run was judged by 2 views of each image" in result.out, result.err
 
 
 def test_an_onnx_file_is_one_file_that_names_its_classes(files: dict[str, Result]) -> None:

@@ -34,6 +34,7 @@ ABSENT: Any = None
 CONTRADICTION = "contradiction"
 METRIC = "metric"
 """Marks a text that is the name of a metric."""
+SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that use them on a GPU
 LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
 
@@ -224,6 +225,34 @@ class CheckpointConfig(Parts):
     """A command that takes a trained task from a checkpoint and needs no data."""
 
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
+
+
+class ExportConfig(CheckpointConfig):
+    """`python -m my_lab.export`."""
+
+    format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
+    input: Literal["uint8", "float"] | None = Field(
+        description="uint8 (pixels 0 to 255), float (pixels 0.0 to 1.0), or null (as the task has it)"
+    )
+    opset: Annotated[int, Field(ge=18, le=23)] | None = Field(
+        description="a whole number from 18 to 23 (of ONNX), or null (the newest of these)"
+    )
+    file: AbsolutePath | None = Field(description="a path to write to, or null (in the run folder)")
+
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.format != "onnx" and self.opset is not None:
+            raise PydanticCustomError(
+                CONTRADICTION, "opset={opset} is refused: only format=onnx has one", {"opset": self.opset}
+            )
+        suffix = SUFFIX[self.format]
+        if self.file and not self.file.endswith(suffix):
+            raise PydanticCustomError(
+                CONTRADICTION,
+                "file={file} is refused: give a path that ends in {suffix}, for format={format}",
+                {"file": self.file, "suffix": suffix, "format": self.format},
+            )
+        return self
 
 
 class RunConfig(Parts):

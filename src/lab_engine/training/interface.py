@@ -44,6 +44,7 @@ class Exportable:
         name: of the network.
         meanings: descriptions of inputs by name, such as "RGB, 0 to 255".
         metadata: texts, numbers and lists of them, which are written into the file.
+        note: how the outputs differ from those that the run measured; the command `export` shows it.
     """
 
     module: nn.Module
@@ -52,6 +53,7 @@ class Exportable:
     name: str = ""
     meanings: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
     def __post_init__(self) -> None:
         """Make a single name of an output a tuple of one."""

@@ -208,7 +208,7 @@ class Classification(Supervised):
 
     def exportable(self, facts: Mapping[str, Any], pixels: PixelKind = "uint8") -> Exportable:
         """Return the module that `export` writes: normalization and network, without test-time augmentation."""
-        return exportable_classifier(trained_network(self.network, facts), pixels)
+        return exportable_classifier(self.predictor(facts), pixels)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the running metrics."""

@@ -7,6 +7,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
 from lab_engine.training.interface import Exportable
+from lenet_lab.tta import single_view
 from lenet_lab.views.trained_network import TrainedNetwork
 
 Pixels = UInt8[Tensor, "N C H W"] | Float32[Tensor, "N C H W"]
@@ -44,6 +45,9 @@ def exportable_classifier(trained: TrainedNetwork, pixels: PixelKind = "uint8") 
             "pixel_range": [0, largest],
             "resize": f"{trained.format.resize}, bilinear",
         },
+        note=""
+        if trained.test_time is single_view
+        else f"the run was judged by {trained.test_time}, and the file uses the image alone: its accuracy is lower",
     )
 
 
