@@ -18,11 +18,12 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.wording import described
 from lab_engine.config.schedule import Schedule
 from lab_engine.training.interface import Exportable, Section
+from lab_engine.training.try_batch import outputs_of
 from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.data.loader import BatchLoader
 from lenet_lab.metrics import EvaluationMetrics, RunningMetrics, by_class
+from lenet_lab.tasks.image_batch import image_batch
 from lenet_lab.tasks.supervised import Supervised
-from lenet_lab.tasks.trial import image_batch, outputs_of
 from lenet_lab.tta import TTA, single_view
 from lenet_lab.views.accuracy_table import accuracy_table
 from lenet_lab.views.class_pictures import ClassPictures

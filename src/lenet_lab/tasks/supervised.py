@@ -13,8 +13,8 @@ from torchmetrics import MeanMetric, Metric, SumMetric
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import described
 from lab_engine.config.schedule import Schedule
+from lab_engine.training.try_batch import outputs_of, refuse_unfit
 from lenet_lab.metrics import by_class
-from lenet_lab.tasks.trial import outputs_of, refuse_unfit
 
 
 class Supervised(LightningModule):

@@ -4,7 +4,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torchmetrics.classification import MulticlassPrecisionRecallCurve
 from lab_engine.base.pictures import grid
 from lab_engine.config.explain import one_line
 from lab_engine.training.determinism import counting
+from lab_engine.training.try_batch import evaluating
 from lenet_lab.data.normalize import Normalize
 
 if TYPE_CHECKING:
@@ -231,18 +232,6 @@ def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
         outputs[name] = output.detach().float()
 
     return hook
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Set a network to evaluation mode, and each of its modules to its own mode afterwards."""
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def to_bytes(maps: Float[Tensor, "N C H W"]) -> UInt8[np.ndarray, "N C H W"]:
