@@ -25,17 +25,17 @@ dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on 
 	[ -d "$$run" ] || { echo "RUN=$$run is no folder: give a run, a sweep, or runs/train for all."; exit 2; }; \
 	echo "$$run"; exec $(BIN)/python -m tensorboard.main --logdir "$$run"
 
-# In the order of names, unlike in xdist's own, the slow folders come first. The tests of a file share a process and its
-# fixtures.
-PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+# Three processes for two cores: many tests wait for processes that they have started. In the order of names, unlike in
+# xdist's own, the slow folders come first. The tests of a file share a process and its fixtures.
+PARALLEL := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 TESTS := tests
 # begin: template
 TESTS += docs
 # end: template
 .PHONY: test
-test: $(VENV)/installed-dev ## run all tests; with COVERAGE=1 also list the lines of src that no test runs
+test: $(VENV)/installed-dev ## run the tests; with COVERAGE=1 also list the lines of src that no test runs
 	$(if $(COVERAGE),rm -f .coverage .coverage.*)
-	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(PARALLEL) $(TESTS)
+	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest $(PARALLEL) $(TESTS) -m "not long"
 	$(if $(COVERAGE),$(BIN)/python -m coverage combine --quiet)
 	$(if $(COVERAGE),$(BIN)/python -m coverage report)
 
@@ -45,8 +45,9 @@ test-fast: $(VENV)/installed-dev ## run the tests that take less than ten second
 
 # begin: template
 .PHONY: test-long
-test-long: $(VENV)/installed-dev ## kill runs and sweeps at random moments, five times as often as the tests do
+test-long: $(VENV)/installed-dev ## run what repeats other tests at length, and kill runs and sweeps ten times as often
 	KILLS=20 $(BIN)/python -m pytest -k kills_at_random
+	$(BIN)/python -m pytest -m long
 
 .PHONY: mutants
 mutants: $(VENV)/installed-dev ## change metrics, data and checkpoints on purpose, list the changes that no test notices: an hour

@@ -25,7 +25,7 @@ processor, batch size or library adds them in another order: about 1e-6. A wrong
 or a loss by 1e-3 or more.
 """
 
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "2"))
 """How often a test kills at random moments; `make test-long` asks for more."""
 
 SMALL = ["data=digits", "data.batch_size=32", "optimizer.lr=0.05", "trainer.max_epochs=1"]

@@ -3,13 +3,15 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forked
+
 ROOT = Path(__file__).parents[2]
+IMPORTED = "ignore:Module already imported"  # a plugin of pytest, by the process that this one is forked from
 PAGE = """\
 # A page
 
@@ -85,20 +87,16 @@ def run_pages(folder: Path, pages: dict[str, str], **environment: str) -> tuple[
     """Make these the notes of an otherwise empty project and run them; give pytest's status and output."""
     (folder / "docs" / "notes").mkdir(parents=True)
     shutil.copy(ROOT / "docs" / "conftest.py", folder / "docs")
-    (folder / "tests").mkdir()
-    for name in ("__init__.py", "forked.py", "real_images.py", "shapes.py"):
-        shutil.copy(ROOT / "tests" / name, folder / "tests")
     for name, page in pages.items():
         (folder / "docs" / "notes" / f"{name}.md").write_text(page)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "docs"],
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # of `tests`, which the copy imports
+    done = forked.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "-W", IMPORTED, "docs"],
         cwd=folder,
-        env={**inherited, **environment},
-        capture_output=True,
-        text=True,
+        env={**inherited, "PYTHONPATH": path, **environment},
     )
-    return done.returncode, done.stdout
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_every_block_is_run_and_pictures_are_kept_on_request(tmp_path: Path) -> None:

@@ -175,6 +175,10 @@ def test_the_reference_looks_right(tab: SiteTab, site: Path, screenshots: Path) 
         "reference/lab_engine.config.schema.html",
     ):
         look(tab, site / page, screenshots)
+
+
+@pytest.mark.long
+def test_no_page_of_the_reference_is_wider_than_a_phone(tab: SiteTab, site: Path) -> None:
     tab.page.set_viewport_size(PHONE)
     for path in (*site.glob("reference/*.html"), site / "_modules/lab_engine/config/schema.html"):
         tab.open(path)

@@ -31,7 +31,7 @@ def clock(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     return file, variables
 
 
-@pytest.mark.parametrize("offset", ["-1d", "+1d"])
+@pytest.mark.parametrize("offset", ["-1d", pytest.param("+1d", marks=pytest.mark.long)])
 def test_a_sweep_takes_no_notice_but_for_the_dates(tmp_path: Path, offset: str) -> None:
     file, variables = clock(tmp_path)
     words = [*SMALL, "logger=none", *overrides("Clock", file=file, offset=offset)]

@@ -58,6 +58,7 @@ def _fork(ready: int, go: int, root: Path, cache: Path, told: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells how much memory is whose")
 def test_a_million_images_are_trained_on_in_memory_for_a_few(command: Command, tmp_path: Path) -> None:
     data = ["data=digits", "data._target_=tests.faults.million.Million", f"+data.folder={tmp_path}"]

@@ -75,6 +75,8 @@ def bench(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(place, *words), cwd=place, env=env, capture_output=True, text=True, timeout=100)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_a_section_that_fails_keeps_no_other_from_its_table(place: Path) -> None:
     done = bench(place, "memory", "startup")
     assert done.returncode == 1, done.stderr
@@ -96,6 +98,8 @@ def test_a_section_that_fails_keeps_no_other_from_its_table(place: Path) -> None
     assert (found["form"], found["interrupted"]) == ("quick", False)
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_keeps_what_is_measured_and_leaves_no_process(place: Path) -> None:
     words, env = command(place, "startup", "step"), environment_in(place)
     with subprocess.Popen(words, cwd=place, env=env, stdout=subprocess.PIPE, text=True) as process:
@@ -189,6 +193,8 @@ def test_turns_rotate_and_no_round_begins_that_would_be_too_long(parts: dict[str
     assert parts["alternate"].alternate(contenders, 2, seconds=0.0) == {"a": [7.0], "b": [8.0], "c": [9.0]}
 
 
+@pytest.mark.slow
+@pytest.mark.long
 def test_the_tutorial_does_two_epochs_and_then_its_test(place: Path) -> None:
     words = [sys.executable, str(BENCH / "step_contenders.py"), "tutorial", str(place / "images"), "10"]
     done = subprocess.run(words, env=environment_in(place), capture_output=True, text=True, timeout=100)

@@ -569,8 +569,5 @@ def test_the_three_steps_of_the_readme(template: Path, tmp_path: Path, commands_
     logs = [file.read_text() for file in (project / "runs").glob("train/*/*/train.log")]
     assert sum(log.count("Small, ") for log in logs) == 2
     test_it_passes_the_style_check(project)
-    run(project, commands_of, "-m", "mypy", "--cache-dir", ROOT / ".mypy_cache", "src/my_lab/models/small.py")
-    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses=0")
-    assert " passed" in run(project, commands_of, *words, "tests/my_lab/test_schema.py", "tests/my_lab/models")
     added = {"?? conf/model/small.yaml", "?? src/my_lab/models/small.py"}
     assert set(git(project, "status", "--porcelain").splitlines()) == added

@@ -48,6 +48,7 @@ def test_runs_are_compared_in_all_that_they_leave(runs: ModuleType, digits_run: 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_part_leaves_figures_and_a_table(tmp_path: Path) -> None:
     words = [sys.executable, str(SOAK), "thousand_jobs", "--out", str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=280)
