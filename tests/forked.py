@@ -50,12 +50,16 @@ IMPORTED = (
 WAYS = ("-m", "-c")
 """Options of Python that name the program; all others stand before them."""
 
+NO_BYTECODE = "-B"
+"""Option that Python passes on to the processes of `multiprocessing` where PYTHONDONTWRITEBYTECODE is set."""
+
 
 def _can_be_forked(words: Sequence[Any], env: Mapping[str, str]) -> bool:
     """Tell whether a fork does what a new process would; libraries of other systems than Linux forbid to fork."""
     at_start = env.get("HYDRA_FULL_ERROR") == "1" or "LD_PRELOAD" in env  # is read by what has been imported already
     is_python = words[0] in ("python", sys.executable, os.fsencode(sys.executable))
-    return sys.platform == "linux" and is_python and os.fsdecode(words[1]) in WAYS and not at_start
+    program = next((word for word in map(os.fsdecode, words[1:]) if word != NO_BYTECODE), "")
+    return sys.platform == "linux" and is_python and program in WAYS and not at_start
 
 
 def _request(words: Sequence[Any], env: dict[str, str], cwd: Any = ".", session: bool = False) -> dict[str, Any]:
