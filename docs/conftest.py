@@ -19,11 +19,11 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT, run
 from typing import Any
 
 import pytest
@@ -33,8 +33,11 @@ from sybil.evaluators.doctest import OutputChecker
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
-from tests import forked
 
+# begin: template
+from tests.forked import run  # noqa: F811 - the same in less time
+
+# end: template
 # begin: notes
 from tests.real_images import DECODED, find_cifar10, find_real_images, keep_as_cifar10, session_folder, unpack
 
@@ -105,7 +108,7 @@ def run_commands(example: Example) -> str | None:
         command, _, expected = block.partition("\n")
         words = shlex.split(command) if PLAIN.fullmatch(command) else ["/bin/sh", "-c", command]
         environment = {**os.environ, "PATH": scripts, "COLUMNS": COLUMNS}
-        done = forked.run(words, env=environment, stderr=subprocess.STDOUT, timeout=280)
+        done = run(words, env=environment, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, timeout=280)
         lines = (line.rstrip() for line in done.stdout.splitlines())
         printed = "\n".join(line for line in lines if line) + "\n"
         wanted = "\n".join(line for line in expected.splitlines() if line) + "\n"

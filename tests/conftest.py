@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import DEVNULL, run
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests import forked
+# begin: template
+from tests.forked import run  # noqa: F811 - the same in less time
+
+# end: template
 from tests.real_images import real_images, real_images_cache  # noqa: F401 - fixtures
 
 ROUNDING = 1e-5
@@ -117,7 +121,8 @@ def run_command(where: Path, module: str, *overrides: str, options: tuple[str, .
     given = [word for place, word in enumerate(overrides) if word not in SMALL or keys[place] not in keys[place + 1 :]]
     given += [] if chosen else [f"hydra.run.dir={folder}"]
     words = [sys.executable, *options, "-m", f"lenet_lab.{module}", *given]
-    done = forked.run(words, cwd=where, env=environment_in(where) | environment, timeout=280)
+    env = environment_in(where) | environment
+    done = run(words, cwd=where, env=env, stdin=DEVNULL, capture_output=True, text=True, timeout=280)
     return Result(done.returncode, done.stdout, done.stderr, folder)
 
 

@@ -134,14 +134,19 @@ class _ForkedHere(_Forked):
 
 
 def run(
-    command: Sequence[object], timeout: float = 100, content: Any = None, **settings: Any
+    command: Sequence[object],
+    timeout: float = 100,
+    content: Any = None,
+    capture_output: bool = True,
+    **settings: Any,
 ) -> "subprocess.CompletedProcess[Any]":
-    """Do what `subprocess.run` does, with output captured.
+    """Do what `subprocess.run` does, with output captured and no input.
 
     Args:
         command: the first word is Python's.
         timeout: seconds.
         content: its standard input; none is empty.
+        capture_output: is true, as everywhere.
         settings: of `subprocess.Popen`; text=True is added.
     """
     stdin = subprocess.DEVNULL if content is None else subprocess.PIPE
