@@ -28,7 +28,7 @@ class Part:
         facts = ", ".join(
             f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in self.facts.items()
         )
-        return f"{'as promised' if not self.failures else f'{len(self.failures)} failures'}: {facts}"
+        return f"{f'failed {len(self.failures)} times' if self.failures else 'as promised'}: {facts}"
 
 
 def markdown(machine: Mapping[str, Any], parts: Mapping[str, Part]) -> str:

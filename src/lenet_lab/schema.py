@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, model_validator
-from pydantic_core import PydanticCustomError
 
 from lab_engine.config import schema
-from lab_engine.config.schema import ABSENT, CONTRADICTION, AbsolutePath, Natural, Positive, Target, Threads
+from lab_engine.config.schema import ABSENT, AbsolutePath, Natural, Positive, Target, Threads, contradiction
 
 
 def _absolute_images(given: object) -> str:
@@ -172,9 +171,7 @@ class PredictConfig(Parts, schema.CheckpointConfig):
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
         if self.explain and not self.pictures:
-            raise PydanticCustomError(
-                CONTRADICTION, "explain=true is refused with pictures=0: give how many images to explain"
-            )
+            raise contradiction("explain=true is refused with pictures=0: give how many images to explain")
         return self
 
 

@@ -39,6 +39,11 @@ CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that
 LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
 
 
+def contradiction(text: str) -> PydanticCustomError:
+    """Return the error for values that cannot go together; the user reads `text`."""
+    return PydanticCustomError(CONTRADICTION, "{text}", {"text": text})
+
+
 class Closed(BaseModel):
     """A part with exactly the keys listed; `strict` keeps "4", 4.0 and true from passing as 4."""
 
@@ -168,15 +173,11 @@ class Trainer(Target):
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
         if isinstance(self.devices, list) and len(set(self.devices)) < len(self.devices):
-            raise PydanticCustomError(
-                CONTRADICTION, "trainer.devices={devices} is refused: give each once", {"devices": str(self.devices)}
-            )
+            raise contradiction(f"trainer.devices={self.devices} is refused: give each once")
         if isinstance(self.devices, list) and self.accelerator == "cpu":
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "trainer.devices={devices} cannot go with trainer.accelerator=cpu, which is one device: give how many "
-                "processes, trainer.devices={count}",
-                {"devices": str(self.devices), "count": len(self.devices)},
+            raise contradiction(
+                f"trainer.devices={self.devices} cannot go with trainer.accelerator=cpu, which is one device: give "
+                f"how many processes, trainer.devices={len(self.devices)}"
             )
         return self
 
@@ -242,15 +243,11 @@ class ExportConfig(CheckpointConfig):
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
         if self.format != "onnx" and self.opset is not None:
-            raise PydanticCustomError(
-                CONTRADICTION, "opset={opset} is refused: only format=onnx has one", {"opset": self.opset}
-            )
+            raise contradiction(f"opset={self.opset} is refused: only format=onnx has one")
         suffix = SUFFIX[self.format]
         if self.file and not self.file.endswith(suffix):
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "file={file} is refused: give a path that ends in {suffix}, for format={format}",
-                {"file": self.file, "suffix": suffix, "format": self.format},
+            raise contradiction(
+                f"file={self.file} is refused: give a path that ends in {suffix}, for format={self.format}"
             )
         return self
 
@@ -271,16 +268,14 @@ class RunConfig(Parts):
     def _keep_one_place_for_determinism(self) -> Self:
         more = self.trainer.model_extra or {}
         if "deterministic" in more:
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "trainer.deterministic={given} is refused: give deterministic=true, false or null, without trainer",
-                {"given": str(more["deterministic"])},
+            raise contradiction(
+                f"trainer.deterministic={more['deterministic']} is refused: give deterministic=true, false or "
+                "null, without trainer"
             )
         if self.deterministic and more.get("benchmark"):
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "trainer.benchmark=true cannot go with deterministic=true: it chooses algorithms by their times, which "
-                "are never the same twice",
+            raise contradiction(
+                "trainer.benchmark=true cannot go with deterministic=true: it chooses algorithms by their times, "
+                "which are never the same twice"
             )
         return self
 
@@ -300,24 +295,19 @@ class TrainConfig(RunConfig):
         trainer = self.trainer
         clips = trainer.gradient_clip_val is not None and trainer.precision.endswith(("mixed", "auto"))
         if clips and getattr(self.optimizer, "fused", False):
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "trainer.gradient_clip_val with trainer.precision={precision} cannot go with a fused optimizer: "
-                "add optimizer.fused=false",
-                {"precision": trainer.precision},
+            raise contradiction(
+                f"trainer.gradient_clip_val with trainer.precision={trainer.precision} cannot go with a fused "
+                "optimizer: add optimizer.fused=false"
             )
         if self.speed.compile in CUDA_GRAPHS and trainer.accumulate_grad_batches > 1:
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "speed.compile={mode} cannot go with trainer.accumulate_grad_batches={batches}: the next CUDA "
-                "graph would overwrite the gradients; give speed.compile=default",
-                {"mode": self.speed.compile, "batches": trainer.accumulate_grad_batches},
+            raise contradiction(
+                f"speed.compile={self.speed.compile} cannot go with "
+                f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: the next CUDA graph would "
+                "overwrite the gradients; give speed.compile=default"
             )
         if trainer.check_val_every_n_epoch > trainer.max_epochs:
-            raise PydanticCustomError(
-                CONTRADICTION,
-                "trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}: there would be no "
-                "validation to choose a checkpoint by",
-                {"every": trainer.check_val_every_n_epoch, "epochs": trainer.max_epochs},
+            raise contradiction(
+                f"trainer.check_val_every_n_epoch={trainer.check_val_every_n_epoch} is more than "
+                f"trainer.max_epochs={trainer.max_epochs}: there would be no validation to choose a checkpoint by"
             )
         return self

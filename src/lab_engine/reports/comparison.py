@@ -107,7 +107,7 @@ def _distances(
     first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor], names: list[str]
 ) -> Iterator[float]:
     for name in names:
-        if name in first and name in second and first[name].shape == second[name].shape:
+        if name in first and name in second and first[name].shape == second[name].shape and first[name].numel():
             distance = float((first[name].double() - second[name].double()).abs().max())
             if not math.isnan(distance):
                 yield distance

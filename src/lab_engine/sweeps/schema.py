@@ -3,9 +3,8 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from lab_engine.config.schema import CONTRADICTION, AbsolutePath, Closed, Config, Natural, Positive, Target
+from lab_engine.config.schema import AbsolutePath, Closed, Config, Natural, Positive, Target, contradiction
 
 REPEATS = "a list of keys, such as [seed,data.fold] (jobs that differ in these alone are one group)"
 
@@ -76,9 +75,7 @@ class Search(Sweeper):
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
         if self.seeds and len(set(self.seeds)) < len(self.seeds):
-            raise PydanticCustomError(
-                CONTRADICTION, "sweeper.seeds={seeds} is refused: give each once", {"seeds": str(self.seeds)}
-            )
+            raise contradiction(f"sweeper.seeds={self.seeds} is refused: give each once")
         return self
 
 
@@ -90,10 +87,9 @@ class SearchConfig(SweepConfig):
     @model_validator(mode="after")
     def _require_slots(self) -> Self:
         if self.launcher.slots is None and self.launcher.target.endswith(".Slurm"):
-            raise PydanticCustomError(
-                CONTRADICTION,
+            raise contradiction(
                 "launcher=slurm with a search needs launcher.slots=NUMBER, jobs at once: else all trials would be "
-                "chosen before the first has ended",
+                "chosen before the first has ended"
             )
         return self
 

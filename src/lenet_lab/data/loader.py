@@ -9,6 +9,7 @@ from torch import Tensor, distributed
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.seeding import CPU, RandomState, random_state, set_random_state
+from lab_engine.base.wording import counted
 from lab_engine.images.image_set import ImageSet
 from lenet_lab.data.resident import ResidentImages
 from lenet_lab.data.split import Rows
@@ -132,8 +133,8 @@ class BatchLoader:
         """Return the random state of this device."""
         if (devices := len(resumed["random"])) != self.world_size:
             raise UserError(
-                f"The checkpoint was written in the middle of an epoch on {devices} devices, each with its own share "
-                f"of the images; this run has {self.world_size}.\nResume with trainer.devices={devices}."
+                f"The checkpoint was written in the middle of an epoch on {counted(devices, 'device')}, each with its "
+                f"own share of the images; this run has {self.world_size}.\nResume with trainer.devices={devices}."
             )
         random: RandomState = resumed["random"][self.rank]
         return random

@@ -14,6 +14,7 @@ from hydra.core.utils import env_override
 from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
 
 from lab_engine.base.errors import UserError
+from lab_engine.config.command_line import without_passwords
 from lab_engine.config.instantiate import build_each
 
 Config = dict[str, Any]
@@ -121,7 +122,7 @@ def _as_user_error(place: str) -> Iterator[None]:
         if not (isinstance(error, OSError | sqlite3.Error) or type(error).__module__.startswith("mlflow.")):
             raise
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"logger.mlflow cannot use {place}: {reason}") from error
+        raise UserError(without_passwords(f"logger.mlflow cannot use {place}: {reason}")) from error
 
 
 def _log_under_plain_names(log: Callable[..., None], metrics: Mapping[str, float], step: int | None = None) -> None:

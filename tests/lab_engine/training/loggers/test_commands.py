@@ -217,6 +217,14 @@ def test_a_database_that_is_none_is_refused_and_left_alone(command: Command, tmp
     assert not result.folder.exists()
 
 
+def test_a_server_that_does_not_answer_is_named_without_its_password(command: Command) -> None:
+    server = "logger.mlflow.tracking_uri='http://ada:secret@127.0.0.1:9'"
+    result = command("train", *SMALL, "logger=mlflow", server)
+    assert result.status == 2
+    assert "error: logger.mlflow cannot use http://ada:…@127.0.0.1:9: " in result.err
+    assert "secret" not in result.err
+
+
 def test_what_fails_is_marked_as_failed(command: Command, tmp_path: Path) -> None:
     result = command("train", *SMALL, "logger=[mlflow,wandb]", "optimizer.lr=1e39", "report=false")
     assert result.status != 0
