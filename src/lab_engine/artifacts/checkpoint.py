@@ -54,7 +54,7 @@ class CheckpointMetadata(BaseModel):
     precision: str
 
 
-def describe(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+def metadata_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata for the checkpoints of a run: only strings, numbers, lists and dictionaries.
 
     Args:

@@ -5,7 +5,7 @@ from typing import Any
 
 from lab_engine.artifacts.run_folder import RunFolder
 from lab_engine.config.command import Command
-from lab_engine.reports.comparison import compare, describe, refuse_unreadable, write_comparison
+from lab_engine.reports.comparison import compare, comparison_lines, refuse_unreadable, write_comparison
 from lab_engine.runs.running import run_in_folder
 from lab_engine.training import terminal
 
@@ -33,7 +33,7 @@ def reproduce(original: Path, command: Command, config: Config) -> None:
     write_comparison(folder, comparison)
     # with several devices, this process has not opened the log
     terminal.open_log(folder / f"{command.name}.log", command.package)
-    for line in describe(comparison, folder):
+    for line in comparison_lines(comparison, folder):
         terminal.show(line)
     terminal.close_log()
     if not comparison.same:

@@ -152,7 +152,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
     atomic_write(folder / FILE, comparison.model_dump_json(indent=1) + "\n", errors="replace")
 
 
-def describe(comparison: Comparison, folder: Path) -> list[Text]:
+def comparison_lines(comparison: Comparison, folder: Path) -> list[Text]:
     """Return lines for the terminal; `folder` is that of the repetition."""
     of, file = short(Path(comparison.of)), short(folder / FILE)
     if comparison.same:

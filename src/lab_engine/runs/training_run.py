@@ -10,9 +10,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import Logger
 
 from lab_engine.artifacts.checkpoint import (
-    describe,
     latest_checkpoint,
     load_weights,
+    metadata_of,
     read_metadata,
     recover_latest_checkpoint,
     steps_of,
@@ -67,7 +67,7 @@ class TrainingRun:
         callbacks = build_callbacks(self.config, data, task, self._progress)
         self._loggers = build_loggers(self.config)
         begin_at(self._loggers, 0 if self.resume_from is None else steps_of(self.resume_from))
-        return build_trainer(self.config, data, callbacks, self._loggers, describe(self.config, facts))
+        return build_trainer(self.config, data, callbacks, self._loggers, metadata_of(self.config, facts))
 
     def announce(self, data: LightningDataModule, task: LightningModule, trainer: Trainer) -> None:
         """Print the header of the run, write `environment.json`, and log the hyperparameters."""

@@ -85,7 +85,7 @@ def _others(jobs: Sequence[JobResult]) -> Table:
     table.add_column("state", no_wrap=True)
     table.add_column("parameters and reason", overflow="fold")
     for job in jobs[:MAX_ROWS]:
-        what = describe(job.parameters) or " ".join(job.overrides or ())
+        what = parameters_text(job.parameters) or " ".join(job.overrides or ())
         lines = [printable(what) or printable(job.folder), printable(job.reason)]
         table.add_row(
             str(job.number), Text(job.state, style=IN_ORDER.get(job.state, "red")), Text("\n".join(filter(None, lines)))
@@ -141,10 +141,10 @@ def verdict(ranking: Ranking) -> str:
 def name_of(group: Group) -> str:
     """Return the parameters that a group's jobs have in common."""
     unknown = "all jobs" if group.jobs[0].comparable else "unknown parameters"
-    return describe(group.parameters) or unknown
+    return parameters_text(group.parameters) or unknown
 
 
-def describe(parameters: dict[str, Any]) -> str:
+def parameters_text(parameters: dict[str, Any]) -> str:
     """Return parameters as on the command line, with long values shortened."""
     return printable(" ".join(f"{key}={brief(each)}" for key, each in parameters.items()))
 

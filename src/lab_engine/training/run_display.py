@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lab_engine.base.wording import counted, is_percent, metric
 from lab_engine.training.interface import Describes, Summarizes, describe_task
-from lab_engine.training.speed import describe
+from lab_engine.training.speed import speed_summary
 from lab_engine.training.terminal import show, show_facts
 
 
@@ -49,7 +49,7 @@ def show_run(
         "device": f"{trainer.strategy.root_device.type}, {trainer.precision}, "
         + counted(torch.get_num_threads(), "CPU thread")
         + (" per process" if devices > 1 else ""),
-        "speed": describe(config["speed"]) if "speed" in config else "",
+        "speed": speed_summary(config["speed"]) if "speed" in config else "",
     }
     show_facts(title, facts, Path(config["folder"]))
 

@@ -67,7 +67,7 @@ def processor_flags() -> set[str]:
     return set(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
 
 
-def describe(speed: Mapping[str, Any]) -> str:
+def speed_summary(speed: Mapping[str, Any]) -> str:
     """Return the resolved settings of `speed` that differ from PyTorch's defaults, in one line."""
     return ", ".join(
         [

@@ -10,9 +10,9 @@ from torch import nn
 
 from lab_engine.artifacts.checkpoint import (
     CheckpointMetadata,
-    describe,
     latest_checkpoint,
     load_weights,
+    metadata_of,
     previous,
     read_checkpoint,
     read_metadata,
@@ -70,7 +70,7 @@ def test_a_run_says_of_itself_what_its_task_and_data_are() -> None:
         "seed": 3,
         "trainer": {"precision": "bf16-mixed"},
     }
-    assert describe(config, {"image_size": (3, 4)}) == {
+    assert metadata_of(config, {"image_size": (3, 4)}) == {
         "format": 2,
         "choices": config["choices"],
         "words": ["model=lenet"],

@@ -12,7 +12,7 @@ from lab_engine.artifacts.run_folder import in_folder
 from lab_engine.base.errors import UserError
 from lab_engine.cli.recorded_runs import _new_folder
 from lab_engine.config.command import read_config
-from lab_engine.reports.comparison import compare, describe, refuse_unreadable
+from lab_engine.reports.comparison import compare, comparison_lines, refuse_unreadable
 from lenet_lab.train import COMMAND
 from tests.conftest import SMALL, Command, Result
 
@@ -72,7 +72,7 @@ def test_what_differs_and_could_explain_it_is_told(digits_run: Result, tmp_path:
     assert comparison.largest == pytest.approx(0.5)
     assert comparison.causes["versions.torch"] == (torch.__version__, "1.0")
     assert set(comparison.causes) == {"versions.torch", "uncommitted changes"}
-    said = "\n".join(line.plain for line in describe(comparison, other))
+    said = "\n".join(line.plain for line in comparison_lines(comparison, other))
     assert "weights: 1 of 10 tensors differ, by 0.5 at most" in said
     assert f"versions.torch: {torch.__version__}, now 1.0" in said
 
@@ -95,7 +95,7 @@ def test_runs_without_checkpoints_are_compared_by_their_metrics(tmp_path: Path) 
         (folder / "metrics.json").write_text(json.dumps({"test/loss": None, "train/seconds": seconds}))
     comparison = compare(*folders)
     assert (comparison.same, comparison.weights) == (True, None)
-    assert describe(comparison, folders[1])[0].plain.endswith("a: all metrics")
+    assert comparison_lines(comparison, folders[1])[0].plain.endswith("a: all metrics")
 
 
 def test_a_repetition_gets_a_folder_as_a_new_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

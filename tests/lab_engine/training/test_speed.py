@@ -7,7 +7,7 @@ import torch
 from lab_engine.base.errors import UserError
 from lab_engine.training import speed
 from lab_engine.training.build import build_data, build_trainer
-from lab_engine.training.speed import describe, resolve_auto
+from lab_engine.training.speed import resolve_auto, speed_summary
 from lenet_lab.compose import compose
 
 
@@ -42,7 +42,7 @@ def test_auto_is_settled_by_machine_and_batch(
 ) -> None:
     on(monkeypatch, gpu, flags)
     found = settled("speed=auto", f"data.batch_size={batch}")
-    assert (found[0], describe(found[1])) == (precision, chosen)
+    assert (found[0], speed_summary(found[1])) == (precision, chosen)
 
 
 def test_a_gpu_that_only_emulates_bfloat16_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_what_is_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, flags=("amx_bf16",))
     words = ("speed=auto", "data.batch_size=512", "trainer.precision=32-true", "speed.memory_format=contiguous")
     assert settled(*words)[0] == "32-true"
-    assert describe(settled(*words)[1]) == ""
+    assert speed_summary(settled(*words)[1]) == ""
 
 
 def test_a_run_that_goes_on_keeps_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
