@@ -35,9 +35,14 @@ class CrossEntropy(nn.Module):
         self.weights = torch.where(each > 0, each.sum() / (len(each) * each), 0.0).float()
 
     def forward(
-        self, logits: Float[Tensor, "B classes"], targets: Int64[Tensor, "B"] | Float[Tensor, "B classes"]
+        self,
+        logits: Float[Tensor, "B classes *place"],
+        targets: Int64[Tensor, "B *place"] | Float[Tensor, "B classes *place"],
     ) -> Float[Tensor, ""]:
-        """Return the mean, weighted by class where there are weights; targets are labels, or shares of the classes."""
+        """Return the mean, weighted by class where there are weights; targets are labels, or shares of the classes.
+
+        With places, such as the pixels of an image (H, W), each has a label of its own.
+        """
         return F.cross_entropy(logits, targets, self.weights, label_smoothing=self.label_smoothing)
 
 

@@ -23,6 +23,22 @@ def measured(trainer: Trainer) -> dict[str, float]:
     }
 
 
+def by_part(metrics: Mapping[str, float], stage: str) -> dict[str, dict[str, float]]:
+    """Return the metrics that have a value for each part, such as `test/f1/red`: by part, then by name.
+
+    Args:
+        metrics: as in `metrics.json`.
+        stage: "val" or "test".
+    """
+    parts: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        of_stage, _, rest = name.partition("/")
+        short, _, part = rest.partition("/")
+        if of_stage == stage and part:
+            parts.setdefault(part, {})[short] = value
+    return parts
+
+
 def write_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
     """Write `metrics.json`; null stands for a value that is not finite."""
     finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}

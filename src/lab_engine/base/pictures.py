@@ -1,7 +1,9 @@
 """Images with captions, as one picture."""
 
+import base64
 import functools
 import importlib.util
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +51,13 @@ def grid(
         text = "\n".join(_cut(line, font, side) for line in caption.split("\n"))
         draw.multiline_text((left, top + side + 2), text, colours[number] if colours else BLACK, font, spacing=1)
     return picture
+
+
+def png_url(picture: Image.Image) -> str:
+    """Return a picture as the address of an `<img>`, which holds the PNG itself: a report loads no other file."""
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 @functools.cache

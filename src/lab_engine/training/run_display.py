@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from lab_engine.artifacts.results import by_part
 from lab_engine.base.wording import counted, is_percent, metric
 from lab_engine.training.interface import Describes, Summarizes, describe_task
 from lab_engine.training.speed import speed_summary
@@ -61,9 +62,9 @@ def _frozen(task: LightningModule) -> str:
 
 
 def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) -> str:
-    """Return the samples per step, of an evaluation per batch; empty where the data has no batch size."""
+    """Return the samples per step, of an evaluation or prediction per batch; empty where data has no batch size."""
     on = counted(devices, "device")
-    if title.endswith(" evaluate"):
+    if title.endswith((" evaluate", " predict")):
         size = data.get("eval_batch_size")
         return f"{size:,} samples x {on}" if size else ""
     size = data.get("batch_size")
@@ -76,6 +77,8 @@ def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) 
 
 def show_metrics(task: LightningModule, metrics: Mapping[str, Any], stage: str, percent: Sequence[str]) -> None:
     """Print the metrics of a stage: the task's `summarize(metrics, stage)`, or a table with a row per metric.
+
+    Metrics that have a value for each part (`test/NAME/PART`) are a second table, with a row per part.
 
     Args:
         task: the evaluated task.
@@ -90,9 +93,19 @@ def show_metrics(task: LightningModule, metrics: Mapping[str, Any], stage: str, 
     table.add_column(f"{stage} metric")
     table.add_column("value", justify="right")
     for name, value in metrics.items():
-        if name.startswith(f"{stage}/"):
+        if name.startswith(f"{stage}/") and name.count("/") == 1:
             table.add_row(Text(name.removeprefix(f"{stage}/")), _format(name, value, percent))
-    show(table)
+    if table.row_count:
+        show(table)
+    if parts := by_part(metrics, stage):
+        names = list(dict.fromkeys(name for values in parts.values() for name in values))
+        table = Table("", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in names:
+            table.add_column(Text(name), justify="right")
+        for part, values in parts.items():
+            cells = (_format(f"{stage}/{name}", values[name], percent) if name in values else "" for name in names)
+            table.add_row(Text(part), *cells)
+        show(table)
 
 
 def _format(name: str, value: float, percent: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Any, cast
 
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, SumMetric
@@ -13,8 +13,11 @@ from torchmetrics import MeanMetric, Metric, SumMetric
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import described
 from lab_engine.config.schedule import Schedule
+from lab_engine.training.interface import Section
 from lab_engine.training.try_batch import outputs_of, refuse_unfit
 from lenet_lab.metrics import by_class
+from lenet_lab.views.masks import Masks, first_masks, mask_section
+from lenet_lab.views.part_table import part_sections
 
 
 class Supervised(LightningModule):
@@ -24,7 +27,7 @@ class Supervised(LightningModule):
         model: the network, from inputs to outputs; it is given the first part of a batch.
         loss: from outputs and targets to the mean loss ().
         metrics: by name, each updated with outputs and targets. A metric with a value for each class is logged as
-            `val/NAME/CLASS`.
+            `val/NAME/CLASS`, and is a column of the report's table of classes.
         optimizer: from named parameters to an optimizer; not needed to evaluate.
         scheduler: how the learning rate moves; None keeps it.
         classes: names of these values; numbers where there are none.
@@ -51,6 +54,10 @@ class Supervised(LightningModule):
         self.classes = tuple(classes)
         self.mean_loss = MeanMetric(nan_strategy="disable")  # a loss that is not a number must show
         self.count = SumMetric()
+        self.values: dict[str, Tensor] = {}
+        """Metrics of the last validation and the last test."""
+        self.masks: Masks | None = None
+        """The first images of the last test, if each pixel has a class."""
 
     def forward(self, inputs: Any) -> Any:
         """Return the outputs of the network."""
@@ -69,7 +76,18 @@ class Supervised(LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int) -> Any:
         """Measure a batch; return the outputs, for callbacks."""
-        return self._measure(batch)
+        outputs = self._measure(batch)
+        if batch_idx == 0:
+            self.masks = first_masks(batch, outputs)
+        return outputs
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        """Return the outputs for a batch of inputs, or of inputs and targets.
+
+        Raises:
+            UserError: the network cannot take the inputs.
+        """
+        return outputs_of(self.network, self, batch[0] if isinstance(batch, list | tuple) else batch)
 
     def _measure(self, batch: Any) -> Any:
         inputs, targets = batch
@@ -92,6 +110,7 @@ class Supervised(LightningModule):
         values = {"loss": self.mean_loss.compute(), **by_class(self.metrics, self.classes)}
         for name, value in values.items():
             self.log(f"{stage}/{name}", value)
+            self.values[f"{stage}/{name}"] = value
         self.log(f"{stage}/count", self.count.compute(), logger=False)
         for metric in (self.mean_loss, self.count, *self.metrics.values()):
             metric.reset()
@@ -130,3 +149,8 @@ class Supervised(LightningModule):
         """Return lines for the header of a run, by name."""
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         return {"model": f"{type(self.network).__name__}, {parameters:,} parameters"}
+
+    def report_sections(self, data: LightningDataModule) -> list[Section]:
+        """Return tables of the metrics of each class or label, and pictures where each pixel has a class."""
+        tables = part_sections({name: float(value) for name, value in self.values.items()})
+        return tables if self.masks is None else [*tables, mask_section(self.masks, self.classes)]

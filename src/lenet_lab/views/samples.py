@@ -1,12 +1,10 @@
 """Which test images a report shows, and their picture."""
 
-import base64
-import io
 from dataclasses import dataclass
 
 import numpy as np
 
-from lab_engine.base.pictures import GREEN, RED, grid
+from lab_engine.base.pictures import GREEN, RED, grid, png_url
 from lab_engine.images.image_set import ImageSet
 from lenet_lab.views.predictions import Predictions
 
@@ -60,12 +58,10 @@ def draw_samples(images: ImageSet, predictions: Predictions) -> Samples:
         colours.append(RED if wrong[number] else GREEN)
     pixels = [np.asarray(images.images[predictions.rows[number]]) for number in (*mistakes, *right)]
     picture = grid(pixels, captions, colours, columns=COLUMNS)
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
     return Samples(
         mistakes=len(mistakes),
         right=len(right),
-        picture=f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}",
+        picture=png_url(picture),
         width=picture.width,
         height=picture.height,
         captions=[caption.replace("\n", ", ") for caption in captions],

@@ -1,6 +1,7 @@
 """Any pairs of inputs and targets, with losses and metrics by configuration alone."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,20 +9,21 @@ import torch
 from torch.utils.data import TensorDataset
 
 from lab_engine.base.errors import UserError
+from lab_engine.base.wording import metric
 from lenet_lab.api import compose, fit, load
 from lenet_lab.data.digits import Digits
+from lenet_lab.views.masks import FEW
 
 HERE = __name__
 CONF = Path(__file__).with_name("conf")
 SMALL = (
     "task=supervised",
     "data=datasets",
-    "model=linear",
     "trainer.max_epochs=2",
     "optimizer.lr=0.01",
     "threads=1",
-    "report=false",
 )
+MULTILABEL = ("macro_f1", "mean_average_precision", "f1", "average_precision")
 
 
 def rows(kind: str, train: bool) -> TensorDataset:
@@ -40,12 +42,20 @@ def rows(kind: str, train: bool) -> TensorDataset:
     return made
 
 
+def masks(train: bool) -> TensorDataset:
+    """Digits (N, 1, 8, 8), with the class of each pixel (N, 8, 8)."""
+    images = torch.from_numpy(Digits().load()[0 if train else 1].images[:200, :, ::4, ::4] / 255).float()
+    made = TensorDataset(images, (images[:, 0] > 0.5).long())
+    made.classes = ["paper", "ink"]  # type: ignore[attr-defined]
+    return made
+
+
 def words(kind: str, outputs: int) -> list[str]:
     data = [
         f"data.{part}={{_target_: {HERE}.rows, kind: {kind}, train: {str(part == 'train').lower()}}}"
         for part in ("train", "test")
     ]
-    return [*SMALL, *data, f"model.out_features={outputs}"]
+    return [*SMALL, *data, "model=linear", f"model.out_features={outputs}"]
 
 
 def test_regression_is_measured_and_loaded_again(tmp_path: Path) -> None:
@@ -65,6 +75,39 @@ def test_a_metric_of_several_labels_has_a_value_for_each(tmp_path: Path) -> None
     metrics = fit(compose(*given, config_dir=CONF, folder=str(tmp_path / "run")))
     parts = [name for name in metrics if name.startswith("test/f1/")]
     assert parts == ["test/f1/odd", "test/f1/large", "test/f1/zero"]
+    assert metrics["test/macro_f1"] == pytest.approx(sum(metrics[name] for name in parts) / 3)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert '<th scope="col" class="numeric">test f1</th>' in page
+    for label in ("odd", "large", "zero"):
+        cells = re.search(rf'<th scope="row">{label}</th>(.*?)</tr>', page)
+        assert cells is not None
+        shown = re.findall(r"<td[^>]*>([^<]*)", cells[1])
+        names = [f"{stage}/{name}/{label}" for stage in ("test", "val") for name in ("f1", "average_precision")]
+        assert shown == [metric("", metrics[name], ()) for name in names]
+    table = (tmp_path / "run" / "train.log").read_text().split(" average_precision ")[-1]
+    assert [line.split()[0] for line in table.splitlines()[2:5]] == ["odd", "large", "zero"]
+
+
+def test_a_run_of_masks_shows_test_images_beside_targets_and_predictions(tmp_path: Path) -> None:
+    data = [
+        f"data.{part}={{_target_: {HERE}.masks, train: {str(part == 'train').lower()}}}" for part in ("train", "test")
+    ]
+    given = [*SMALL, *data, "model=per_pixel", "loss=cross_entropy", "metrics=segmentation", "+task.classes=from_data"]
+    metrics = fit(compose(*given, config_dir=CONF, folder=str(tmp_path / "run")))
+    each = [metrics[f"test/iou/{name}"] for name in ("paper", "ink")]
+    assert metrics["test/mean_iou"] == pytest.approx(sum(each) / 2)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<h2>Masks</h2>" in page
+    assert "4 test images, each beside its target mask and the predicted mask." in page
+    assert re.findall(r'<i style="background:(#[0-9a-f]{6})"></i>(\w+)', page) == [(FEW[0], "paper"), (FEW[1], "ink")]
+
+
+def test_a_run_without_masks_or_classes_has_neither_section(tmp_path: Path) -> None:
+    fit(compose(*words("number", 1), "loss=mse", config_dir=CONF, folder=str(tmp_path / "run")))
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Configuration" in page
+    assert "Masks" not in page
+    assert "Each class" not in page
 
 
 def test_targets_that_would_be_stretched_are_refused(tmp_path: Path) -> None:
@@ -73,14 +116,13 @@ def test_targets_that_would_be_stretched_are_refused(tmp_path: Path) -> None:
 
 
 def test_metrics_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"metrics\.f1 \(MultilabelF1Score\) cannot compare"):
+    with pytest.raises(UserError, match=r"metrics\.macro_f1 \(MultilabelF1Score\) cannot compare"):
         fit(
             compose(
                 *words("number", 1),
                 "loss=mse",
                 "metrics=multilabel",
-                "metrics.f1.num_labels=3",
-                "metrics.average_precision.num_labels=3",
+                *(f"metrics.{name}.num_labels=3" for name in MULTILABEL),
                 config_dir=CONF,
                 folder=str(tmp_path / "run"),
             )
