@@ -8,7 +8,7 @@ from jaxtyping import Float
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric, Metric, SumMetric
+from torchmetrics import Metric, SumMetric
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import described
@@ -52,7 +52,7 @@ class Supervised(LightningModule):
         self.optimizer = optimizer
         self.schedule = scheduler
         self.classes = tuple(classes)
-        self.mean_loss = MeanMetric(nan_strategy="disable")  # a loss that is not a number must show
+        self.loss_sum = SumMetric(nan_strategy="disable")  # a loss that is not a number must show
         self.count = SumMetric()
         self.values: dict[str, Tensor] = {}
         """Metrics of the last validation and the last test."""
@@ -92,7 +92,7 @@ class Supervised(LightningModule):
     def _measure(self, batch: Any) -> Any:
         inputs, targets = batch
         outputs = self(inputs)
-        self.mean_loss.update(self.loss(outputs, targets), len(targets))
+        self.loss_sum.update(self.loss(outputs, targets) * len(targets))
         self.count.update(len(targets))
         for metric in self.metrics.values():
             metric.update(outputs, targets)
@@ -107,12 +107,13 @@ class Supervised(LightningModule):
         self._log_metrics("test")
 
     def _log_metrics(self, stage: str) -> None:
-        values = {"loss": self.mean_loss.compute(), **by_class(self.metrics, self.classes)}
+        count = self.count.compute()
+        values = {"loss": self.loss_sum.compute() / count, **by_class(self.metrics, self.classes)}
         for name, value in values.items():
             self.log(f"{stage}/{name}", value)
             self.values[f"{stage}/{name}"] = value
-        self.log(f"{stage}/count", self.count.compute(), logger=False)
-        for metric in (self.mean_loss, self.count, *self.metrics.values()):
+        self.log(f"{stage}/count", count, logger=False)
+        for metric in (self.loss_sum, self.count, *self.metrics.values()):
             metric.reset()
 
     def configure_optimizers(self) -> Any:

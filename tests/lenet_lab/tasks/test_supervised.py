@@ -70,6 +70,14 @@ def test_regression_is_measured_and_loaded_again(tmp_path: Path) -> None:
     assert float(off) == pytest.approx(metrics["test/mae"], rel=1e-5)
 
 
+def test_the_loss_is_that_of_all_samples_whatever_the_batches(tmp_path: Path) -> None:
+    given = [*words("number", 1), "loss=mse", "data.eval_batch_size=150"]
+    metrics = fit(compose(*given, config_dir=CONF, folder=str(tmp_path / "run")))
+    inputs, targets = rows("number", train=False).tensors
+    loss = (load(tmp_path / "run", CONF)(inputs) - targets).square().mean().detach()
+    assert metrics["test/loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
 def test_a_metric_of_several_labels_has_a_value_for_each(tmp_path: Path) -> None:
     given = [*words("labels", 3), "loss=bce", "metrics=multilabel", "+task.classes=from_data"]
     metrics = fit(compose(*given, config_dir=CONF, folder=str(tmp_path / "run")))
