@@ -1,4 +1,4 @@
-"""Classify images with a checkpoint: `python -m lenet_lab.predict checkpoint=PATH images=FILE_OR_FOLDER`."""
+"""Predict images or data with a checkpoint: `python -m lenet_lab.predict checkpoint=PATH images=FILE_OR_FOLDER`."""
 
 from lab_engine.cli.main import main
 from lab_engine.config.command import Command

@@ -1,39 +1,152 @@
-"""The prediction of the classes of images by a checkpoint."""
+"""Prediction by a checkpoint: the classes of images, or the outputs for the samples of a data module."""
 
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import get_object
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.text import Text
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from lab_engine.artifacts.checkpoint import read_metadata
 from lab_engine.base.atomic_write import open_atomic
 from lab_engine.base.devices import threads_for
 from lab_engine.base.errors import IncompleteError, UserError
-from lab_engine.base.wording import counted
+from lab_engine.base.wording import counted, shown
 from lab_engine.config.check import check_with_taken
-from lab_engine.prediction.find import find_images, shown
+from lab_engine.prediction.find import find_images
+from lab_engine.prediction.find import shown as shown_file
 from lab_engine.training import terminal
-from lab_engine.training.from_checkpoint import checkpoint_path, fill_in, load_offered
+from lab_engine.training.build import build_data, build_trainer, facts_of
+from lab_engine.training.from_checkpoint import (
+    FROM_CHECKPOINT,
+    build_trained,
+    check_facts,
+    checkpoint_path,
+    fill_in,
+    load_offered,
+)
+from lab_engine.training.run_display import show_run
 from lenet_lab.schema import PredictConfig
 from lenet_lab.views.classify import Prediction, choose_device, classify
 from lenet_lab.views.explanation import Explainer
+from lenet_lab.views.output_table import OutputTable
 from lenet_lab.views.prediction_report import PredictionsFile, RankTable, count_table, picture, unread_table
 from lenet_lab.views.trained_network import TrainedNetwork
 
+TRAINER = {"_target_": "lightning.pytorch.Trainer", "devices": 1, "num_nodes": 1, "strategy": "auto"}
+
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
-    """Fill in the model that the checkpoint records, and check the configuration."""
-    fill_in(config, checkpoint_path(config), PredictConfig, ("task",))
+    """Fill in the task that the checkpoint records, and its data where they are predicted; check the configuration.
+
+    Raises:
+        UserError: a classifier of images gets no `images`, or another task gets some.
+    """
+    path, images = checkpoint_path(config), config["images"] is not None
+    classifier = deepcopy(config)
+    fill_in(classifier, path, PredictConfig, ("task",))
+    name = classifier["task"]["_target_"].rpartition(".")[2]
+    if _classifies(classifier["task"]["_target_"], images):
+        if not images:
+            raise UserError(
+                f"checkpoint={path} is of a {name}, which predicts files of images.\n"
+                "Give them with images=FILE_OR_FOLDER."
+            )
+        option = config["choices"]["data"]
+        keys = [f"data.{key}={shown(value)}" for key, value in config["data"].items() if value is not None]
+        if given := [f"data={option}", *keys] if option != FROM_CHECKPOINT else keys:
+            raise UserError(
+                f"{given[0]} is refused: a {name} predicts files of images.\nLeave it out; images= says which files."
+            )
+        return check_with_taken(classifier, PredictConfig)
+    if images:
+        raise UserError(
+            f"images={shown(config['images'])} is refused: checkpoint={path} is of a {name}, which has no method "
+            "predictor() for images.\nLeave it out to predict the test data, or give samples with data.predict."
+        )
+    fill_in(config, path, PredictConfig)
     return check_with_taken(config, PredictConfig)
 
 
+def _classifies(target: str, images: bool) -> bool:
+    """Return whether a task classifies images; where it is made by a function, or cannot be imported, `images` says."""
+    try:
+        task = get_object(target)
+    except Exception:  # the refusal comes when the task is built
+        return images
+    return hasattr(task, "predictor") if isinstance(task, type) else images
+
+
 def predict(config: dict[str, Any]) -> dict[str, Any]:
-    """Predict on this device, from a checked configuration.
+    """Predict on this device, from a checked configuration; see `predict_images` and `predict_samples`."""
+    terminal.open_log(Path(config["folder"]) / "predict.log", "lenet_lab")
+    return predict_samples(config) if config["images"] is None else predict_images(config)
+
+
+def predict_samples(config: dict[str, Any]) -> dict[str, Any]:
+    """Write `predictions.csv` for the samples of the data's `predict_dataloader()`, or else of its test data.
+
+    Returns:
+        `samples`: how many there were.
+
+    Raises:
+        UserError: the task has no `predict_step` or cannot take the samples, or see `OutputTable`.
+    """
+    folder, checkpoint = Path(config["folder"]), Path(config["checkpoint"])
+    accelerator = choose_device(config["device"]).type
+    config = {**config, "trainer": {**TRAINER, "accelerator": accelerator}}
+    data = build_data(config)
+    check_facts(config, facts_of(data, config), checkpoint)
+    task = build_trained(config, read_metadata(checkpoint).facts, checkpoint)
+    if not is_overridden("predict_step", task, LightningModule):
+        raise UserError(
+            f"checkpoint={checkpoint} is of a {type(task).__name__}, which has no method predict_step(): predict "
+            "cannot use it.\nAdd the method to its class; docs/tasks.md says what it returns."
+        )
+    own = is_overridden("predict_dataloader", data, LightningDataModule)
+    data.predict_dataloader = partial(_loader, data, data.predict_dataloader if own else None)  # type: ignore[method-assign]
+    file = folder / "predictions.csv"
+    with open_atomic(file) as stream:
+        table = OutputTable(stream, getattr(task, "classes", ()))
+        trainer = build_trainer(config, data, callbacks=[table], loggers=[])
+        show_run("lenet_lab predict", config, data, task, trainer)
+        trainer.predict(task, datamodule=data, return_predictions=False)
+    terminal.show(Text(f"predictions   {terminal.short(file)}, {counted(table.count, 'sample')}"))
+    return {"samples": table.count}
+
+
+def _loader(data: LightningDataModule, predict_dataloader: Callable[[], Any] | None) -> Any:
+    """Return the loader to predict from, by default that of the test."""
+    if predict_dataloader is None:
+        data.setup("test")
+        predict_dataloader = data.test_dataloader
+    loader = predict_dataloader()
+    return _Unchanged(loader) if isinstance(loader, DataLoader) else loader
+
+
+class _Unchanged:
+    """A loader that Lightning uses as it is: for prediction it would build a DataLoader anew, and fail with many."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.dataset = loader.dataset
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._loader)
+
+
+def predict_images(config: dict[str, Any]) -> dict[str, Any]:
+    """Predict the classes of images.
 
     Returns:
         `images`: how many were read; `counts`: how many of them were predicted as each class.
@@ -43,7 +156,6 @@ def predict(config: dict[str, Any]) -> dict[str, Any]:
         UserError: no file could be read, or see `lab_engine.prediction.find.find_images`.
     """
     folder = Path(config["folder"])
-    terminal.open_log(folder / "predict.log", "lenet_lab")
     files = find_images(config["images"])
     trained: TrainedNetwork = load_offered(config, Path(config["checkpoint"]), "predictor", TrainedNetwork, "predict")
     classes = trained.classes
@@ -109,5 +221,5 @@ def _predict(
                 first.append(prediction)
         if not counts:
             many = f"None of the {len(files):,} files could be read. The first: " if len(files) > 1 else ""
-            raise UserError(f"{many}{shown(files[0])} cannot be read: {unread[0].problem}")
+            raise UserError(f"{many}{shown_file(files[0])} cannot be read: {unread[0].problem}")
     return first, unread, counts

@@ -150,10 +150,11 @@ class EvaluateConfig(RunParts, schema.RunConfig):
     checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
 
 
-class PredictConfig(Parts, schema.CheckpointConfig):
-    """`python -m lenet_lab.predict`, with the task filled in from the checkpoint."""
+class PredictConfig(RunParts, schema.CheckpointConfig):
+    """`python -m lenet_lab.predict`: the task, and the data where no images are given, come from the checkpoint."""
 
-    images: Images | Annotated[list[Images], Field(min_length=1)] = Field(
+    data: AnyData = ABSENT
+    images: Images | Annotated[list[Images], Field(min_length=1)] | None = Field(
         description="a file, a folder, a pattern such as 'photos/*.png', a list [a.png,b.png], or - (standard input)"
     )
     top_k: Positive = Field(description="a whole number, at least 1 (classes shown for each image)")
@@ -170,6 +171,10 @@ class PredictConfig(Parts, schema.CheckpointConfig):
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
+        if self.explain and self.images is None:
+            raise PydanticCustomError(
+                CONTRADICTION, "explain=true is refused without images=, whose classes it explains"
+            )
         if self.explain and not self.pictures:
             raise contradiction("explain=true is refused with pictures=0: give how many images to explain")
         return self

@@ -221,10 +221,13 @@ def test_predict_and_export_say_what_a_task_would_have_to_offer(
     _, result = run
     checkpoint = f"checkpoint={result.folder}/checkpoints/best.ckpt"
     write_images(tmp_path / "images", 1, 0)
-    for name, view, more in (("predict", "predictor", ["images=images"]), ("export", "exportable", ["format=torch"])):
+    for name, view, more in (("predict", "predict_step", []), ("export", "exportable", ["format=torch"])):
         refused = command(name, OWN, checkpoint, *more)
         assert refused.status == 2
         assert f"which has no method {view}(): {name} cannot use it." in refused.err
+    refused = command("predict", OWN, checkpoint, "images=images")
+    assert refused.status == 2
+    assert "which has no method predictor() for images.\n" in refused.err
 
 
 def test_speed_that_nobody_reads_is_refused(command: Command) -> None:

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from lab_engine.base.quoting import quote_paths
+from lenet_lab.api import load
 from lenet_lab.views.classify import choose_device
 from tests import forked
 from tests.conftest import ROUNDING, Command, Result, environment_in, run_command
@@ -239,7 +240,15 @@ def test_standard_input_is_an_image_or_paths(digits_run: Result, tmp_path: Path)
         (["images=[text.png,text.png]"], "text.png cannot be read: not an image"),
         (["images=text.png,a.png"], "images=text.png,a.png is refused: these are several values"),
         (["images="], "images= is refused: give a file, a folder"),
-        ([], "images is missing: give it as images=VALUE"),
+        ([], "is of a Classification, which predicts files of images.\nGive them with images=FILE_OR_FOLDER."),
+        (
+            ["images=text.png", "data.root=there"],
+            "is refused: a Classification predicts files of images.\nLeave it out;",
+        ),
+        (
+            ["images=text.png", "data=digits"],
+            "data=digits is refused: a Classification predicts files of images.\nLeave",
+        ),
         (["images=text.png", "top_k=0"], "top_k=0 is refused: give a whole number, at least 1"),
         (["images=text.png", "explain=true", "pictures=0"], "explain=true is refused with pictures=0"),
         (["images=text.png", "model=lenet", "model.hidden=[3,4]"], "does not fit this network"),
@@ -273,7 +282,7 @@ def test_help_needs_no_heavy_imports(command: Command) -> None:
     result = command("predict", "--help", options=("-X", "importtime"))
     assert result.status == 0
     assert "hydra.run.dir=DIR" in result.out
-    assert "images: ???" in result.out
+    assert "images: null" in result.out
     assert not imported(result.err) & {*HEAVY, "numpy", "pydantic", "captum"}
 
 
@@ -282,6 +291,120 @@ def test_a_gpu_that_is_not_there_is_named() -> None:
     if choose_device("auto").type == "cpu":
         with pytest.raises(Exception, match="device=gpu is refused"):
             choose_device("gpu")
+
+
+SAMPLES = """
+import torch
+from torch.utils.data import Dataset, TensorDataset
+
+
+def pairs(count, columns=1):
+    inputs = torch.arange(3.0 * count).reshape(count, 3) / 100
+    return TensorDataset(inputs, inputs[:, :columns] * 2 - 1)
+
+
+def single(count):
+    return TensorDataset(pairs(count).tensors[0])
+
+
+class Bare(Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, number):
+        return pairs(5)[number][0]
+
+
+class Named(TensorDataset):
+    classes = ["=low", "high"]
+
+
+def named(count):
+    return Named(*pairs(count, 2).tensors)
+
+
+def wide(count):
+    return TensorDataset(torch.zeros(count, 4))
+"""
+
+
+@pytest.fixture(scope="module")
+def regression_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A regression of one number on data from a folder of the user's own."""
+    return _regression(tmp_path_factory.mktemp("regression"), "pairs", 1)
+
+
+def _regression(where: Path, samples: str, outputs: int, *words: str) -> Result:
+    (where / "own" / "data").mkdir(parents=True)
+    (where / "own" / "model").mkdir()
+    (where / "own" / "samples.py").write_text(SAMPLES)
+    target = f"{{_target_: samples.{samples}, count: 23}}"
+    (where / "own" / "data" / "own.yaml").write_text(f"defaults: [datasets]\ntrain: {target}\ntest: {target}\n")
+    linear = f"_target_: torch.nn.Linear\nin_features: 3\nout_features: {outputs}\n"
+    (where / "own" / "model" / "linear.yaml").write_text(linear)
+    own = [f"--config-dir={where}/own", "task=supervised", "data=own", "model=linear", "loss=mse", "report=false"]
+    result = run_command(where, "train", *own, "trainer.max_epochs=1", "threads=1", "data.eval_batch_size=5", *words)
+    assert result.status == 0, result.err
+    return result
+
+
+def _predicted(run: Result, *words: str) -> tuple[Result, list[dict[str, str]]]:
+    own = f"--config-dir={run.folder.parent}/own"
+    name = f"predicted{len(list(run.folder.parent.iterdir()))}"
+    result = run_command(run.folder.parent, "predict", own, best(run), "threads=1", f"hydra.run.dir={name}", *words)
+    return result, rows(result.folder) if result.status == 0 else []
+
+
+def test_other_tasks_predict_their_test_data_in_order(regression_run: Result) -> None:
+    result, found = _predicted(regression_run)
+    assert result.status == 0, result.err
+    network = load(regression_run.folder, regression_run.folder.parent / "own")
+    inputs = torch.arange(69.0).reshape(23, 3) / 100
+    with torch.no_grad():
+        outputs = network(inputs)[:, 0].tolist()
+    assert [int(row["sample"]) for row in found] == list(range(23))
+    assert [float(row["output"]) for row in found] == pytest.approx(outputs, abs=ROUNDING)
+    assert [float(row["target"]) for row in found] == pytest.approx((inputs[:, 0] * 2 - 1).tolist(), abs=ROUNDING)
+    assert files(result.folder) == ["config.yaml", "predict.log", "predictions.csv"]
+    off = sum(abs(float(row["output"]) - float(row["target"])) ** 2 for row in found) / 23
+    assert off == pytest.approx(regression_run.metrics["test/loss"], rel=ROUNDING)
+
+
+@pytest.mark.parametrize("given", ["{_target_: samples.Bare}", "{_target_: samples.single, count: 3}"])
+def test_samples_may_be_inputs_alone(regression_run: Result, given: str) -> None:
+    result, found = _predicted(regression_run, f"data.predict={given}")
+    assert result.status == 0, result.err
+    assert ", 3 to predict" in result.out
+    assert [list(row) for row in found] == [["sample", "output"]] * 3
+    of_test = _predicted(regression_run)[1]
+    assert [row["output"] for row in found] == [row["output"] for row in of_test[:3]]
+
+
+def test_columns_have_the_names_of_the_classes(tmp_path: Path) -> None:
+    run = _regression(tmp_path, "named", 2)
+    _, found = _predicted(run)
+    assert len(found) == 23
+    assert list(found[0]) == ["sample", "output_=low", "output_high", "target_=low", "target_high"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["images=x.png"],
+            "which has no method predictor() for images.\nLeave it out to predict the test data, or give",
+        ),
+        (["explain=true"], "explain=true is refused without images=, whose classes it explains"),
+        (["data.predict={_target_: samples.wide, count: 2}"], "The network Linear cannot take float32 (2, 4): "),
+        (["data.predict={_target_: samples.nothing}"], "error: data (lenet_lab.data.datasets.DatasetModule): "),
+    ],
+)
+def test_samples_that_cannot_be_predicted_are_explained(regression_run: Result, words: list[str], message: str) -> None:
+    result, _ = _predicted(regression_run, *words)
+    assert result.status == 2
+    assert message in result.err
+    assert len(result.err.splitlines()) <= 2
+    assert not (result.folder / "predictions.csv").exists()
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from lab_engine.training.pretrained import OF_MODEL
 
 FROM_CHECKPOINT = "evaluate/from_checkpoint"
 """The option of a group that stands for: as recorded in the checkpoint."""
-LEFT_OPEN = ("root", "cache", "eval_batch_size")
+LEFT_OPEN = ("root", "cache", "eval_batch_size", "predict")
 """Keys that are null in `conf/data/evaluate/from_checkpoint.yaml`: the recorded option or the checkpoint sets them."""
 METRIC_NAME = r"(train|val|test)(/\w[\w .-]*)+"
 

@@ -25,6 +25,7 @@ class DatasetModule(LightningDataModule):
         num_workers: processes that load samples, beside each training process.
         validation: fraction of `train` to validate on where there is no `val`, above 0 and below 1.
         split_seed: which samples these are.
+        predict: samples of the command `predict`, pairs as those of `test` or inputs alone; None: those of `test`.
         collate: from a list of samples to a batch; None: PyTorch's own, which stacks tensors.
     """
 
@@ -39,6 +40,7 @@ class DatasetModule(LightningDataModule):
         num_workers: int = 0,
         validation: float = 0.1,
         split_seed: int = 0,
+        predict: Dataset[Any] | None = None,
         collate: Callable[[list[Any]], Any] | None = None,
     ) -> None:
         super().__init__()
@@ -46,7 +48,7 @@ class DatasetModule(LightningDataModule):
         if val is None:
             random = torch.Generator().manual_seed(split_seed)
             train, val = random_split(train, [1 - validation, validation], random)
-        self.train, self.val, self.test = train, val, test
+        self.train, self.val, self.test, self.predict = train, val, test, predict
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
@@ -74,8 +76,9 @@ class DatasetModule(LightningDataModule):
         """Return lines for the header of a run, by name."""
         train, val, test = (f"{len(cast(Any, each)):,}" for each in (self.train, self.val, self.test))
         workers = f", {counted(self.num_workers, 'worker')}" if self.num_workers else ""
+        more = "" if self.predict is None else f", {len(cast(Any, self.predict)):,} to predict"
         name = type(self.of_train).__name__
-        return {"data": f"{name}, {train} train, {val} validation, {test} test samples{workers}"}
+        return {"data": f"{name}, {train} train, {val} validation, {test} test samples{more}{workers}"}
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the training samples, in a new order each epoch."""
@@ -88,6 +91,10 @@ class DatasetModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Return the test samples."""
         return self._evaluation_loader(self.test)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return the samples to predict, in their order."""
+        return self._evaluation_loader(self.test if self.predict is None else self.predict)
 
     def _evaluation_loader(self, samples: Dataset[Any]) -> DataLoader[Any]:
         """Divide samples among devices: each is measured once, where PyTorch's own sampler would repeat some."""

@@ -30,7 +30,7 @@ class Supervised(LightningModule):
             `val/NAME/CLASS`, and is a column of the report's table of classes.
         optimizer: from named parameters to an optimizer; not needed to evaluate.
         scheduler: how the learning rate moves; None keeps it.
-        classes: names of these values; numbers where there are none.
+        classes: names of these values, in their order; without them those of the data, or else numbers.
     """
 
     loss: Callable[[Any, Any], Tensor]
@@ -124,6 +124,10 @@ class Supervised(LightningModule):
         if self.schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.schedule.configure(optimizer, self.trainer)}
+
+    def check_facts(self, facts: Mapping[str, Any]) -> None:
+        """Take the names of the classes from the data, where none are given."""
+        self.classes = self.classes or tuple(facts.get("classes", ()))
 
     def check_batch(self, batch: Any) -> None:
         """Refuse a batch that network, loss and metrics cannot take; called once, with the first.

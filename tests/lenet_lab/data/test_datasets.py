@@ -23,6 +23,13 @@ def test_validation_is_a_part_of_train_that_is_not_trained_on() -> None:
     assert data.model_arguments() == {"inputs": 1}
 
 
+def test_samples_to_predict_are_those_of_the_test_or_others_in_their_order() -> None:
+    samples, others = (TensorDataset(torch.arange(count, dtype=torch.float32)[:, None]) for count in (300, 20))
+    for data, count in ((DatasetModule(samples, samples), 300), (DatasetModule(samples, samples, predict=others), 20)):
+        found = torch.cat([inputs for (inputs,) in data.predict_dataloader()])
+        assert found.flatten().tolist() == list(range(count))
+
+
 def test_tells_of_images_and_classes() -> None:
     samples = TensorDataset(torch.zeros(4, 3, 8, 6), torch.zeros(4))
     samples.classes = ["a", "b"]  # type: ignore[attr-defined]

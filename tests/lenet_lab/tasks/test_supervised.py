@@ -79,7 +79,7 @@ def test_the_loss_is_that_of_all_samples_whatever_the_batches(tmp_path: Path) ->
 
 
 def test_a_metric_of_several_labels_has_a_value_for_each(tmp_path: Path) -> None:
-    given = [*words("labels", 3), "loss=bce", "metrics=multilabel", "+task.classes=from_data"]
+    given = [*words("labels", 3), "loss=bce", "metrics=multilabel"]
     metrics = fit(compose(*given, config_dir=CONF, folder=str(tmp_path / "run")))
     parts = [name for name in metrics if name.startswith("test/f1/")]
     assert parts == ["test/f1/odd", "test/f1/large", "test/f1/zero"]
@@ -100,7 +100,7 @@ def test_a_run_of_masks_shows_test_images_beside_targets_and_predictions(tmp_pat
     data = [
         f"data.{part}={{_target_: {HERE}.masks, train: {str(part == 'train').lower()}}}" for part in ("train", "test")
     ]
-    given = [*SMALL, *data, "model=per_pixel", "loss=cross_entropy", "metrics=segmentation", "+task.classes=from_data"]
+    given = [*SMALL, *data, "model=per_pixel", "loss=cross_entropy", "metrics=segmentation"]
     metrics = fit(compose(*given, config_dir=CONF, folder=str(tmp_path / "run")))
     each = [metrics[f"test/iou/{name}"] for name in ("paper", "ink")]
     assert metrics["test/mean_iou"] == pytest.approx(sum(each) / 2)
