@@ -172,9 +172,7 @@ class PredictConfig(RunParts, schema.CheckpointConfig):
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
         if self.explain and self.images is None:
-            raise PydanticCustomError(
-                CONTRADICTION, "explain=true is refused without images=, whose classes it explains"
-            )
+            raise contradiction("explain=true is refused without images=, whose classes it explains")
         if self.explain and not self.pictures:
             raise contradiction("explain=true is refused with pictures=0: give how many images to explain")
         return self

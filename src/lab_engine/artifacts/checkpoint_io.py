@@ -30,7 +30,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Args:
         folder: of the run, outside which no checkpoint is removed.
-        metadata: added to every checkpoint, see `lab_engine.artifacts.checkpoint.describe`.
+        metadata: added to every checkpoint, see `lab_engine.artifacts.checkpoint.metadata_of`.
     """
 
     def __init__(self, folder: str | Path, metadata: Mapping[str, Any] | None = None) -> None:

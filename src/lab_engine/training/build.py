@@ -141,7 +141,7 @@ def build_trainer(
         data: the data to train on.
         callbacks: in the order in which Lightning calls them.
         loggers: may be empty.
-        metadata: written into every checkpoint, see `lab_engine.artifacts.checkpoint.describe`.
+        metadata: written into every checkpoint, see `lab_engine.artifacts.checkpoint.metadata_of`.
 
     Raises:
         UserError: the configuration asks for a GPU, and PyTorch finds none.
