@@ -88,10 +88,15 @@ def read_image(path: str | Path | IO[bytes], wanted: ImageFormat) -> npt.NDArray
             image = Image.fromarray((_of_16_bits(image) // 257).astype(np.uint8))
         elif image.mode == "F":  # clipped likewise, and it is not known whether 1.0 or 255.0 is white
             raise ValueError("its pixels are floats; convert it to 8 or 16 bits")
-        image = image.convert("RGB" if wanted.channels == 3 else "L")
-        if image.size != (wanted.width, wanted.height):
-            image = RESIZE[wanted.resize](image, (wanted.width, wanted.height))
-        pixels = np.asarray(image)
+        return convert(image, wanted)
+
+
+def convert(image: Image.Image, wanted: ImageFormat) -> npt.NDArray[np.uint8]:
+    """Return an image of 8 bits per channel as uint8 (C, H, W), in the format wanted."""
+    image = image.convert("RGB" if wanted.channels == 3 else "L")
+    if image.size != (wanted.width, wanted.height):
+        image = RESIZE[wanted.resize](image, (wanted.width, wanted.height))
+    pixels = np.asarray(image)
     return pixels.transpose(2, 0, 1) if wanted.channels == 3 else pixels[None]
 
 

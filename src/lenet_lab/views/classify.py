@@ -1,14 +1,17 @@
-"""The classification of image files by a trained network."""
+"""The classification of image files and arrays by a trained network."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from lab_engine.base.errors import UserError
-from lab_engine.images.decode import decode_batches
+from lab_engine.base.wording import described
+from lab_engine.images.decode import ImageFormat, convert, decode_batches
 from lenet_lab.views.trained_network import TrainedNetwork
 
 
@@ -27,6 +30,20 @@ class Prediction:
     ranked: tuple[tuple[int, float], ...] = ()
     pixels: npt.NDArray[np.uint8] | None = None
     problem: str = ""
+
+
+class Classified(NamedTuple):
+    """The classes of images.
+
+    Attributes:
+        names: of the most probable class of each image.
+        probabilities: float32 (N, classes), each row adds up to 1.
+        classes: names, in the order of the columns.
+    """
+
+    names: list[str]
+    probabilities: npt.NDArray[np.float32]
+    classes: tuple[str, ...]
 
 
 def choose_device(name: str) -> torch.device:
@@ -66,14 +83,52 @@ def classify(
                 yield Prediction(file, next(ranked), image)
 
 
+def classify_arrays(
+    trained: TrainedNetwork, images: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]], batch_size: int = 256
+) -> Classified:
+    """Predict the classes of arrays, in 32-bit floats; pixels are converted as those of files are.
+
+    Args:
+        trained: on the device that is to compute.
+        images: uint8 (N, H, W, C), 0 to 255, with C = 1 (grey), 3 (RGB) or 4 (RGBA); one image, (H, W, C); or a list of
+            images, each of its own size.
+        batch_size: images in a batch, at most.
+
+    Raises:
+        UserError: an image has another dtype or shape.
+    """
+    if isinstance(images, np.ndarray) and images.ndim == 3:
+        images = images[None]
+    found = [np.empty((0, len(trained.classes)), np.float32)]
+    for start in range(0, len(images), batch_size):
+        batch = [_converted(image, trained.format) for image in images[start : start + batch_size]]
+        found.append(_probabilities(trained, batch).cpu().numpy())
+    probabilities = np.concatenate(found)
+    return Classified([trained.classes[best] for best in probabilities.argmax(1)], probabilities, trained.classes)
+
+
+def _converted(image: npt.NDArray[np.uint8], wanted: ImageFormat) -> npt.NDArray[np.uint8]:
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in (1, 3, 4) or not pixels.size:
+        raise UserError(
+            f"An image is {described(pixels)}, and uint8 (H, W, C), 0 to 255, is needed; C is 1 (grey), 3 (RGB) or 4 "
+            "(RGBA).\nFrom numbers of 0 to 1: (255 * x).round().astype('uint8'); from (N, C, H, W): "
+            "x.transpose(0, 2, 3, 1); from (N, H, W): x[..., None]."
+        )
+    return convert(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), wanted)
+
+
 @torch.inference_mode()
+def _probabilities(trained: TrainedNetwork, images: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
+    device = trained.normalize.scale.device
+    return trained(torch.from_numpy(np.stack(images)).to(device)).softmax(1)
+
+
 def _rank(
     trained: TrainedNetwork, images: Sequence[npt.NDArray[np.uint8]], top_k: int
 ) -> list[tuple[tuple[int, float], ...]]:
     if not images:
         return []
-    device = trained.normalize.scale.device
-    logits = trained(torch.from_numpy(np.stack(images)).to(device))
-    best = logits.softmax(1).topk(min(top_k, logits.shape[1]), dim=1)
+    best = _probabilities(trained, images).topk(min(top_k, len(trained.classes)), dim=1)
     numbers, probabilities = best.indices.tolist(), best.values.tolist()
     return [tuple(zip(*pair, strict=True)) for pair in zip(numbers, probabilities, strict=True)]
