@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 KEY = "run"
 FORMAT: Literal[2] = 2
-NOT_KEPT = {"mirrors", "cache", "takes", "gives", "init_from", "freeze", "teacher"}
-"""Keys about the machine, which a stranger's file must not set, about the program, or about training alone."""
+NOT_KEPT = {"mirrors", "cache", "takes", "gives", "init_from", "freeze"}
+"""Keys about the machine, which a stranger's file must not set, or about the program."""
 LAST = Path("checkpoints", "last.ckpt")
 """In a run folder."""
 MAX_DEPTH = 20  # of settings within settings

@@ -77,6 +77,7 @@ class Task(Target):
         {}, description="metrics without their stage and min or max, such as {loss: min}"
     )
     percent: list[str] = Field([], description="a list of metrics without their stage, such as [error_rate]")
+    training_only: Names = Field([], description="a list of keys of the task, such as [teacher]")
 
 
 class Model(Target):

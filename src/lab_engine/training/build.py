@@ -33,7 +33,7 @@ from lab_engine.training.speed import MEMORY_FORMATS, has_gpu
 Config = dict[str, Any]
 
 DATA_KEYS = ("takes", "gives")
-TASK_KEYS = ("takes", "monitor", "mode", "directions", "percent")
+TASK_KEYS = ("takes", "monitor", "mode", "directions", "percent", "training_only")
 """Keys of `data` and `task` that the engine reads and does not pass as arguments."""
 
 

@@ -149,7 +149,7 @@ def _fill(
         )
     own: dict[str, Any] = OmegaConf.to_container(composed[group], resolve=True)  # type: ignore[assignment]
     chosen = {key: value for key, value in given.items() if value is not None or key not in LEFT_OPEN}
-    not_taken = {*NOT_KEPT, *chosen, *(TASK_KEYS if group == "task" else ())}
+    not_taken = {*NOT_KEPT, *chosen, *((*TASK_KEYS, *own.get("training_only", ())) if group == "task" else ())}
     if own.get("root", "???") != "???":  # a file must not choose the folder of this machine's downloads
         not_taken.add("root")
     kept = {key: value for key, value in metadata.values.get(group, {}).items() if key not in not_taken}
