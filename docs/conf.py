@@ -1,6 +1,6 @@
 """How Sphinx builds the site. `make docs` builds a copy of this folder, so what is written here stays out of git.
 
-A page of the reference is made for every module of the package, so that no list of modules is kept by hand.
+A page of the reference is made for every package, so that no list of modules is kept by hand.
 """
 
 import ast
@@ -23,7 +23,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
 myst_heading_anchors = 3
@@ -64,31 +63,41 @@ SOURCE = PACKAGES[0].parent
 
 
 def write_reference(app: Sphinx) -> None:
-    """Write `reference/<module>.rst` for the packages and all that is in them; a package lists what it holds."""
+    """Write `reference/<package>.rst` for each package: its modules one after another, and links to packages in it."""
     folder = app.srcdir / "reference"
     folder.mkdir(exist_ok=True)
-    for path in [path for package in PACKAGES for path in (package, *sorted(package.rglob("*")))]:
-        if not is_module(path):
-            continue
-        name = module_name(path)
-        parts = [name, "=" * len(name), "", f".. automodule:: {name}", ""]
-        if path.is_dir():
-            inside = sorted(filter(is_module, path.iterdir()), key=lambda path: (path.is_dir(), path))
-            parts += [".. toctree::", "   :hidden:", ""]
-            parts += [f"   {child.stem} <{module_name(child)}>" for child in inside]
-            parts += ["", ".. list-table::", "   :class: modules", "   :widths: auto", ""]
-            for child in inside:
-                parts += [f"   * - :doc:`{module_name(child)}`", f"     - {first_line(child)}"]
-        page = folder / f"{name}.rst"
-        text = "\n".join(parts) + "\n"
-        if not page.is_file() or page.read_text() != text:  # a page that is written anew is read anew
-            page.write_text(text)
+    for package in PACKAGES:
+        for path in filter(is_package, (package, *sorted(package.rglob("*")))):
+            page = folder / f"{module_name(path)}.rst"
+            text = "\n".join(package_page(path)) + "\n"
+            if not page.is_file() or page.read_text() != text:  # a page that is written anew is read anew
+                page.write_text(text)
+
+
+def package_page(path: Path) -> list[str]:
+    """Return the lines of the page of a package."""
+    modules = [child for child in sorted(path.iterdir()) if is_module(child)]
+    inside = [child for child in sorted(path.iterdir()) if is_package(child)]
+    name = module_name(path)
+    lines = [name, "=" * len(name), "", f".. automodule:: {name}", "", ".. toctree::", "   :hidden:", ""]
+    lines += [f"   {child.name} <{module_name(child)}>" for child in inside]
+    lines += ["", ".. list-table::", "   :class: modules", "   :widths: auto", ""]
+    for child in (*inside, *modules):
+        lines += [f"   * - :py:mod:`{child.stem} <{module_name(child)}>`", f"     - {first_line(child)}"]
+    for child in modules:
+        title = module_name(child)
+        lines += ["", title, "-" * len(title), "", f".. automodule:: {title}"]
+    return lines
+
+
+def is_package(path: Path) -> bool:
+    """Tell whether this is a package with a public name."""
+    return (path / "__init__.py").is_file() and not path.name.startswith("_")
 
 
 def is_module(path: Path) -> bool:
-    """Tell whether this is a package or a module with a public name."""
-    is_python = path.suffix == ".py" or (path / "__init__.py").is_file()
-    return is_python and not path.name.startswith("_")
+    """Tell whether this is a module with a public name."""
+    return path.suffix == ".py" and not path.name.startswith("_")
 
 
 def module_name(path: Path) -> str:
@@ -104,7 +113,7 @@ def first_line(path: Path) -> str:
 
 
 def stay_inside(app: Sphinx, document: str, source: list[str]) -> None:
-    """Pages link to files of the repository, for those who read them there; here a module is its page, the rest text.
+    """Pages link to files of the repository, for those who read them there; here a module is its place, the rest text.
 
     What does not exist stays a link, so that Sphinx complains.
     """
@@ -114,8 +123,8 @@ def stay_inside(app: Sphinx, document: str, source: list[str]) -> None:
         text, path = link[1], (docs / document).parent.joinpath(link[2]).resolve()
         if not path.exists() or path.is_relative_to(docs):
             return link[0]
-        inside = any(map(path.is_relative_to, PACKAGES)) and is_module(path)
-        return f"[{text}](/reference/{module_name(path)}.rst)" if inside else text
+        inside = any(map(path.is_relative_to, PACKAGES)) and (is_module(path) or is_package(path))
+        return f"{{py:mod}}`{text.strip('`')} <{module_name(path)}>`" if inside else text
 
     source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)\s]*)?\)", turn, source[0])
 

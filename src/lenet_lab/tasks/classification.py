@@ -33,7 +33,7 @@ from lenet_lab.views.predictions import PredictionLog, Predictions
 from lenet_lab.views.trained_network import TrainedNetwork, trained_network
 
 RUNNING = "running_metrics"
-"""Key in checkpoints: sums of loss and hits since they were last logged."""
+"""Key in checkpoints, of the sums of loss and hits since they were last logged."""
 SHOWN = ("loss", "accuracy")
 """Metrics in the line of an epoch, beside the one that is monitored."""
 
