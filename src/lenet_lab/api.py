@@ -10,12 +10,14 @@ from lightning.pytorch import LightningModule
 
 from lab_engine.artifacts.checkpoint import read_metadata
 from lab_engine.config.config_dir import KEY, import_from
+from lab_engine.config.in_process import options
+from lab_engine.prediction.samples import choose_device
 from lab_engine.runs.running import run_in_folder
 from lab_engine.training.from_checkpoint import build_trained, fill_in, load_offered
-from lenet_lab.compose import compose, options
+from lenet_lab.compose import compose
 from lenet_lab.schema import EvaluateConfig
 from lenet_lab.train import COMMAND
-from lenet_lab.views.classify import Classified, choose_device, classify_arrays
+from lenet_lab.views.classify import Classified, classify_arrays
 from lenet_lab.views.trained_network import TrainedNetwork
 
 __all__ = ["compose", "fit", "load", "predict"]
@@ -91,7 +93,7 @@ def _recorded(run: str | Path, config_dir: str | Path | None) -> tuple[Config, P
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
     config: Config = {"choices": {}}
-    with options(config_dir) as words:
+    with options(COMMAND, config_dir) as words:
         fill_in(config, path, EvaluateConfig, ("task",), words)
     import_from({KEY: None if config_dir is None else str(Path(config_dir).absolute())})
     return config, path

@@ -1,18 +1,9 @@
 """The configuration of a run without starting it: for notebooks, scripts and tests."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-
-from lab_engine.base.errors import UserError
-from lab_engine.config.command import to_plain
-from lab_engine.config.config_dir import KEY, import_from, search_word
-from lab_engine.config.explain import explain
+from lab_engine.config.in_process import compose_checked
 from lenet_lab.train import COMMAND
 
 
@@ -27,33 +18,4 @@ def compose(*overrides: str, config_dir: str | Path | None = None, folder: str =
     Raises:
         UserError: a key, an option or a value that is not allowed, or `config_dir` is no folder.
     """
-    with options(config_dir) as words:
-        try:
-            composed = hydra.compose("train", overrides=[*overrides, *words], return_hydra_config=True)
-            config = to_plain(composed, composed.hydra, folder)
-        except Exception as error:
-            if (text := explain(error, COMMAND.conf)) is None:
-                raise
-            raise UserError(text) from error
-    if config_dir is not None:
-        config[KEY] = str(Path(config_dir).absolute())
-        import_from(config)
-    return COMMAND.checked(config)
-
-
-@contextmanager
-def options(config_dir: str | Path | None) -> Iterator[list[str]]:
-    """Make Hydra find the options of this project; yield the command-line words that add those of `config_dir`.
-
-    Raises:
-        UserError: `config_dir` is no folder.
-    """
-    if config_dir is not None and not Path(config_dir).is_dir():
-        raise UserError(f"config_dir={config_dir} is not a folder. Give one with GROUP/OPTION.yaml files in it.")
-    hydra_of_a_command = GlobalHydra.instance().hydra  # as where a task of the user's own loads another run
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(COMMAND.conf), version_base="1.3"):
-            yield [] if config_dir is None else [search_word(config_dir)]
-    finally:
-        GlobalHydra.instance().hydra = hydra_of_a_command
+    return compose_checked(COMMAND, overrides, config_dir, folder)

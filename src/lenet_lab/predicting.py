@@ -3,21 +3,16 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import get_object
-from lightning.pytorch import LightningDataModule, LightningModule
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.text import Text
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lab_engine.artifacts.checkpoint import read_metadata
 from lab_engine.base.atomic_write import open_atomic
 from lab_engine.base.devices import threads_for
 from lab_engine.base.errors import IncompleteError, UserError
@@ -25,25 +20,19 @@ from lab_engine.base.wording import counted, shown
 from lab_engine.config.check import check_with_taken
 from lab_engine.prediction.find import find_images
 from lab_engine.prediction.find import shown as shown_file
+from lab_engine.prediction.samples import choose_device, predict_samples
 from lab_engine.training import terminal
-from lab_engine.training.build import build_data, build_trainer, facts_of
 from lab_engine.training.from_checkpoint import (
     FROM_CHECKPOINT,
-    build_trained,
-    check_facts,
     checkpoint_path,
     fill_in,
     load_offered,
 )
-from lab_engine.training.run_display import show_run
 from lenet_lab.schema import PredictConfig
-from lenet_lab.views.classify import Prediction, choose_device, classify
+from lenet_lab.views.classify import Prediction, classify
 from lenet_lab.views.explanation import Explainer
-from lenet_lab.views.output_table import OutputTable
 from lenet_lab.views.prediction_report import PredictionsFile, RankTable, count_table, picture, unread_table
 from lenet_lab.views.trained_network import TrainedNetwork
-
-TRAINER = {"_target_": "lightning.pytorch.Trainer", "devices": 1, "num_nodes": 1, "strategy": "auto"}
 
 
 def check(config: dict[str, Any]) -> dict[str, Any]:
@@ -88,61 +77,9 @@ def _classifies(target: str, images: bool) -> bool:
 
 
 def predict(config: dict[str, Any]) -> dict[str, Any]:
-    """Predict on this device, from a checked configuration; see `predict_images` and `predict_samples`."""
+    """Predict images or samples of the data on this device, from a checked configuration."""
     terminal.open_log(Path(config["folder"]) / "predict.log", "lenet_lab")
-    return predict_samples(config) if config["images"] is None else predict_images(config)
-
-
-def predict_samples(config: dict[str, Any]) -> dict[str, Any]:
-    """Write `predictions.csv` for the samples of the data's `predict_dataloader()`, or else of its test data.
-
-    Returns:
-        `samples`: how many there were.
-
-    Raises:
-        UserError: the task has no `predict_step` or cannot take the samples, or see `OutputTable`.
-    """
-    folder, checkpoint = Path(config["folder"]), Path(config["checkpoint"])
-    accelerator = choose_device(config["device"]).type
-    config = {**config, "trainer": {**TRAINER, "accelerator": accelerator}}
-    data = build_data(config)
-    check_facts(config, facts_of(data, config), checkpoint)
-    task = build_trained(config, read_metadata(checkpoint).facts, checkpoint)
-    if not is_overridden("predict_step", task, LightningModule):
-        raise UserError(
-            f"checkpoint={checkpoint} is of a {type(task).__name__}, which has no method predict_step(): predict "
-            "cannot use it.\nAdd the method to its class; docs/tasks.md says what it returns."
-        )
-    own = is_overridden("predict_dataloader", data, LightningDataModule)
-    data.predict_dataloader = partial(_loader, data, data.predict_dataloader if own else None)  # type: ignore[method-assign]
-    file = folder / "predictions.csv"
-    with open_atomic(file) as stream:
-        table = OutputTable(stream, getattr(task, "classes", ()))
-        trainer = build_trainer(config, data, callbacks=[table], loggers=[])
-        show_run("lenet_lab predict", config, data, task, trainer)
-        trainer.predict(task, datamodule=data, return_predictions=False)
-    terminal.show(Text(f"predictions   {terminal.short(file)}, {counted(table.count, 'sample')}"))
-    return {"samples": table.count}
-
-
-def _loader(data: LightningDataModule, predict_dataloader: Callable[[], Any] | None) -> Any:
-    """Return the loader to predict from, by default that of the test."""
-    if predict_dataloader is None:
-        data.setup("test")
-        predict_dataloader = data.test_dataloader
-    loader = predict_dataloader()
-    return _Unchanged(loader) if isinstance(loader, DataLoader) else loader
-
-
-class _Unchanged:
-    """A loader that Lightning uses as it is: for prediction it would build a DataLoader anew, and fail with many."""
-
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self.dataset = loader.dataset
-        self._loader = loader
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._loader)
+    return predict_samples(config, "lenet_lab") if config["images"] is None else predict_images(config)
 
 
 def predict_images(config: dict[str, Any]) -> dict[str, Any]:

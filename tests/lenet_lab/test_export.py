@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lab_engine.artifacts.checkpoint import read_metadata
 from lab_engine.base.errors import UserError
+from lab_engine.config.in_process import options
 from lab_engine.export.files import run_onnx, run_torch, write_onnx, write_torch
 from lab_engine.export.network import trace
 from lab_engine.export.parity import Parity, compare
@@ -28,10 +29,10 @@ from lab_engine.images.decode import ImageFormat
 from lab_engine.training.from_checkpoint import fill_in, load_offered
 from lab_engine.training.interface import Exportable
 from lenet_lab.api import load
-from lenet_lab.compose import options
 from lenet_lab.data.digits import Digits
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.models.lenet import LeNet
+from lenet_lab.train import COMMAND as TRAIN
 from lenet_lab.views.exported_classifier import exportable_classifier
 from lenet_lab.views.trained_network import TrainedNetwork, trained_network
 from tests.conftest import FROM_DATA, ROUNDING, Command, Result, environment_in, run_command
@@ -350,7 +351,7 @@ def test_outputs_that_have_other_names_than_is_said_are_refused() -> None:
 
 def test_what_a_task_gives_no_choice_of_cannot_be_chosen(digits_run: Result) -> None:
     config: dict[str, Any] = {"choices": {}}
-    with options(None):
+    with options(TRAIN, None):
         fill_in(config, best(digits_run), ("task",))
     chosen = load_offered(config, best(digits_run), "exportable", Exportable, "export", pixels="float")
     assert chosen.meanings == {"images": "grey, 0 to 1"}

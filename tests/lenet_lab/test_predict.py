@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from lab_engine.base.quoting import quote_paths
+from lab_engine.prediction.samples import choose_device
 from lenet_lab.api import load
-from lenet_lab.views.classify import choose_device
 from tests import forked
 from tests.conftest import ROUNDING, Command, Result, environment_in, run_command
 from tests.lab_engine.cli.test_command import HEAVY, imported

@@ -10,7 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from lenet_lab.sweep_report import name_the_folder
+from lab_engine.cli.sweep_folder import name_the_folder
 from tests.conftest import SMALL, Command
 from tests.lab_engine.cli.test_command import HEAVY, imported
 from tests.lab_engine.sweeps.sweep_folders import results, sgd, write_job

@@ -46,18 +46,6 @@ class Classified(NamedTuple):
     classes: tuple[str, ...]
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device for "auto", "cpu" or "gpu".
-
-    Raises:
-        UserError: a GPU is asked for where PyTorch finds none.
-    """
-    found = [kind for kind, here in (("cuda", torch.cuda), ("mps", torch.backends.mps)) if here.is_available()]
-    if name == "gpu" and not found:
-        raise UserError("device=gpu is refused: PyTorch finds no GPU here. Leave device at auto, or give cpu.")
-    return torch.device(found[0] if found and name != "cpu" else "cpu")
-
-
 def classify(
     trained: TrainedNetwork, files: Sequence[str | bytes], batch_size: int, top_k: int
 ) -> Iterator[Prediction]:

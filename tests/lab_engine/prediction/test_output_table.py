@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from lab_engine.base.errors import UserError
-from lenet_lab.views.output_table import MAX_COLUMNS, OutputTable
+from lab_engine.prediction.output_table import MAX_COLUMNS, OutputTable
 
 
 def written(outputs: Any, batch: Any, names: tuple[str, ...] = ()) -> list[list[str]]:

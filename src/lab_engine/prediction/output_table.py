@@ -53,7 +53,7 @@ class OutputTable(Callback):
             raise UserError(
                 f"The network gives {described(outputs)}: with targets, {values:,} values for each sample, and "
                 f"predictions.csv has at most {MAX_COLUMNS:,} columns.\n"
-                "Load the network in Python with lenet_lab.api.load(RUN_FOLDER), and save its outputs as tensors."
+                "Load the run in Python, and save its outputs as tensors."
             )
         if not self.count:
             shape = outputs.shape[1:]
