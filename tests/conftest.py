@@ -17,10 +17,11 @@ from PIL import Image
 
 # begin: template
 from tests.forked import run  # noqa: F811 - the same in less time
-
-# end: template
 from tests.real_images import real_images, real_images_cache  # noqa: F401 - fixtures
 
+# end: template
+
+# begin: template
 ROUNDING = 1e-5
 """Largest difference, relative or of numbers near 1, between one float32 result and the same computed in another order.
 
@@ -31,6 +32,7 @@ or a loss by 1e-3 or more.
 
 KILLS = int(os.environ.get("KILLS", "2"))
 """How often a test kills at random moments; `make test-long` asks for more."""
+# end: template
 
 SMALL = ["data=digits", "data.batch_size=32", "optimizer.lr=0.05", "trainer.max_epochs=1"]
 """A run of a few seconds, most of them spent importing."""
@@ -76,11 +78,13 @@ def _one_thread() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
+# begin: template
 OF_DATA = dict.fromkeys(("in_channels", "image_size", "num_classes"), "from_data")
 """Arguments of a network that the data give."""
 
 FROM_DATA = "".join(f"{key}: {value}\n" for key, value in OF_DATA.items())
 """The same as lines of an option's file."""
+# end: template
 
 
 @dataclass
@@ -100,10 +104,12 @@ class Result:
 Command = Callable[..., Result]
 
 
+# begin: template
 class PowerCutError(Exception):
     """Comes at any moment, with no chance to save anything."""
 
 
+# end: template
 def environment_in(where: Path) -> dict[str, str]:
     """Variables for a command in the folder `where`: those of this process, less a user's own settings."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LENET_LAB_", "HYDRA_"))}
@@ -132,6 +138,7 @@ def command(tmp_path: Path) -> Command:
     return lambda module, *overrides, **rest: run_command(tmp_path, module, *overrides, **rest)
 
 
+# begin: template
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """The quick start, run once for all tests that look at what it leaves."""
@@ -157,3 +164,6 @@ def image_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_images(root / "train" / name, 40, label)
         write_images(root / "test" / name, test_count, label)
     return root
+
+
+# end: template

@@ -45,6 +45,7 @@ def session_folder(factory: pytest.TempPathFactory) -> Path:
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
+# begin: template
 @pytest.fixture(scope="session")
 def real_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with train/<class>/* and test/<class>/* of CIFAR-10, as JPEG files."""
@@ -62,6 +63,7 @@ def real_images_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return session_folder(tmp_path_factory) / DECODED
 
 
+# end: template
 # begin: notes
 def find_cifar10() -> Path | None:
     """Cache in which `data=cifar10` finds its images decoded, because a run here has downloaded them; else None."""
