@@ -41,6 +41,7 @@ NO_MEMORY = (
 )
 """Messages of PyTorch, CUDA, NumPy and the system when memory runs out."""
 NO_SUCH_KEY = re.compile(r"Interpolation key '([\w.]+)' not found")
+COLLATE = "torch.utils.data._utils.collate"
 SMALLER = "Make data.batch_size, the images or the network smaller."
 
 
@@ -93,6 +94,12 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
         return "\n".join(shortened(shown(line)) for line in lines[:2])
     if isinstance(error, RuntimeError) and (operation := NOT_DETERMINISTIC.match(str(error))):
         return f"{operation[1]} has no deterministic algorithm, and only those are allowed: add deterministic=false"
+    # a process that loads samples sends its traceback as text
+    if _raised_in(error, (COLLATE,)) or "in default_collate\n" in str(error):
+        return (
+            f"A batch cannot be made of these samples: {shortened(str(error).strip().splitlines()[-1])}\n"
+            "Give all of them tensors of the same shape, or their loader a function that collates them."
+        )
     if (of_disk := disk_error(error)) is not None:
         place = shown(str(of_disk.filename)) if of_disk.filename else "file"
         return f"{place}: {of_disk.strerror}. Choose another place, or make room there."

@@ -114,8 +114,7 @@ class DatasetModule(LightningDataModule):
             batch_size,
             shuffle=shuffle,
             sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=self.num_workers,  # new ones each epoch: a resumed run could not go on with their random states
             collate_fn=self.collate,
         )
 

@@ -1,6 +1,9 @@
+from collections.abc import Iterable
+
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
 
 from lenet_lab.data.datasets import DatasetModule, even_batch_size
 
@@ -42,3 +45,26 @@ def test_tells_of_images_and_classes() -> None:
         "in_channels": 3,
         "image_size": [8, 6],
     }
+
+
+class Random(Dataset[Tensor]):
+    """Random numbers, as of a random transform."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.rand(())
+
+
+def test_an_epoch_is_the_same_for_a_run_that_starts_with_it() -> None:
+    """So a resumed run sees what workers draw at random as an uninterrupted run does."""
+
+    def epoch(loader: Iterable[Tensor], seed: int) -> list[float]:
+        torch.manual_seed(seed)
+        return torch.cat(list(loader)).tolist()
+
+    uninterrupted, resumed = (DatasetModule(Random(), Random(), Random(), num_workers=1) for _ in range(2))
+    loader = uninterrupted.train_dataloader()
+    epochs = [epoch(loader, seed) for seed in (1, 2)]
+    assert epochs[1] == epoch(resumed.train_dataloader(), 2) != epochs[0]
