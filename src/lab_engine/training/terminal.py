@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -158,8 +158,8 @@ def show_next_steps(module: str, folder: Path, checkpoint: str, config: Mapping[
     if checkpoint:
         path = shlex.quote(short(Path(checkpoint)))
         own = f" --config-dir={shlex.quote(short(Path(config_dir)))}" if config_dir else ""
-        folders = "".join(f" {shlex.quote(word)}" for word in sys.orig_argv if word.startswith("data.root="))
-        show(Text(f"evaluate   {_script('python')} -m {module}{own} checkpoint={path}{folders}"))
+        again = "".join(f" {shlex.quote(word)}" for word in _not_in_checkpoints(sys.orig_argv, config))
+        show(Text(f"evaluate   {_script('python')} -m {module}{own} checkpoint={path}{again}"))
     if loggers.get("tensorboard"):
         show_dashboard(folder)
     if (mlflow := loggers.get("mlflow")) and str(mlflow.get("tracking_uri")).startswith("sqlite:///"):
@@ -170,6 +170,17 @@ def show_next_steps(module: str, folder: Path, checkpoint: str, config: Mapping[
         show(Text(f"dashboard  {_script('mlflow')} ui --backend-store-uri {uri}{first}"))
     if (wandb := loggers.get("wandb")) and wandb.get("offline"):
         show(Text(f"upload     {_script('wandb')} sync {shlex.quote(short(folder / 'wandb'))}/offline-run-*"))
+
+
+def _not_in_checkpoints(words: Iterable[str], config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the words for folders and classes, which no checkpoint may choose, as `evaluate` takes them."""
+    taken = {"task", "data", *config["task"].get("takes", ()), *config["data"].get("takes", ())}
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        if key == "data.root":
+            yield word
+        elif "_target_" in word and "." in key and key.partition(".")[0] in taken:
+            yield f"+{key}={value}"
 
 
 def show_dashboard(folder: Path) -> None:

@@ -23,8 +23,8 @@ from lenet_lab.data.normalize import Normalize
 from lenet_lab.data.resident import ResidentImages, make_resident
 from lenet_lab.data.split import Rows, stratified_fold, stratified_split
 
-Batch = tuple[UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"], Int64[Tensor, "B"]]
-"""Images, as stored or normalized, and their labels."""
+Batch = tuple[UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"], Int64[Tensor, "B"]] | list[Tensor]
+"""Images, as stored or normalized, and their labels; PyTorch's own loaders give a list of them."""
 
 MAX_IMBALANCE = 3
 """Times that the largest class may be larger than the smallest before the header says so."""

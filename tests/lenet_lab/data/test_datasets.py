@@ -1,4 +1,6 @@
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +8,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from lenet_lab.data.datasets import DatasetModule, even_batch_size
+from tests.conftest import Command
+
+CONF = Path(__file__).parents[1] / "tasks" / "conf"
 
 
 @pytest.mark.parametrize("samples", [8, 10, 16, 17, 100, 101, 257])
@@ -68,3 +73,21 @@ def test_an_epoch_is_the_same_for_a_run_that_starts_with_it() -> None:
     loader = uninterrupted.train_dataloader()
     epochs = [epoch(loader, seed) for seed in (1, 2)]
     assert epochs[1] == epoch(resumed.train_dataloader(), 2) != epochs[0]
+
+
+def test_datasets_of_the_command_line_are_named_again_to_evaluate(command: Command, tmp_path: Path) -> None:
+    """No checkpoint may name a class: the line that a run ends with does."""
+    (tmp_path / "made.py").write_text(
+        "import torch\nfrom torch.utils.data import TensorDataset\n"
+        "def pairs(count):\n    return TensorDataset(torch.ones(count, 4), torch.ones(count, 1))\n"
+    )
+    own = [f"data.{part}={{_target_: made.pairs, count: {count}}}" for part, count in (("train", 40), ("test", 8))]
+    words = [f"--config-dir={CONF}", "task=supervised", "loss=mse", "data=datasets", "model=linear", "threads=1"]
+    trained = command("train", *words, "model.in_features=4", *own, "optimizer._target_=torch.optim.SGD")
+    assert trained.status == 0, trained.err
+    (line,) = (line for line in trained.out.splitlines() if line.startswith("evaluate"))
+    again = command("evaluate", *shlex.split(line)[4:], "hydra.run.dir=again")
+    assert again.status == 0, again.err
+    assert again.metrics["test/loss"] == trained.metrics["test/loss"]
+    asked = command("evaluate", *shlex.split(line)[4:6], "hydra.run.dir=asked")
+    assert asked.err.splitlines()[1] == "Give it as in training, with its _target_: '+data.train={_target_: …}'."
