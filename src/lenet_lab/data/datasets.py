@@ -9,7 +9,8 @@ from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, random_split
 
-from lab_engine.base.wording import counted
+from lab_engine.base.errors import UserError
+from lab_engine.base.wording import counted, shown
 
 
 class DatasetModule(LightningDataModule):
@@ -27,6 +28,9 @@ class DatasetModule(LightningDataModule):
         split_seed: which samples these are.
         predict: samples of the command `predict`, pairs as those of `test` or inputs alone; None: those of `test`.
         collate: from a list of samples to a batch; None: PyTorch's own, which stacks tensors.
+
+    Raises:
+        UserError: the datasets name different classes, so that a number would stand for several.
     """
 
     def __init__(
@@ -45,6 +49,13 @@ class DatasetModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.of_train = train
+        for part, dataset in (("val", val), ("test", test)):
+            here, there = (getattr(each, "classes", None) for each in (train, dataset))
+            if here is not None and there is not None and list(here) != list(there):
+                raise UserError(
+                    f"data.{part} has the classes {shown(list(there))}, and data.train {shown(list(here))}.\n"
+                    "A class must have the same number in all of them: give them the same list, in the same order."
+                )
         if val is None:
             random = torch.Generator().manual_seed(split_seed)
             train, val = random_split(train, [1 - validation, validation], random)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
+from lab_engine.base.errors import UserError
 from lenet_lab.data.datasets import DatasetModule, even_batch_size
 from tests.conftest import Command
 
@@ -50,6 +51,16 @@ def test_tells_of_images_and_classes() -> None:
         "in_channels": 3,
         "image_size": [8, 6],
     }
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_classes_of_other_numbers_are_refused(part: str) -> None:
+    """A test folder without one of the classes would number those after it otherwise."""
+    samples = {name: TensorDataset(torch.zeros(4, 3), torch.zeros(4)) for name in ("train", "val", "test")}
+    for name, dataset in samples.items():
+        dataset.classes = ["cat", "dog"] if name == part else ["bird", "cat", "dog"]  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=rf"^data\.{part} has the classes \['cat', 'dog'\], and data\.train \['bird'"):
+        DatasetModule(**samples)
 
 
 class Random(Dataset[Tensor]):
