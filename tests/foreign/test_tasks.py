@@ -137,6 +137,13 @@ def test_a_sweep_ranks_the_right_way_round(task: str, tmp_path: Path) -> None:
     assert f"best by {metric}: {rate}={best:g} (n=2" in done.stdout
 
 
+def test_the_loss_of_each_of_two_optimizers_must_be_finite(command: Command) -> None:
+    result = command("train", *GAN, "task.lr=1e30")
+    assert result.status == 2
+    assert "the loss is nan at step 2 (epoch 1, batch 1), and the run has ended." in result.err
+    assert "\nTry a smaller learning rate; with callbacks.finite=null a run continues." in result.err
+
+
 def test_two_devices_share_the_samples(command: Command) -> None:
     result = command("train", *REGRESSION, "trainer.devices=2", "trainer.max_epochs=1")
     assert result.status == 0, result.err

@@ -136,9 +136,12 @@ class NonFiniteGuard(Callback):
             "weights": _plain(module.state_dict()),
         }
         write_checkpoint(content, file)
+        smaller = "a smaller optimizer.lr, or trainer.gradient_clip_val=1"
+        if not module.automatic_optimization:  # such a task has its own optimizers, and clips its gradients itself
+            smaller = "a smaller learning rate"
         return IncompleteError(
             f"{problem}, and the run has ended. The batch is in {file}.\n"
-            "Try a smaller optimizer.lr, or trainer.gradient_clip_val=1; with callbacks.finite=null a run continues."
+            f"Try {smaller}; with callbacks.finite=null a run continues."
         )
 
 
