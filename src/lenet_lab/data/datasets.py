@@ -19,7 +19,7 @@ class DatasetModule(LightningDataModule):
     Args:
         train: to train on.
         test: to measure once.
-        val: to choose the checkpoint by; None: a part of `train`.
+        val: to choose the checkpoint by; None: a part of `train`, with its transforms.
         batch_size: samples in a training batch, on each device.
         eval_batch_size: samples in a validation or test batch, on each device; with several devices it may be a few
             less, so that all have as many batches.
