@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, random_split
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import counted, shown
+from lab_engine.training.loaders import divide
 
 
 class DatasetModule(LightningDataModule):
@@ -108,14 +108,9 @@ class DatasetModule(LightningDataModule):
         return self._evaluation_loader(self.test if self.predict is None else self.predict)
 
     def _evaluation_loader(self, samples: Dataset[Any]) -> DataLoader[Any]:
-        """Divide samples among devices: each is measured once, where PyTorch's own sampler would repeat some."""
-        devices = 1 if self.trainer is None else self.trainer.world_size
-        if devices == 1:
-            return self._loader(samples, self.eval_batch_size)
-        sampler = UnrepeatedDistributedSampler(
-            samples, num_replicas=devices, rank=cast(Any, self.trainer).global_rank, shuffle=False
-        )
-        return self._loader(samples, even_batch_size(len(cast(Any, samples)), devices, self.eval_batch_size), sampler)
+        """Load samples in their order; each device takes its share."""
+        sampler, batch_size = divide(samples, self.trainer, self.eval_batch_size)
+        return self._loader(samples, batch_size, sampler)
 
     def _loader(
         self, samples: Dataset[Any], batch_size: int, sampler: Any = None, shuffle: bool = False
@@ -128,16 +123,3 @@ class DatasetModule(LightningDataModule):
             num_workers=self.num_workers,  # new ones each epoch: a resumed run could not go on with their random states
             collate_fn=self.collate,
         )
-
-
-def even_batch_size(samples: int, devices: int, largest: int) -> int:
-    """Return a batch size with which all devices have as many batches: one that has no more would keep others waiting.
-
-    Args:
-        samples: of all devices, whose shares differ by one at most.
-        devices: how many there are.
-        largest: what is wanted; the next smaller one that fits is returned.
-    """
-    less, more = samples // devices, -(-samples // devices)
-    fits = (size for size in range(largest, 0, -1) if -(-less // size) == -(-more // size))
-    return next(fits, more)

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from lab_engine.base.errors import UserError
-from lenet_lab.data.datasets import DatasetModule, even_batch_size
+from lab_engine.training.loaders import even_batch_size
+from lenet_lab.data.datasets import DatasetModule
 from tests.conftest import Command
 
 CONF = Path(__file__).parents[1] / "tasks" / "conf"
