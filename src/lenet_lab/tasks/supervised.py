@@ -13,11 +13,11 @@ from torchmetrics import Metric, SumMetric
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import described
 from lab_engine.config.schedule import Schedule
+from lab_engine.reports.part_table import part_sections
 from lab_engine.training.interface import Section
 from lab_engine.training.try_batch import outputs_of, refuse_unfit
 from lenet_lab.metrics import by_class
 from lenet_lab.views.masks import Masks, first_masks, mask_section
-from lenet_lab.views.part_table import part_sections
 
 
 class Supervised(LightningModule):
@@ -157,5 +157,5 @@ class Supervised(LightningModule):
 
     def report_sections(self, data: LightningDataModule) -> list[Section]:
         """Return tables of the metrics of each class or label, and pictures where each pixel has a class."""
-        tables = part_sections({name: float(value) for name, value in self.values.items()})
+        tables = part_sections({name: float(value) for name, value in self.values.items()}, "Each class or label")
         return tables if self.masks is None else [*tables, mask_section(self.masks, self.classes)]

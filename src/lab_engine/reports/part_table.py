@@ -1,4 +1,4 @@
-"""The metrics that have a value for each class or label, in the report of a run."""
+"""The metrics that have a value for each part, in the report of a run."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from lab_engine.training.interface import Section
 
 TABLE = Markup("""
 <section>
-  <h2 id="parts">Each class or label</h2>
+  <h2 id="parts">{title}</h2>
   <div class="scroll" role="region" aria-labelledby="parts" tabindex="0">
   <table>
     <thead><tr><th scope="col">name</th>{heads}</tr></thead>
@@ -24,11 +24,12 @@ HEAD, CELL = Markup('<th scope="col" class="numeric">{}</th>'), Markup('<td clas
 ROW = Markup('<tr><th scope="row">{}</th>{}</tr>')
 
 
-def part_sections(metrics: Mapping[str, float]) -> list[Section]:
-    """Return a table with a row for each class or label, and a column for each metric that has values for them.
+def part_sections(metrics: Mapping[str, float], title: str) -> list[Section]:
+    """Return a table with a row for each part, and a column for each metric that has values for them.
 
     Args:
         metrics: as in `metrics.json`; those with the names `test/NAME/PART` and `val/NAME/PART` are shown.
+        title: what the parts are.
 
     Returns:
         A section; none if no metric has such values.
@@ -48,7 +49,7 @@ def part_sections(metrics: Mapping[str, float]) -> list[Section]:
         )
         for part in parts
     )
-    return [Section(TABLE.format(heads=heads, rows=rows))]
+    return [Section(TABLE.format(title=title, heads=heads, rows=rows))]
 
 
 def _shown(value: float | None) -> str:
