@@ -126,7 +126,7 @@ class Supervised(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.schedule.configure(optimizer, self.trainer)}
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
-        """Take the names of the classes from the data, where none are given."""
+        """Use the names of classes that the data give, where the task has none."""
         self.classes = self.classes or tuple(facts.get("classes", ()))
 
     def check_batch(self, batch: Any) -> None:

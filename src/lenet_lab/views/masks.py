@@ -113,7 +113,7 @@ def colours(count: int) -> list[str]:
 
 
 def _numbers(mask: Int64[Tensor, "N H W"], classes: int) -> Int64[np.ndarray, "N H W"]:
-    """Give one number, `classes`, to all that is no class."""
+    """Replace all that is no class by one number, `classes`."""
     numbers: np.ndarray = mask.where((mask >= 0) & (mask < classes), classes).numpy()
     return numbers
 
