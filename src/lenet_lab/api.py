@@ -17,7 +17,7 @@ from lab_engine.training.from_checkpoint import build_trained, fill_in, load_off
 from lenet_lab.compose import compose
 from lenet_lab.schema import EvaluateConfig
 from lenet_lab.train import COMMAND
-from lenet_lab.views.classify import Classified, classify_arrays
+from lenet_lab.views.predict_images import Classified, classify_arrays
 from lenet_lab.views.trained_network import TrainedNetwork
 
 __all__ = ["compose", "fit", "load", "predict"]

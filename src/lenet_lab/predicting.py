@@ -29,9 +29,9 @@ from lab_engine.training.from_checkpoint import (
     load_offered,
 )
 from lenet_lab.schema import PredictConfig
-from lenet_lab.views.classify import Prediction, classify
-from lenet_lab.views.explanation import Explainer
-from lenet_lab.views.prediction_report import PredictionsFile, RankTable, count_table, picture, unread_table
+from lenet_lab.views.predict_explanation import Explainer
+from lenet_lab.views.predict_images import Prediction, classify
+from lenet_lab.views.predict_tables import PredictionsFile, RankTable, count_table, picture, unread_table
 from lenet_lab.views.trained_network import TrainedNetwork
 
 

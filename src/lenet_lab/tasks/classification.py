@@ -26,10 +26,10 @@ from lenet_lab.tasks.image_batch import image_batch
 from lenet_lab.tasks.supervised import Supervised
 from lenet_lab.tta import TTA, single_view
 from lenet_lab.views.accuracy_table import accuracy_table
-from lenet_lab.views.class_pictures import ClassPictures
-from lenet_lab.views.classes import class_section
 from lenet_lab.views.exported_classifier import PixelKind, exportable_classifier
 from lenet_lab.views.predictions import PredictionLog, Predictions
+from lenet_lab.views.report_classes import class_section
+from lenet_lab.views.tensorboard import ClassPictures
 from lenet_lab.views.trained_network import TrainedNetwork, trained_network
 
 RUNNING = "running_metrics"

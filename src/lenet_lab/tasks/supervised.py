@@ -17,7 +17,7 @@ from lab_engine.reports.part_table import part_sections
 from lab_engine.training.interface import Section
 from lab_engine.training.try_batch import outputs_of, refuse_unfit
 from lenet_lab.metrics import by_class
-from lenet_lab.views.masks import Masks, first_masks, mask_section
+from lenet_lab.views.report_masks import Masks, first_masks, mask_section
 
 
 class Supervised(LightningModule):

@@ -21,8 +21,8 @@ from lenet_lab.compose import compose
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.models.lenet import LeNet
 from lenet_lab.tasks.classification import Classification
-from lenet_lab.views.classes import MAX_CLASSES
 from lenet_lab.views.predictions import Predictions
+from lenet_lab.views.report_classes import MAX_CLASSES
 from tests.browser import DESKTOP, PHONE, Tab, browser, rows_of  # noqa: F401 - a fixture
 from tests.conftest import Result
 

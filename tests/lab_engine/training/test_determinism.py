@@ -11,7 +11,7 @@ from lab_engine.training.build import build_data, build_trainer
 from lab_engine.training.determinism import is_deterministic
 from lenet_lab.compose import compose
 from lenet_lab.metrics import EvaluationMetrics
-from lenet_lab.views.dashboard import PassStatistics
+from lenet_lab.views.tensorboard_pictures import PassStatistics
 from tests.conftest import FROM_DATA, SMALL, Command
 
 

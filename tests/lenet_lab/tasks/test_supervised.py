@@ -12,7 +12,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.wording import metric
 from lenet_lab.api import compose, fit, load
 from lenet_lab.data.digits import Digits
-from lenet_lab.views.masks import FEW
+from lenet_lab.views.report_masks import FEW
 
 HERE = __name__
 CONF = Path(__file__).with_name("conf")

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.models.lenet import LeNet
-from lenet_lab.views.dashboard import (
+from lenet_lab.views.tensorboard_pictures import (
     MAX_CURVES,
     MAX_MISTAKES,
     PassStatistics,

@@ -9,8 +9,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from lenet_lab.views.classify import Prediction
-from lenet_lab.views.prediction_report import PredictionsFile, RankTable, count_table, picture, unread_table
+from lenet_lab.views.predict_images import Prediction
+from lenet_lab.views.predict_tables import PredictionsFile, RankTable, count_table, picture, unread_table
 
 CLASSES = ["airplane", "=HYPERLINK(1)", "ship"]
 PIXELS = np.zeros((3, 8, 8), np.uint8)

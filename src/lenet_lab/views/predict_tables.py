@@ -16,8 +16,8 @@ from lab_engine.base.pictures import grid
 from lab_engine.base.spreadsheet import escape_formula
 from lab_engine.prediction.find import shown
 from lab_engine.prediction.overlay import overlay
-from lenet_lab.views.classify import Prediction
-from lenet_lab.views.explanation import Explainer
+from lenet_lab.views.predict_explanation import Explainer
+from lenet_lab.views.predict_images import Prediction
 
 MAX_ROWS = 20  # of the tables of classes, and of files that could not be read
 MIN_PATH_WIDTH = 16  # characters; if columns of classes leave less, the classes stand below each other

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lenet_lab.views.masks import FEW, NO_CLASS, SIDE, Masks, colours, first_masks, mask_section
+from lenet_lab.views.report_masks import FEW, NO_CLASS, SIDE, Masks, colours, first_masks, mask_section
 
 
 def pixels(colour: str) -> tuple[int, ...]:

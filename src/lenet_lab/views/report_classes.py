@@ -14,9 +14,9 @@ from markupsafe import Markup
 from lab_engine.images.image_set import ImageSet
 from lab_engine.training.interface import Section
 from lenet_lab.views.predictions import Predictions
-from lenet_lab.views.samples import draw_samples
+from lenet_lab.views.report_samples import draw_samples
 
-HTML, STYLE = Path(__file__).with_name("classes.html"), Path(__file__).with_name("classes.css")
+HTML, STYLE = Path(__file__).with_name("report_classes.html"), Path(__file__).with_name("report_classes.css")
 TEMPLATE = Templates(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
     HTML.read_text(encoding="utf-8")
 )

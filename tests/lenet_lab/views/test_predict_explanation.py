@@ -10,7 +10,7 @@ from lab_engine.images.decode import ImageFormat
 from lab_engine.prediction.overlay import overlay
 from lenet_lab.data.normalize import Normalize
 from lenet_lab.models.lenet import LeNet
-from lenet_lab.views.explanation import Explainer
+from lenet_lab.views.predict_explanation import Explainer
 from lenet_lab.views.trained_network import TrainedNetwork
 
 

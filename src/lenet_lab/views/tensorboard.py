@@ -8,7 +8,7 @@ from torchmetrics import Metric
 
 from lab_engine.training.interface import Pictures
 from lenet_lab.data.datamodule import ImageDataModule
-from lenet_lab.views.dashboard import PassStatistics, PictureWriter
+from lenet_lab.views.tensorboard_pictures import PassStatistics, PictureWriter
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

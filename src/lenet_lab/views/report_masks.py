@@ -12,7 +12,7 @@ from torch import Tensor, int64
 
 from lab_engine.base.pictures import grid, png_url
 from lab_engine.training.interface import Section
-from lenet_lab.views.dashboard import to_bytes
+from lenet_lab.views.tensorboard_pictures import to_bytes
 
 MAX_SAMPLES = 4
 SIDE = 128  # pixels of the longer side of an image in the picture
