@@ -136,7 +136,7 @@ def test_the_middle_of_an_epoch_on_other_devices_is_refused() -> None:
     alone = noisy()
     steps(islice(iter(alone), 5))
     given.load_state_dict(alone.state_dict())
-    with pytest.raises(UserError, match=r"on 1 devices, .*; this run has 2\.\nResume with trainer.devices=1\."):
+    with pytest.raises(UserError, match=r"on 1 device, .*; this run has 2\.\nResume with trainer.devices=1\."):
         next(iter(given))
 
 
