@@ -42,7 +42,12 @@ class CrossEntropy(nn.Module):
         """Return the mean, weighted by class where there are weights; targets are labels, or shares of the classes.
 
         With places, such as the pixels of an image (H, W), each has a label of its own.
+
+        Raises:
+            ValueError: there is one class.
         """
+        if logits.shape[1] < 2:
+            raise ValueError("of one class it is always 0")
         return F.cross_entropy(logits, targets, self.weights, label_smoothing=self.label_smoothing)
 
 

@@ -67,6 +67,12 @@ class ImageData(schema.Data):
     )
     test_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the test images)")
 
+    @model_validator(mode="after")
+    def _refuse_contradictions(self) -> Self:
+        if self.fold and not self.folds:
+            raise contradiction(f"data.fold={self.fold} is refused without data.folds: give how many folds there are")
+        return self
+
 
 def _data_tag(data: object) -> str:
     """Return the tag of the class that knows the keys of `data`; another data module may use a key differently."""
@@ -138,6 +144,15 @@ class RunParts(Parts):
 
     data: AnyData
     augment: dict[str, AnyAugment | None] = Field(ABSENT, description="named transformations, each with a _target_")
+
+    @model_validator(mode="after")
+    def _refuse_double_weights(self) -> Self:
+        balanced = getattr(self.data, "sampling", None) == "balanced"
+        if balanced and getattr(self.loss, "class_weights", None) == "auto":
+            raise contradiction(
+                "loss.class_weights=auto cannot go with data.sampling=balanced: rare classes would count twice"
+            )
+        return self
 
 
 class TrainConfig(RunParts, schema.TrainConfig):

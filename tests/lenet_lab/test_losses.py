@@ -21,6 +21,11 @@ def test_without_weights_it_is_pytorchs() -> None:
     assert torch.equal(CrossEntropy(0.1)(logits, labels), F.cross_entropy(logits, labels, label_smoothing=0.1))
 
 
+def test_one_class_is_refused() -> None:
+    with pytest.raises(ValueError, match="of one class it is always 0"):
+        CrossEntropy()(torch.randn(8, 1), torch.rand(8, 1))
+
+
 def test_labels_are_whole_numbers() -> None:
     logits, targets = torch.randn(4, 3), torch.randint(2, (4, 3))
     assert torch.equal(

@@ -95,6 +95,13 @@ def fill_modes(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(monitor := task.get("monitor"), str) and "_target_" in task:
         known = direction({**task, "monitor": None}, monitor)
         refuse_worst(f"task.monitor={monitor}", f"task.mode={task['mode']}", task["mode"], known)
+        name = monitor.partition("/")[2]
+        if known is None and name in (config.get("metrics") or {}):
+            key = f"+task.directions.{name}"
+            raise UserError(
+                f"task.monitor={monitor} needs {key}=max or {key}=min: TorchMetrics does not say whether higher or "
+                "lower is better"
+            )
     filled = {**config, "task": task} if "task" in config else dict(config)
     if isinstance(config.get("callbacks"), Mapping):
         filled["callbacks"] = {

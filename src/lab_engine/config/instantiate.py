@@ -3,6 +3,7 @@
 import fnmatch
 import functools
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -19,6 +20,8 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.wording import did_you_mean, printable, shortened
 from lab_engine.config.facts import split_facts
 from lab_engine.config.schedule import Schedule
+
+log = logging.getLogger(__name__)
 
 Config = dict[str, Any]
 
@@ -121,7 +124,7 @@ def _with_groups(
         parameters: of the network, with their names; those without gradients are left out.
 
     Raises:
-        UserError: a pattern fits no name.
+        UserError: a pattern fits no name, or a group has a key that the optimizer does not have.
     """
     members: dict[str, list[tuple[str, nn.Parameter]]] = {pattern: [] for pattern in (*groups, "")}
     names = []
@@ -140,7 +143,17 @@ def _with_groups(
         for pattern, each in members.items()
         if each
     ]
-    return make(made)
+    optimizer = make(made)
+    allowed = optimizer.defaults.keys()
+    for pattern, settings in groups.items():
+        if unknown := next((name for name in settings if name not in allowed), None):
+            raise UserError(
+                f"{key}.groups has the key {unknown} for {pattern}, which {type(optimizer).__name__} does not have"
+                f"{did_you_mean(unknown, allowed)}\nkeys: {', '.join(allowed)}"
+            )
+    if not members[""] and all("lr" in settings for settings in groups.values()):
+        log.warning("%s.lr is used for no parameter: those of %s.groups are all that is trained.", key, key)
+    return optimizer
 
 
 def build_part(value: Any, name: str, facts: Mapping[str, Any] | None = None) -> Any:

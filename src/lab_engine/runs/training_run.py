@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import Logger
+from rich.text import Text
 
 from lab_engine.artifacts.checkpoint import (
     latest_checkpoint,
@@ -98,7 +99,13 @@ class TrainingRun:
         if self.best:
             load_weights(task, Path(self.best))
         else:
-            terminal.show("No checkpoint was chosen on validation data: the last weights are tested.")
+            cure = "" if callbacks else " callbacks=[default,…] adds what chooses one."
+            terminal.show(Text(f"No checkpoint was chosen on validation data: the last weights are tested.{cure}"))
+        for each in trainer.early_stopping_callbacks:
+            if each.stopped_epoch:
+                terminal.show(
+                    Text(f"Stopped in epoch {each.stopped_epoch + 1} by {type(each).__name__} ({each.monitor}).")
+                )
 
     def measure(self, task: LightningModule, data: LightningDataModule, trainer: Trainer) -> dict[str, float]:
         """Measure the current weights on validation data, and once on test data.

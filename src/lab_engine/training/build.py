@@ -74,9 +74,15 @@ def facts_of(data: LightningDataModule, config: Config) -> dict[str, Any]:
     if lacking := [name for name in gives if name not in facts and name in used]:
         raise UserError(
             f"data ({config['data']['_target_']}) does not give {lacking[0]}, which data.gives lists.\n"
-            f"Add the key {lacking[0]} to the dictionary that its method model_arguments() returns."
+            f"Choose other options of {', '.join(_groups_with(config, lacking[0]))}, or have its method "
+            f"model_arguments() return {lacking[0]}."
         )
     return {name: plain_fact(name, value) for name, value in facts.items()}
+
+
+def _groups_with(config: Config, fact: str) -> list[str]:
+    """Return the groups that refer to a fact."""
+    return list(dict.fromkeys(path[0] for path in find_from_data(config) if path[-1] == fact))
 
 
 def build_task(config: Config, facts: Mapping[str, Any]) -> LightningModule:

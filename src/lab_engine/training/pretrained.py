@@ -42,7 +42,12 @@ def load_pretrained(network: nn.Module, file: str) -> str:
         ) from error
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]
-    weights = {_plain(str(name)): value for name, value in dict(found).items() if isinstance(value, Tensor)}
+    if not isinstance(found, Mapping):
+        raise UserError(
+            f"model.init_from={file} holds a {type(found).__name__}, not weights by their names.\n"
+            "Give a file that torch.save(network.state_dict(), FILE) has written."
+        )
+    weights = {_plain(str(name)): value for name, value in found.items() if isinstance(value, Tensor)}
     own = network.state_dict()
     fit = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     if not fit:
@@ -65,7 +70,7 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> None:
         patterns: of the weights' names, such as `layer*`, or `!fc.*` for those that are trained all the same.
 
     Raises:
-        UserError: a pattern fits no name, or nothing would be trained.
+        UserError: a pattern fits no name, or nothing would be frozen, or nothing trained.
     """
     names = dict(network.named_parameters())
     for pattern in patterns:
@@ -74,6 +79,11 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> None:
             raise UserError(f"model.freeze has {pattern}, which fits no parameter.\nparameters: {_some(list(names))}")
         for name in fits:
             names[name].requires_grad_(pattern.startswith("!"))
+    if all(parameter.requires_grad for parameter in names.values()) and patterns:
+        raise UserError(
+            f"model.freeze={list(patterns)} freezes nothing: a pattern that begins with ! makes an exception of those "
+            "before it.\nBegin with '*' to freeze all others."
+        )
     if not any(parameter.requires_grad for parameter in names.values()):
         raise UserError(f"model.freeze={list(patterns)} leaves nothing to train.\nparameters: {_some(list(names))}")
 

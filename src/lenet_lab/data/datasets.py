@@ -30,7 +30,8 @@ class DatasetModule(LightningDataModule):
         collate: from a list of samples to a batch; None: PyTorch's own, which stacks tensors.
 
     Raises:
-        UserError: the datasets name different classes, so that a number would stand for several.
+        UserError: one is no dataset with a length, or they name different classes, so that a number would stand for
+            several.
     """
 
     def __init__(
@@ -49,6 +50,12 @@ class DatasetModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.of_train = train
+        for part, dataset in (("train", train), ("val", val), ("test", test), ("predict", predict)):
+            if dataset is not None and not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+                raise UserError(
+                    f"data.{part}={shown(dataset)} is no dataset with a length.\n"
+                    f"Give a class or a function that makes one: 'data.{part}={{_target_: mine.data.{part}}}'"
+                )
         for part, dataset in (("val", val), ("test", test)):
             here, there = (getattr(each, "classes", None) for each in (train, dataset))
             if here is not None and there is not None and list(here) != list(there):

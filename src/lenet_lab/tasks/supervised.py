@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torchmetrics import Metric, SumMetric
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import described
+from lab_engine.base.wording import counted, described, shown
 from lab_engine.config.schedule import Schedule
 from lab_engine.reports.part_table import part_sections
 from lab_engine.training.interface import Section
@@ -48,6 +48,8 @@ class Supervised(LightningModule):
         super().__init__()
         self.network = model
         self.loss = loss
+        if taken := {"loss", "count"} & (metrics or {}).keys():
+            raise UserError(f"metrics.{taken.pop()} is refused: the task logs a value of that name. Name it otherwise.")
         self.metrics = cast(Mapping[str, Metric], nn.ModuleDict(metrics or {}))
         self.optimizer = optimizer
         self.schedule = scheduler
@@ -126,8 +128,18 @@ class Supervised(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self.schedule.configure(optimizer, self.trainer)}
 
     def check_facts(self, facts: Mapping[str, Any]) -> None:
-        """Use the names of classes that the data give, where the task has none."""
-        self.classes = self.classes or tuple(facts.get("classes", ()))
+        """Use the names of classes that the data give, where the task has none.
+
+        Raises:
+            UserError: the task has another number of them.
+        """
+        given = tuple(facts.get("classes", ()))
+        if self.classes and given and len(self.classes) != len(given):
+            raise UserError(
+                f"task.classes has {counted(len(self.classes), 'name')}, and the data {len(given)}: "
+                f"{', '.join(map(shown, given))}."
+            )
+        self.classes = self.classes or given
 
     def check_batch(self, batch: Any) -> None:
         """Refuse a batch that network, loss and metrics cannot take; called once, with the first.

@@ -35,6 +35,16 @@ def test_a_pattern_that_fits_nothing_is_refused() -> None:
         build_part(wrong, "optimizer")(LeNet(1, (32, 32), 10).named_parameters())
 
 
+def test_a_group_has_keys_of_the_optimizer_only(caplog: pytest.LogCaptureFixture) -> None:
+    parameters = list(LeNet(1, (32, 32), 10).named_parameters())
+    wrong = {**GROUPS, "groups": {"fc*": {"learning_rate": 0.1}}}
+    with pytest.raises(UserError, match=r"^optimizer\.groups has the key learning_rate for fc\*, which SGD does not"):
+        build_part(wrong, "optimizer")(parameters)
+    build_part({**GROUPS, "groups": {"*": {"lr": 0.1}}}, "optimizer")(parameters)
+    (told,) = caplog.messages
+    assert told.startswith("optimizer.lr is used for no parameter: ")
+
+
 def test_one_cycle_keeps_the_ratio_of_the_groups_and_each_is_logged(command: Command, tmp_path: Path) -> None:
     option = tmp_path / "conf" / "optimizer" / "two.yaml"
     option.parent.mkdir(parents=True)

@@ -28,10 +28,12 @@ def test_loads_what_fits_and_says_what_does_not(prefix: str, tmp_path: Path) -> 
 def test_what_fits_nothing_or_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
     torch.save({"other": torch.zeros(2)}, tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("no weights")
+    torch.save([torch.zeros(2)], tmp_path / "list.pth")
     for name, message in (
         ("other.pth", "has no weight that fits"),
         ("text.pth", "is no file of weights"),
         ("missing.pth", "No such file"),
+        ("list.pth", "holds a list, not weights by their names"),
     ):
         with pytest.raises(UserError, match=message):
             load_pretrained(network(), str(tmp_path / name))
@@ -45,6 +47,8 @@ def test_freezes_by_patterns_and_leaves_something() -> None:
         freeze(network(), ["layer9.*"])
     with pytest.raises(UserError, match="leaves nothing to train"):
         freeze(network(), ["*"])
+    with pytest.raises(UserError, match="freezes nothing"):
+        freeze(network(), ["!2.*"])
 
 
 def test_a_run_starts_from_a_file_that_nothing_needs_later(tmp_path: Path) -> None:

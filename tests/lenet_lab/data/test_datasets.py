@@ -103,3 +103,9 @@ def test_datasets_of_the_command_line_are_named_again_to_evaluate(command: Comma
     assert again.metrics["test/loss"] == trained.metrics["test/loss"]
     asked = command("evaluate", *shlex.split(line)[4:6], "hydra.run.dir=asked")
     assert asked.err.splitlines()[1] == "Give it as in training, with its _target_: '+data.train={_target_: …}'."
+
+
+def test_what_is_no_dataset_is_refused() -> None:
+    whole = TensorDataset(torch.arange(9.0))
+    with pytest.raises(UserError, match=r"data\.val=0\.2 is no dataset with a length\.\nGive a class or a function"):
+        DatasetModule(whole, whole, 0.2)  # type: ignore[arg-type]

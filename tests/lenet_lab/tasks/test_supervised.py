@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch.utils.data import TensorDataset
+from torchmetrics import MeanMetric
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import metric
 from lenet_lab.api import compose, fit, load
 from lenet_lab.data.digits import Digits
+from lenet_lab.tasks.supervised import Supervised
 from lenet_lab.views.report_masks import FEW
 
 HERE = __name__
@@ -135,3 +137,41 @@ def test_metrics_that_do_not_fit_are_refused(tmp_path: Path) -> None:
                 folder=str(tmp_path / "run"),
             )
         )
+
+
+def test_a_metric_does_not_take_the_name_of_the_loss() -> None:
+    with pytest.raises(UserError, match=r"^metrics\.loss is refused: the task logs a value of that name"):
+        Supervised(torch.nn.Linear(1, 1), torch.nn.MSELoss(), {"loss": MeanMetric()})
+
+
+def test_as_many_names_as_classes_are_given() -> None:
+    task = Supervised(torch.nn.Linear(1, 1), torch.nn.MSELoss(), classes=["a", "b"])
+    with pytest.raises(UserError, match=r"task\.classes has 2 names, and the data 3: a, b, c\."):
+        task.check_facts({"classes": ["a", "b", "c"]})
+
+
+def test_validation_that_is_not_a_number_is_told(tmp_path: Path) -> None:
+    data = [f"data.{part}={{_target_: {HERE}.broken, fill: {fill}}}" for part, fill in (("train", 1), ("val", "nan"))]
+    test = f"data.test={{_target_: {HERE}.broken, fill: 1}}"
+    words = [*SMALL, *data, test, "model=linear", "model.in_features=2", "loss=mse", "report=false"]
+    fit(compose(*words, config_dir=CONF, folder=str(tmp_path / "run")))
+    told = (tmp_path / "run" / "train.log").read_text()
+    assert told.count("val/loss is nan in epoch 1: no checkpoint can be chosen by it.") == 1
+
+
+def broken(fill: float) -> TensorDataset:
+    return TensorDataset(torch.full((64, 2), float(fill)), torch.ones(64, 1))
+
+
+def test_a_run_says_that_it_was_stopped_early(tmp_path: Path) -> None:
+    words = ["callbacks=[early_stopping]", "callbacks.early_stopping.patience=1", "trainer.max_epochs=9"]
+    fit(compose(*words_of_still(), *words, config_dir=CONF, folder=str(tmp_path / "run")))
+    told = (tmp_path / "run" / "train.log").read_text()
+    assert "Stopped in epoch 2 by EarlyStopping (val/loss)." in told
+    assert "the last weights are tested. callbacks=[default,…] adds what chooses one." in told
+
+
+def words_of_still() -> list[str]:
+    data = [f"data.{part}={{_target_: {HERE}.broken, fill: 0}}" for part in ("train", "test")]
+    still = ["optimizer.lr=1e-30", "model=linear", "model.in_features=2", "loss=mse", "report=false"]
+    return [*(word for word in SMALL if not word.startswith(("trainer.max", "optimizer.lr"))), *data, *still]

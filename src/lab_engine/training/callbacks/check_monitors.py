@@ -1,5 +1,6 @@
 """Check that all monitored metrics are logged, and record whether higher or lower values of each are better."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from lab_engine.artifacts.results import STAGES
 from lab_engine.base.errors import UserError
 from lab_engine.config.directions import Mode, write_directions
 
+log = logging.getLogger(__name__)
+
 
 class CheckMonitors(Callback):
-    """Raises an error if a monitored metric is not logged, and writes the directions of metrics to `task.json`.
+    """Refuses a monitored metric that is not logged, and warns of one that is not finite.
+
+    It also writes the directions of metrics to `task.json`.
 
     Args:
         folder: the run folder.
@@ -25,12 +30,22 @@ class CheckMonitors(Callback):
         self.folder = Path(folder)
         self.monitor = monitor
         self.directions = directions
-        self._validated = False
+        self._validated = self._warned = False
         self._epoch_ended = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check metrics of validation after the first one, before callbacks that monitor them."""
-        if self._validated or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is not None and not value.isfinite() and not self._warned:
+            self._warned = True
+            log.warning(
+                "%s is %s in epoch %d: no checkpoint can be chosen by it. Look for values that are not finite in the "
+                "validation data.",
+                *(self.monitor, float(value), trainer.current_epoch + 1),
+            )
+        if self._validated:
             return
         self._validated = True
         self._refuse_unlogged(trainer, "the first validation", of_training=False)
