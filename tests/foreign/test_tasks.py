@@ -13,7 +13,7 @@ from lab_engine.artifacts.curves import read_curves
 from lenet_lab.api import load
 from tests import forked
 from tests.conftest import Command, Result, environment_in, run_command, write_images
-from tests.lenet_lab.views.test_class_pictures import events
+from tests.lenet_lab.views.test_tensorboard import events
 
 CONF = Path(__file__).with_name("conf")
 OWN = f"--config-dir={CONF}"
