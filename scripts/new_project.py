@@ -40,9 +40,9 @@ NOT_COPIED = (  # patterns of paths; files for the development of the template a
 )
 COPIED = (  # exceptions: tests of the code that a researcher changes, and one of every command
     *(f"tests/{name}.py" for name in ("__init__", "conftest", "real_images", "shapes", "test_smoke")),
-    *(f"tests/lenet_lab/{name}.py" for name in ("__init__", "test_metrics", "test_schema")),
+    *(f"tests/lenet_lab/{name}.py" for name in ("__init__", "test_metrics")),
     *("tests/lenet_lab/models/*", "tests/lenet_lab/tasks/__init__.py"),
-    *(f"tests/lenet_lab/data/{name}.py" for name in ("__init__", "test_digits", "test_normalize")),
+    *(f"tests/lenet_lab/data/{name}.py" for name in ("__init__", "test_normalize")),
 )
 MOVED = {"scripts/project_readme.md": "README.md"}
 ENGINE = "lab_engine"

@@ -547,6 +547,7 @@ def run(folder: Path, environment: dict[str, str], *words: str | Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_three_steps_of_the_readme(template: Path, tmp_path: Path, commands_of: dict[str, str]) -> None:
     project = made(template, tmp_path, "my_lab")
     imported = run(project, commands_of, "-c", "import my_lab; print(my_lab.__file__)")

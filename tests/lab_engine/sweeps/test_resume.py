@@ -26,7 +26,7 @@ JOBS = (
     "optimizer.lr=0.02",
     "logger=none",
     "report=false",
-    "seed=1,2,3",
+    "seed=1,2",
     "launcher.slots=2",
 )
 

@@ -128,6 +128,7 @@ def test_hyperparameters_and_results(tab: Tab) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_hundred_runs_can_be_compared(tmp_path: Path, browser: Browser) -> None:  # noqa: F811
     for number in range(100):
         logger = TensorBoard(str(tmp_path), name=f"run-{number:03}", version="")
