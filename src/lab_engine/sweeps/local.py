@@ -257,7 +257,6 @@ def _run_job(module: str, folder: Path, log: Path, variables: dict[str, str]) ->
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    multiprocessing.set_start_method(None, force=True)  # else workers of a DataLoader would import all of torch again
     from lab_engine.sweeps.worker import work
 
     status = work(module, folder)
