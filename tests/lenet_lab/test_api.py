@@ -1,6 +1,7 @@
 """Training and trained tasks without a command."""
 
 import csv
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ QUICK = ("data=digits", "data.batch_size=32", "trainer.max_epochs=1", "report=fa
 
 def test_a_configuration_is_fitted_where_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = compose(*QUICK, folder=str(tmp_path / "new" / "run"))
+    start_method = multiprocessing.get_start_method()
     metrics = fit(config)
+    assert multiprocessing.get_start_method() == start_method  # it is that of the notebook, for its own processes
     assert {"test/accuracy", "val/loss", "train/steps"} <= metrics.keys()
     assert (tmp_path / "new" / "run" / "config.yaml").exists()
     assert "epoch 1/1" in capsys.readouterr().out

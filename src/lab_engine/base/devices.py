@@ -1,6 +1,8 @@
 """Devices, cores and threads, and this process's rank among those of a run."""
 
+import multiprocessing
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -112,6 +114,16 @@ def limit_busy_waiting() -> None:
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
+
+
+def fork_workers() -> None:
+    """Let the workers of a DataLoader be forked from this process, on Linux; for processes of a command only.
+
+    In the jobs of a sweep, and from Python 3.14 on everywhere, each would else import torch again, and outlive a run
+    that is killed.
+    """
+    if sys.platform == "linux":
+        multiprocessing.set_start_method("fork", force=True)
 
 
 def refuse_several_nodes(trainer: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from lab_engine.base.devices import drop_launch_variables, limit_busy_waiting
+from lab_engine.base.devices import drop_launch_variables, fork_workers, limit_busy_waiting
 from lab_engine.base.errors import UserError
 from lab_engine.base.imports import import_quickly
 from lab_engine.base.quoting import quote_paths
@@ -42,6 +42,7 @@ def main(command: Command) -> None:
                 function = _function_for(command, words)
                 drop_launch_variables()
                 limit_busy_waiting()
+                fork_workers()
             import_quickly(function)(command, words)
     except Exception as error:  # a fault in the code of the project or the program
         raise shorten(error) from error.__cause__

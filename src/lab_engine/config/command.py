@@ -1,9 +1,7 @@
 """A command and its configuration: from what Hydra composed to plain data, and back from `config.yaml`."""
 
-import multiprocessing
 import os
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +70,6 @@ class Command:
     def run(self, config: Config) -> dict[str, Any]:
         """Run the work on this device; with several devices, each process calls this method."""
         import_from(config)
-        if sys.platform == "linux":
-            # Otherwise workers of a DataLoader would each import torch again, and outlive a run that is killed: in the
-            # jobs of a sweep, and from Python 3.14 on everywhere.
-            multiprocessing.set_start_method("fork", force=True)
         results: dict[str, Any] = import_quickly(self.work)(config)
         return results
 

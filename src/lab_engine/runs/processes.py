@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from lab_engine.base.devices import cores, environment, rank, without_ranks
+from lab_engine.base.devices import cores, environment, fork_workers, rank, without_ranks
 from lab_engine.base.errors import UserError
 from lab_engine.base.signals import SIGNALS, Interrupted, ended_by_signals
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
@@ -174,6 +174,7 @@ def main() -> None:
     """Run as one of the processes: `python -m lab_engine.runs.processes PARENT MODULE RUN_FOLDER`."""
     parent, module, folder = sys.argv[1:]
     die_with(int(parent))
+    fork_workers()
     try:
         with naming(Path(folder)), ended_by_signals():
             load_command(module).run(read_config(Path(folder)))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lab_engine.artifacts.run_folder import lock
-from lab_engine.base.devices import device_count, environment, rank
+from lab_engine.base.devices import device_count, environment, fork_workers, rank
 from lab_engine.base.signals import Interrupted
 from lab_engine.base.wording import printable
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
@@ -34,6 +34,7 @@ def work(module: str, folder: Path, launched: bool = False) -> int:
     Returns:
         The exit status: 0, 1, or 2 for a user's error.
     """
+    fork_workers()
     if launched and rank() > 0:
         status = 0 if _is_done(folder) else _run(module, folder, launched)[0]
         time.sleep(SECONDS_TO_RECORD if status else 0)

@@ -65,6 +65,7 @@ def test_a_job_has_a_process_an_environment_and_a_log_of_its_own(sweep: Callable
     told = [json.loads((done.folder / name / "told.json").read_text()) for name in ("0", "1")]
     assert len({one["pid"] for one in told}) == 2
     assert len({one["ppid"] for one in told}) == 1  # both forked from the warm process
+    assert {one["start_method"] for one in told} == {"fork"}  # so workers of a DataLoader need not import torch again
     for name, one in zip(("0", "1"), told, strict=True):
         assert not misleading.keys() & one["environment"].keys()
         assert one["environment"]["OMP_NUM_THREADS"] == str(max(len(os.sched_getaffinity(0)) // 2, 1))

@@ -1,6 +1,7 @@
 """A callback that gets a job into trouble, for the tests."""
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -35,4 +36,5 @@ class Trouble(Callback):
                 torch.empty(2**55)
             case "tell":
                 told = {"environment": dict(os.environ), "pid": os.getpid(), "ppid": os.getppid()}
+                told["start_method"] = multiprocessing.get_start_method()
                 (folder / "told.json").write_text(json.dumps(told))
