@@ -81,9 +81,7 @@ def predict(
     """
     config, path = _recorded(run, config_dir)
     trained: TrainedNetwork = load_offered(config, path, "predictor", TrainedNetwork, "predict")
-    chosen = choose_device(device)
-    trained.network.to(chosen)
-    trained.normalize.to(chosen)
+    trained.to(choose_device(device))
     return classify_arrays(trained, images)
 
 

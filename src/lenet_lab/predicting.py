@@ -22,12 +22,7 @@ from lab_engine.prediction.find import find_images
 from lab_engine.prediction.find import shown as shown_file
 from lab_engine.prediction.samples import choose_device, predict_samples
 from lab_engine.training import terminal
-from lab_engine.training.from_checkpoint import (
-    FROM_CHECKPOINT,
-    checkpoint_path,
-    fill_in,
-    load_offered,
-)
+from lab_engine.training.from_checkpoint import FROM_CHECKPOINT, checkpoint_path, fill_in, load_offered
 from lenet_lab.schema import PredictConfig
 from lenet_lab.views.predict_explanation import Explainer
 from lenet_lab.views.predict_images import Prediction, classify
@@ -97,8 +92,7 @@ def predict_images(config: dict[str, Any]) -> dict[str, Any]:
     trained: TrainedNetwork = load_offered(config, Path(config["checkpoint"]), "predictor", TrainedNetwork, "predict")
     classes = trained.classes
     device = choose_device(config["device"])
-    trained.network.to(device)
-    trained.normalize.to(device)
+    trained.to(device)
     values = min(config["batch_size"], len(files)) * math.prod(trained.format.shape)
     # half of the cores: the others decode, and threads that must wait for a core slow each other (`limit_busy_waiting`)
     torch.set_num_threads(config["threads"] or max(threads_for(values) // 2, 1))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import torch
 from jaxtyping import Float, UInt8
 from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor, nn
@@ -44,6 +45,11 @@ class TrainedNetwork:
     classes: tuple[str, ...]
     format: ImageFormat
     test_time: TTA = single_view
+
+    def to(self, device: torch.device) -> None:
+        """Move the network and the preparation of its images to a device."""
+        self.network.to(device)
+        self.normalize.to(device)
 
     def __call__(self, images: UInt8[Tensor, "B C H W"]) -> Float[Tensor, "B classes"]:
         """Return the logits of stored images, on the network's device."""
