@@ -19,9 +19,6 @@ from PIL import Image
 from tests.forked import run  # noqa: F811 - the same in less time
 from tests.real_images import real_images, real_images_cache  # noqa: F401 - fixtures
 
-# end: template
-
-# begin: template
 ROUNDING = 1e-5
 """Largest difference, relative or of numbers near 1, between one float32 result and the same computed in another order.
 

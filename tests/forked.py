@@ -146,7 +146,7 @@ def run(
         command: the first word is Python's.
         timeout: seconds.
         content: its standard input; none is empty.
-        capture_output: is true, as everywhere.
+        capture_output: as `subprocess.run` has it; output is captured in any case.
         settings: of `subprocess.Popen`; text=True is added.
     """
     stdin = subprocess.DEVNULL if content is None else subprocess.PIPE

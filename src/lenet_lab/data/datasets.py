@@ -127,6 +127,6 @@ class DatasetModule(LightningDataModule):
             batch_size,
             shuffle=shuffle,
             sampler=sampler,
-            num_workers=self.num_workers,  # new ones each epoch: a resumed run could not go on with their random states
+            num_workers=self.num_workers,  # new ones each epoch, for a checkpoint does not hold their random states
             collate_fn=self.collate,
         )

@@ -119,8 +119,6 @@ def _numbers(mask: Int64[Tensor, "N H W"], classes: int) -> Int64[np.ndarray, "N
 
 
 def _painted(mask: Int64[np.ndarray, "H W"], palette: UInt8[np.ndarray, "colours 3"]) -> UInt8[np.ndarray, "3 h w"]:
-    step = -(
-        -max(mask.shape) // SIDE
-    )  # pixels are left out, for a mixture of two colours would be that of a third class
+    step = -(-max(mask.shape) // SIDE)  # pixels are left out: a mixture of two colours would be that of a third class
     painted: np.ndarray = palette[mask[::step, ::step]].transpose(2, 0, 1)
     return painted
