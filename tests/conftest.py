@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 # begin: template
+from tests import forked
 from tests.forked import run  # noqa: F811 - the same in less time
 from tests.real_images import real_images, real_images_cache  # noqa: F401 - fixtures
 
@@ -41,6 +42,14 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# begin: template
+def pytest_sessionstart() -> None:
+    """Start the process that forks others, where many tests run: on a busy machine it takes a test's whole minute."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        forked.run([sys.executable, "-c", ""], timeout=300)
+
+
+# end: template
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give slow tests five minutes; others have one, as pyproject.toml says."""
     for item in items:
