@@ -253,7 +253,13 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+IN_SHORT = "batch norm, dropout, adaptive pooling"
+"""One of these networks; the others are exported by `make test-long`."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == IN_SHORT else pytest.param(name, marks=pytest.mark.long) for name in NETWORKS]
+)
 def test_other_networks(tmp_path: Path, name: str) -> None:
     ours = trained(NETWORKS[name]())
     for pixels in ("uint8", "float"):

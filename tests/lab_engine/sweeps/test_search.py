@@ -74,7 +74,10 @@ def test_a_job_gets_exactly_what_its_trial_says(tmp_path: Path) -> None:
     assert len({trial.params["x"] for trial in found}) == 7
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "grid", "qmc", "gp", "cmaes"])
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("random", "grid", "qmc", "gp")]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", *LONG])
 def test_any_sampler_of_optuna_may_choose(tmp_path: Path, sampler: str) -> None:
     needs = {"qmc": "scipy", "gp": "scipy", "cmaes": "cmaes"}
     chosen = settings(f"sweeper/sampler={sampler}", "sweeper.trials=9", "sweeper/pruner=none")
@@ -262,7 +265,7 @@ def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(tmp_path: Path)
     moments = np.random.default_rng(0)
     folder, killed = tmp_path / "killed", 0
     while True:
-        more = reports(folder) + moments.integers(2, 16)
+        more = reports(folder) + moments.integers(8, 24)
         process = start(folder, chosen, X)
         wait_or_end(lambda more=more: reports(folder) > more, process)
         time.sleep(moments.random() / 50)
@@ -271,7 +274,7 @@ def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(tmp_path: Path)
             break
         assert process.returncode == -signal.SIGKILL
         killed += 1
-    assert killed > 2
+    assert killed > 1
     assert len(list(folder.rglob("metrics.json"))) == 12
     for calm, found in zip(trials(tmp_path / "calm"), trials(folder), strict=True):
         assert (calm.params, calm.value, calm.state) == (found.params, found.value, found.state)

@@ -327,6 +327,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_learns_on_tasks_of_slurm_what_it_learns_on_devices_here(
     cluster: dict[str, str], tmp_path: Path, command: Command
 ) -> None:

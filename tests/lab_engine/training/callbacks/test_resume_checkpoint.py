@@ -210,7 +210,7 @@ def has_stepped(folder: Path) -> bool:
     return (folder / "train.log").exists() and "loss" in (folder / "train.log").read_text()
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module")
 def calm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
     """A run on one device or on two that nobody interrupts, and its words."""
     own = ("trainer.max_epochs=6", f"trainer.devices={request.param}")
@@ -224,7 +224,14 @@ def calm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "status", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+    ("calm", "number", "status", "name"),
+    [
+        (1, signal.SIGTERM, 143, "SIGTERM"),
+        (2, signal.SIGINT, 130, "Ctrl-C"),
+        pytest.param(1, signal.SIGINT, 130, "Ctrl-C", marks=pytest.mark.long),
+        pytest.param(2, signal.SIGTERM, 143, "SIGTERM", marks=pytest.mark.long),
+    ],
+    indirect=["calm"],
 )
 def test_a_signal_saves_and_says_how_to_go_on(
     tmp_path: Path, calm: tuple[Path, tuple[str, ...]], number: int, status: int, name: str
