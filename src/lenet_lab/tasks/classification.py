@@ -21,7 +21,7 @@ from lab_engine.training.interface import Exportable, Section
 from lab_engine.training.try_batch import outputs_of
 from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.data.loader import BatchLoader
-from lenet_lab.metrics import EvaluationMetrics, RunningMetrics, by_class
+from lenet_lab.metrics import MEASURED, EvaluationMetrics, RunningMetrics, by_class
 from lenet_lab.tasks.image_batch import image_batch
 from lenet_lab.tasks.supervised import Supervised
 from lenet_lab.tta import TTA, single_view
@@ -52,6 +52,8 @@ class Classification(Supervised):
             `train/accuracy` is left out then, for images have no one class.
         test_time: how validation and test show the network an image.
     """
+
+    measured_anyway = MEASURED
 
     def __init__(
         self,

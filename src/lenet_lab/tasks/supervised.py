@@ -35,6 +35,8 @@ class Supervised(LightningModule):
 
     loss: Callable[[Any, Any], Tensor]
     metrics: Mapping[str, Metric]
+    measured_anyway: Sequence[str] = ("loss", "count")
+    """Names that no metric of the user's may have."""
 
     def __init__(
         self,
@@ -48,7 +50,7 @@ class Supervised(LightningModule):
         super().__init__()
         self.network = model
         self.loss = loss
-        if taken := {"loss", "count"} & (metrics or {}).keys():
+        if taken := {*self.measured_anyway} & (metrics or {}).keys():
             raise UserError(f"metrics.{taken.pop()} is refused: the task logs a value of that name. Name it otherwise.")
         self.metrics = cast(Mapping[str, Metric], nn.ModuleDict(metrics or {}))
         self.optimizer = optimizer

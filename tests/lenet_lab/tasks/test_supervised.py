@@ -13,6 +13,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.wording import metric
 from lenet_lab.api import compose, fit, load
 from lenet_lab.data.digits import Digits
+from lenet_lab.tasks.classification import Classification
 from lenet_lab.tasks.supervised import Supervised
 from lenet_lab.views.report_masks import FEW
 
@@ -142,6 +143,8 @@ def test_metrics_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_a_metric_does_not_take_the_name_of_the_loss() -> None:
     with pytest.raises(UserError, match=r"^metrics\.loss is refused: the task logs a value of that name"):
         Supervised(torch.nn.Linear(1, 1), torch.nn.MSELoss(), {"loss": MeanMetric()})
+    with pytest.raises(UserError, match=r"^metrics\.accuracy is refused"):  # it would take the place of the task's
+        Classification(torch.nn.Linear(1, 2), ["a", "b"], metrics={"accuracy": MeanMetric()})
 
 
 def test_as_many_names_as_classes_are_given() -> None:
