@@ -88,7 +88,7 @@ def predict_images(config: dict[str, Any]) -> dict[str, Any]:
         UserError: no file could be read, or see `lab_engine.prediction.find.find_images`.
     """
     folder = Path(config["folder"])
-    files = find_images(config["images"])
+    files, others = find_images(config["images"])
     trained: TrainedNetwork = load_offered(config, Path(config["checkpoint"]), "predictor", TrainedNetwork, "predict")
     classes = trained.classes
     device = choose_device(config["device"])
@@ -100,6 +100,7 @@ def predict_images(config: dict[str, Any]) -> dict[str, Any]:
     facts = {
         "checkpoint": terminal.short(Path(config["checkpoint"])),
         "images": f"{len(files):,}, shown to the network as {'x'.join(map(str, trained.format.shape))}",
+        "skipped": f"{counted(len(others), 'file')} of another kind, such as {shown_file(others[0])}" if others else "",
         "model": f"{type(trained.network).__name__}, {len(classes):,} classes",
         "explained by": explainer.description if explainer else "",
         "device": f"{device.type}, {counted(torch.get_num_threads(), 'CPU thread')}",

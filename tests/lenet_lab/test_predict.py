@@ -150,6 +150,20 @@ def test_any_image_is_read_and_what_is_none_is_listed(
     assert not (odd_images / "deep" / "config.yaml").exists()
 
 
+def test_files_of_another_kind_are_skipped_and_counted(digits_run: Result, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("L", (20, 20)).save(tmp_path / "photos" / "a.png")
+    for name in ("notes.txt", "desktop.ini"):
+        (tmp_path / "photos" / name).write_text("not an image")
+    result = command("predict", best(digits_run), "images=photos")
+    assert (result.status, result.err) == (0, "")
+    assert "skipped     1 file of another kind, such as photos/notes.txt" in result.out
+    assert [row["file"] for row in rows(result.folder)] == ["photos/a.png"]
+    named = command("predict", best(digits_run), "images=photos/notes.txt", f"hydra.run.dir={tmp_path}/other")
+    assert named.status == 2
+    assert named.err.startswith("error: photos/notes.txt cannot be read: not an image in a supported format")
+
+
 NAMES = [
     "a b",
     "a,b",

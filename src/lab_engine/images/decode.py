@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import signal
 import stat
 import sys
@@ -39,6 +40,12 @@ SECONDS_PER_PIECE = 0.5  # that a worker process decodes before it reports back,
 
 FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
 """Formats that are read. Pillow's others are rare and little tested, and for EPS it starts Ghostscript."""
+SUFFIX = re.compile(
+    r"\.(apng|arw|avif|bmp|cr[23]|dds|dib|dng|gif|hei[cf]|ico|j2k|jfif|jp2|jpe|jpe?g|jp[fx]|jxl|nef|orf|pcx|p[bgnp]m|png|"
+    r"psd|qoi|raf|rw2|svg|tga|tiff?|webp)",
+    re.IGNORECASE,
+)
+"""The suffix of an image, also in a format that cannot be read."""
 RESIZE: dict[str, Callable[..., Image.Image]] = {
     "stretch": lambda image, size: image.resize(size, Image.Resampling.BILINEAR),
     "crop": partial(ImageOps.fit, method=Image.Resampling.BILINEAR),
@@ -105,6 +112,28 @@ def _of_16_bits(image: Image.Image) -> npt.NDArray[np.int64]:
     if pixels.size and (pixels.min() < 0 or pixels.max() > 65535):
         raise ValueError("its pixels are whole numbers beyond 16 bits; convert it to 8 or 16 bits")
     return pixels
+
+
+def is_image(file: str | bytes) -> bool:
+    """Return whether a file is an image by its suffix, or its content begins as one of `FORMATS` does.
+
+    Args:
+        file: its path, or its content. A file that may not be opened counts as an image.
+    """
+    if isinstance(file, str):
+        if SUFFIX.fullmatch(Path(file).suffix):
+            return True
+        if not Path(file).is_file():  # opening a pipe would wait for ever
+            return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large images
+        try:
+            Image.open(file if isinstance(file, str) else io.BytesIO(file), formats=FORMATS).close()
+        except UnidentifiedImageError:
+            return False
+        except Exception:  # see `read_image`
+            return True
+    return True
 
 
 def decode(file: str | bytes, wanted: ImageFormat) -> npt.NDArray[np.uint8] | str:

@@ -8,15 +8,23 @@ from pathlib import Path
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import printable
 
+LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"}
+"""Lower-case names of files and folders that Windows, macOS and network storage put among images."""
+
+
+def is_ignored(name: str) -> bool:
+    """Return whether the name of a file or folder starts with a dot or is one of `LITTER`."""
+    return name.startswith(".") or name.lower() in LITTER
+
 
 def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield path and `stat` of every ordinary file, in no order; names that start with a dot are skipped.
+    """Yield path and `stat` of every ordinary file, in no order; see `is_ignored` for those that are skipped.
 
     Links to files are followed, but not links to folders, which may loop. Paths are strings, because Path objects
     would make the walk much slower, which runs at every start.
     """
     for entry in os.scandir(folder):
-        if entry.name.startswith("."):
+        if is_ignored(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from walk(entry.path)

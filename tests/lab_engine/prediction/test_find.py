@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lab_engine.base.errors import UserError
 from lab_engine.prediction.find import find_images, shown
@@ -16,9 +17,10 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as people have them; the test stands above it."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "my [photos]"
-    for name in ("b.png", "a.jpg", "deep/c.PNG", "deep/.d.png", ".hidden/e.png", "*.png", "none"):
+    for name in ("b.png", "a.jpg", "deep/c.PNG", "deep/.d.png", ".hidden/e.png", "*.png", "deep/Thumbs.db", "none"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
+    Image.new("L", (2, 2)).save(folder / "image.odd", "PNG")
     (folder / "deep" / "loop").symlink_to(folder)
     (folder / "itself").symlink_to("itself")
     (folder / "link.png").symlink_to("b.png")
@@ -27,11 +29,19 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found(folder: Path, given: str | list[str]) -> list[str]:
-    return [os.path.relpath(file, folder) for file in find_images(given) if isinstance(file, str)]
+    return [os.path.relpath(file, folder) for file in find_images(given)[0] if isinstance(file, str)]
 
 
-def test_a_folder_stands_for_all_ordinary_files_below(photos: Path) -> None:
-    assert found(photos, str(photos)) == ["*.png", "a.jpg", "b.png", "deep/c.PNG", "link.png", "none"]
+def test_a_folder_stands_for_all_images_below(photos: Path) -> None:
+    assert found(photos, str(photos)) == ["*.png", "a.jpg", "b.png", "deep/c.PNG", "image.odd", "link.png"]
+
+
+def test_files_of_another_kind_are_told_apart_unless_they_are_named(photos: Path) -> None:
+    assert find_images([str(photos), str(photos / "*")])[1] == [
+        str(photos / name) for name in ("none", "itself", "pipe")
+    ]
+    images, others = find_images([str(photos), str(photos / "none")])
+    assert (images[-1], others) == (str(photos / "none"), [])
 
 
 @pytest.mark.parametrize(
@@ -41,7 +51,7 @@ def test_a_folder_stands_for_all_ordinary_files_below(photos: Path) -> None:
         ("[ab].*", ["a.jpg", "b.png"]),
         ("**/*.[Pp][Nn][Gg]", ["*.png", "b.png", "deep/c.PNG", "link.png"]),
         ("**/.*.png", ["deep/.d.png"]),
-        ("*", ["*.png", "a.jpg", "b.png", "deep/c.PNG", "itself", "link.png", "none", "pipe"]),
+        ("*", ["*.png", "a.jpg", "b.png", "deep/c.PNG", "image.odd", "link.png"]),
         ("*.png", ["*.png"]),  # a name that exists is no pattern
     ],
 )
@@ -60,6 +70,7 @@ def test_a_list_keeps_its_order_and_names_each_file_once(photos: Path) -> None:
         ("nowhere.png", "there is no such file or folder"),
         ("nowhere/*.png", "leads to no files"),
         ("my [photos]/x*", r"images=my \[photos\]/x\* leads to no files"),
+        ("my [photos]/n*", r"images=my \[photos\]/n\* leads to no image among 1 file\."),
         ("**.png", r"is refused: Invalid pattern"),
     ],
 )
