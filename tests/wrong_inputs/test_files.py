@@ -57,7 +57,8 @@ FOLDERS = [
     ),
     Case(
         TRAIN,
-        "Class 'bee' has 1 image, and a split needs two. Add images to the class.",
+        "Class 'bee' has 1 image, and each class is split into train, validation and test images.\n"
+        "Add images until it has three, or remove the class.",
         files.and_(files.images("ant", "bee"), files.one_image),
     ),
     Case(
@@ -90,7 +91,9 @@ FOLDERS = [
     Case(
         f"{TRAIN} data.on_bad_file=skip",
         "HERE/images: no file of class 'cow' can be decoded. Replace its files.",
-        files.and_(files.images("ant", "bee"), files.add("cow/x.png"), files.add("cow/y.png", b"text")),
+        files.and_(
+            files.images("ant", "bee"), files.add("cow/x.png"), files.add("cow/y.png", b"text"), files.add("cow/z.png")
+        ),
     ),
 ]
 

@@ -80,7 +80,7 @@ def open_store(cache: Path, key: str, make: Callable[[StoreWriter], None]) -> Im
         UserError: `cache` cannot be written or has no room, or the store in it is damaged.
     """
     folder = cache / f"{key}-v{FORMAT}"
-    if not folder.is_dir() and getattr(multiprocessing.current_process(), "_inheriting", False):
+    if getattr(multiprocessing.current_process(), "_inheriting", False) and not folder.is_dir():
         # A script without the guard is imported again by a process that its first import has started and waits for.
         raise RuntimeError(GUARD)
     try:
@@ -91,12 +91,25 @@ def open_store(cache: Path, key: str, make: Callable[[StoreWriter], None]) -> Im
                     _make(folder, make)
         return _read(folder)
     except OSError as error:
+        room = "Free some space there, or name" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Name"
         raise UserError(
-            f"The decoded images cannot be kept in {cache}: {error.strerror or error}.\n"
-            "Free some space there, or name another folder with data.cache=DIR."
+            f"The decoded images cannot be kept in {cache}: {error.strerror or error}{_owner(error)}.\n"
+            f"{room} another folder with data.cache=DIR."
         ) from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, EOFError, MemoryError) as error:
         raise UserError(f"The decoded images in {folder} are damaged. Remove this folder and run again.") from error
+
+
+def _owner(error: OSError) -> str:
+    """Say which other user a file or folder belongs to that may not be opened."""
+    if not isinstance(error, PermissionError) or not error.filename:
+        return ""
+    path = Path(os.fsdecode(error.filename))
+    try:
+        there = next(each for each in (path, *path.parents) if os.path.lexists(each))
+        return "" if there.stat().st_uid == os.geteuid() else f": {there} belongs to the user {there.owner()}"
+    except (OSError, KeyError):  # it cannot be seen, or the user has no name
+        return f": {path}"
 
 
 def _read(folder: Path) -> ImageSet:

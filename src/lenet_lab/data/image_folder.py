@@ -3,6 +3,8 @@
 import hashlib
 import logging
 import os
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy.typing as npt
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import counted, encodable, printable, shown
 from lab_engine.images.decode import ImageFormat, decode_files
-from lab_engine.images.files import refuse_missing, walk
+from lab_engine.images.files import is_ignored, refuse_missing, walk
 from lab_engine.images.image_set import ImageSet
 from lab_engine.images.store import StoreWriter, open_store
 from lenet_lab.data.datamodule import ImageDataModule
@@ -23,6 +25,9 @@ log = logging.getLogger(__name__)
 
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 """Folder names that mean a split and not a class."""
+
+SETS = 3
+"""Sets into which one tree is split: train, validation and test."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,9 @@ class _Files:
 class ImageFolder(ImageDataModule):
     r"""`train/<class>/*`, `test/<class>/*` and perhaps `val/<class>/*`; or `<class>/*`, from which a test set is split.
 
-    Files may lie in subfolders of their class; names that start with a dot are ignored. The classes are the names of
-    the folders, sorted; bytes in a name that are not UTF-8 are written as in `caf\xe9`.
+    Files may lie in subfolders of their class; `lab_engine.images.files.is_ignored` tells which names are ignored. The
+    classes are the names of the folders, sorted, in Unicode's composed form (macOS writes `é` as two characters); bytes
+    in a name that are not UTF-8 are written as in `caf\xe9`.
 
     Args:
         root: folder that holds the tree.
@@ -87,19 +93,28 @@ class ImageFolder(ImageDataModule):
                 "Name them `train`, `test` and, where there are validation images, `val`."
             )
         if parts:
-            classes = _class_names(self.root / "train")
-            others = [part for part in ("test", "val") if part in parts]
-            for part in others:
-                if classes != (found := _class_names(self.root / part)):
-                    odd = shown(", ".join(sorted(set(classes) ^ set(found))))
+            split = [part for part in ("train", "test", "val") if part in parts]
+            folders = {part: _class_folders(self.root / part) for part in split}
+            classes = list(folders["train"])
+            for part in split:
+                if classes != list(folders[part]):
+                    odd = shown(", ".join(sorted(folders["train"].keys() ^ folders[part].keys())))
                     root = printable(str(self.root))
                     raise UserError(
                         f"{root}: train/ and {part}/ must hold the same classes; only in one of them: {odd}."
                     )
-            listed = [_list_files(self.root / part, classes) for part in ("train", *others)]
+            listed = [_list_files(self.root / part, list(folders[part].values())) for part in split]
         else:
-            classes = _class_names(self.root)
-            everything = _list_files(self.root, classes)
+            found = _class_folders(self.root)
+            classes = list(found)
+            everything = _list_files(self.root, list(found.values()))
+            counts = np.bincount(everything.labels)
+            if counts.min() < SETS:
+                few, count = classes[counts.argmin()], counted(int(counts.min()), "image")
+                raise UserError(
+                    f"Class {few!r} has {count}, and each class is split into train, validation and test images.\n"
+                    "Add images until it has three, or remove the class."
+                )
             rows = stratified_split(everything.labels, self.test_fraction, self.test_seed, classes)
             listed = [everything.take(part) for part in rows]
         names = tuple(map(encodable, classes))
@@ -153,17 +168,25 @@ class ImageFolder(ImageDataModule):
         )
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    if len(names) < 2:
+def _class_folders(folder: Path) -> dict[str, str]:
+    """Return the names of the class folders by class, sorted by class."""
+    found: dict[str, str] = {}
+    for name in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_ignored(entry.name)):
+        if (composed := unicodedata.normalize("NFC", name)) in found:
+            raise UserError(
+                f"{printable(str(folder))} holds two folders {composed!r}: Unicode can write an accented letter as one "
+                "character or as two.\nMove the files of one folder into the other."
+            )
+        found[composed] = name
+    if len(found) < 2:
         raise UserError(
-            f"{printable(str(folder))} holds {counted(len(names), 'class folder')}: at least two are needed.\n"
+            f"{printable(str(folder))} holds {counted(len(found), 'class folder')}: at least two are needed.\n"
             "Put the images of each class into a folder with the name of the class."
         )
-    return tuple(names)
+    return dict(sorted(found.items()))
 
 
-def _list_files(folder: Path, classes: tuple[str, ...]) -> _Files:
+def _list_files(folder: Path, classes: Sequence[str]) -> _Files:
     paths: list[str] = []
     labels: list[int] = []
     stamps: list[str] = []

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lab_engine.base.errors import UserError
+from lab_engine.base.wording import counted
 
 Rows = npt.NDArray[np.int64]
 
@@ -35,7 +36,7 @@ def stratified_fold(
         rows = generator.permutation(np.flatnonzero(labels == label))
         if len(rows) < folds:
             raise UserError(
-                f"data.folds={folds} is more than the {len(rows)} images of class {classes[label]!r}.\n"
+                f"data.folds={folds} is more than class {classes[label]!r} has: {counted(len(rows), 'train image')}.\n"
                 "Give fewer folds, or add images to it."
             )
         part[rows] = (placed + np.arange(len(rows))) % folds
@@ -66,7 +67,7 @@ def stratified_split(
         rows = np.flatnonzero(labels == label)
         if len(rows) < 2:
             name = repr(classes[label]) if classes else f"number {label}"
-            raise UserError(f"Class {name} has {len(rows)} image, and a split needs two. Add images to the class.")
+            raise UserError(f"Class {name} has 1 train image, and another is needed to validate on.\nAdd images to it.")
         count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
         chosen[generator.permutation(rows)[:count]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)

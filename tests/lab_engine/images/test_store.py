@@ -182,6 +182,24 @@ def test_a_disk_that_cannot_promise_room_is_used_and_a_full_one_is_told(
         assert open_store(tmp_path, "key", fill).images[:, 0, 0, 0].tolist() == [0, 1, 2]
 
 
+def test_the_owner_of_a_cache_that_is_closed_to_others_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder / "facts.json"))
+
+    open_store(tmp_path, "key", fill)
+    owner, file = tmp_path.owner(), tmp_path / "key-v1" / "facts.json"
+    monkeypatch.setattr("lab_engine.images.store._read", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(UserError) as refused:
+        open_store(tmp_path, "key", fill)
+    assert str(refused.value) == (
+        f"The decoded images cannot be kept in {tmp_path}: Permission denied: {file} belongs to the user {owner}.\n"
+        "Name another folder with data.cache=DIR."
+    )
+
+
 IMAGES, LABELS = np.zeros((3, 1, 2, 2), np.uint8), np.array([0, 1, 1])
 
 

@@ -254,7 +254,7 @@ def test_a_full_disk_is_named(cifar10):
         message = failure(source)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert message.startswith(f"The decoded images cannot be kept in {source.cache}: File too large.\nFree some space")
+    assert message.startswith(f"The decoded images cannot be kept in {source.cache}: File too large.\nName another")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from lenet_lab.data.image_folder import ImageFolder
 from tests import forked
 from tests.conftest import write_images
 
+FORMS = ("caf\u00e9", "cafe\u0301")
+"""One name in the two forms that Unicode has for it."""
 ROOT = str(Path(__file__).parents[3])
 
 
@@ -130,7 +132,7 @@ def test_converts_any_mode(tmp_path: Path, mode: str, channels: int) -> None:
         grey = Image.new("L", (40, 24), shade)
         image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257) if mode == "I;16" else grey.convert("RGB")
         image = image if mode in ("I;16", "RGB") else (grey if mode == "LA" else image).convert(mode)
-        for number in range(2):
+        for number in range(3):
             image.save(tmp_path / "images" / name / f"{number}.{suffix}")
     train = folder(tmp_path / "images", tmp_path / "cache", channels=channels).load()[0]
     assert train.image_shape == (channels, 32, 32)
@@ -143,7 +145,7 @@ def test_converts_any_mode(tmp_path: Path, mode: str, channels: int) -> None:
 def test_resizes_as_configured(tmp_path: Path, resize: str, left: int, top: int) -> None:
     for name in "ab":
         (tmp_path / "images" / name).mkdir(parents=True)
-        for number in range(2):
+        for number in range(3):
             Image.new("L", (64, 32), 255).save(tmp_path / "images" / name / f"{number}.png")
     train = folder(tmp_path / "images", tmp_path / "cache", channels=1, resize=resize).load()[0]
     assert train.images[0, 0, 16, 0] == left
@@ -200,7 +202,11 @@ def test_refuses_a_decompression_bomb(tmp_path: Path) -> None:
         ),
         (
             lambda root: [write_images(root / "a", 3, 0), (root / "b").mkdir(), (root / "b" / "x.png").touch()],
-            "Class 'b' has 1 image",
+            "Class 'b' has 1 image, and each class is split into train, validation and test",
+        ),
+        (
+            lambda root: [write_images(root / name, 3, 0) for name in ("a", *FORMS)],
+            "holds two folders 'café': Unicode can write",
         ),
     ],
 )
@@ -243,6 +249,29 @@ def test_follows_links_to_files_and_classes_but_no_loops(tmp_path: Path) -> None
     (root / "b" / ".hidden").write_text("not an image")
     train, test = folder(root, tmp_path / "cache").load()
     assert len(train) + len(test) == 8
+
+
+def test_class_folders_match_in_either_unicode_form(tmp_path: Path) -> None:
+    for part, form in zip(("train", "test"), FORMS, strict=True):
+        for label, name in enumerate((form, "cafz")):  # sorted, the first comes first in one form and last in the other
+            write_images(tmp_path / "images" / part / name, 4, label)
+    train, test = folder(tmp_path / "images", tmp_path / "cache").load()
+    assert train.classes == test.classes == ("cafz", FORMS[0])
+    for images in (train, test):
+        assert images.images[images.labels == 1].max() < 60 <= images.images[images.labels == 0].min()
+
+
+@pytest.mark.parametrize("parts", [("",), ("train", "test")])
+def test_what_systems_leave_is_ignored(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    root = tmp_path / "images"
+    for part in parts:
+        for label, name in enumerate("ab"):
+            write_images(root / part / name, 4, label)
+            (root / part / name / "Thumbs.db").touch()
+        write_images(root / part / "__MACOSX" / "a", 1, 0)
+    (root / "desktop.ini").touch()
+    train, test = folder(root, tmp_path / "cache").load()
+    assert (train.classes, len(train) + len(test)) == (("a", "b"), 8 * len(parts))
 
 
 def test_odd_names_are_names_like_others(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_leaves_something_on_both_sides_of_every_class(fraction: float) -> None:
 
 
 def test_refuses_a_class_with_one_image() -> None:
-    with pytest.raises(UserError, match="Class number 1 has 1 image"):
+    with pytest.raises(UserError, match="Class number 1 has 1 train image"):
         stratified_split(np.array([0, 0, 1]), 0.5, 0)
 
 
