@@ -13,6 +13,7 @@ from lab_engine.config.config_dir import KEY, import_from
 from lab_engine.config.in_process import options
 from lab_engine.prediction.samples import choose_device
 from lab_engine.runs.running import run_in_folder
+from lab_engine.training import terminal
 from lab_engine.training.from_checkpoint import build_trained, fill_in, load_offered
 from lenet_lab.compose import compose
 from lenet_lab.schema import EvaluateConfig
@@ -38,7 +39,10 @@ def fit(config: Config) -> dict[str, Any]:
         UserError: the run is refused; one or two lines say what to fix.
     """
     Path(config["folder"]).mkdir(parents=True, exist_ok=True)
-    return run_in_folder(COMMAND, config)
+    try:
+        return run_in_folder(COMMAND, config)
+    finally:
+        terminal.close_log()
 
 
 def load(run: str | Path, config_dir: str | Path | None = None) -> LightningModule:

@@ -5,6 +5,7 @@ import multiprocessing
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -28,6 +29,8 @@ def test_a_configuration_is_fitted_where_it_says(tmp_path: Path, capsys: pytest.
     assert "epoch 1/1" in capsys.readouterr().out
     with pytest.raises(UserError, match="holds a run already"):
         fit(config)
+    open_files = [Path(file.path).name for file in psutil.Process().open_files()]
+    assert "train.log" not in open_files
 
 
 def test_a_run_folder_gives_the_trained_task(digits_run: Result) -> None:
