@@ -10,6 +10,7 @@ from torchmetrics import Metric
 
 from lab_engine.artifacts.results import STAGES
 from lab_engine.base.errors import UserError
+from lab_engine.base.wording import did_you_mean
 from lab_engine.config.directions import Mode, write_directions
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,8 @@ class CheckMonitors(Callback):
         for key, metric in self._monitored(trainer):
             if metric not in logged and metric.startswith("train/") == of_training:
                 raise UserError(
-                    f"{key}={metric} is refused: it was not logged by the end of {when}\n"
+                    f"{key}={metric} is refused: it was not logged by the end of {when}"
+                    f"{did_you_mean(metric, map(str, logged))}\n"
                     f"logged: {', '.join(map(str, logged)) or 'nothing'}"
                 )
 
