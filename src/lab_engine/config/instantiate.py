@@ -4,8 +4,9 @@ import fnmatch
 import functools
 import inspect
 import logging
+import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
@@ -49,17 +50,37 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
             inspect.signature(made.func).bind_partial(*made.args, **made.keywords)
     except Exception as error:
         cause = (error.__cause__ or error) if isinstance(error, InstantiationException) else error
+        key, target = _failed(node, key, error)
         if isinstance(cause, UserError):
             raise cause from error
         if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException) or (
             type(cause).__name__ == "MisconfigurationException"  # Lightning's, which need not be imported here
         ):
-            raise UserError(f"{key} ({node['_target_']}): {_missing(node['_target_']) or _reason(cause)}") from error
+            raise UserError(f"{key} ({target}): {_missing(target) or _reason(cause)}") from error
         if isinstance(cause, OSError) and cause.filename is not None:  # for example a file of weights
             reason = f"{cause.strerror}: {printable(str(cause.filename))}"
-            raise UserError(f"{key} ({node['_target_']}) cannot read a file. {reason}") from error
+            raise UserError(f"{key} ({target}) cannot read a file. {reason}") from error
         raise cause from None  # an error inside the target, raised as if it had been called directly
     return made
+
+
+def _failed(node: Config, key: str, error: Exception) -> tuple[str, str]:
+    """Return the key and the target of the object that could not be built: `node`, or a part of it."""
+    full = str(error).rpartition("full_key: ")[2] if isinstance(error, InstantiationException) else ""
+    parts = {re.sub(r"[][]", "", place): (key + place, target) for place, target in _targets(node)}
+    return parts.get(f".{full}", (key, node["_target_"]))  # Hydra 1.3 writes a[0].b as a0.b
+
+
+def _targets(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the place of every `_target_` in a configuration, such as `.train.parts[0]`, and its value."""
+    if isinstance(value, dict):
+        if "_target_" in value:
+            yield place, value["_target_"]
+        for name, each in value.items():
+            yield from _targets(each, f"{place}.{name}")
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _targets(each, f"{place}[{number}]")
 
 
 def _missing(target: str) -> str:

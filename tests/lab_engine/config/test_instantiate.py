@@ -1,6 +1,7 @@
 """What cannot be made is explained with the reason."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,25 @@ def test_the_reason_is_told_in_a_line(
         build({"_target_": target}, "model")
     assert str(refused.value).startswith(f"model ({target}): {reason}")
     assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            {"train": {"_target_": "not_mine.Numbers"}},
+            "data.train (not_mine.Numbers): there is no module not_mine on Python's path\nCall the command in",
+        ),
+        (
+            {"train": {"all": [{"_target_": "builtins.complex", "imaginary": 1}]}},
+            "data.train.all[0] (builtins.complex): ",
+        ),
+    ],
+)
+def test_the_part_that_fails_is_named(part: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as refused:
+        build({"_target_": "builtins.dict", **part}, "data")
+    assert str(refused.value).startswith(message)
 
 
 def test_what_is_no_network_is_named() -> None:
