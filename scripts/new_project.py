@@ -60,7 +60,7 @@ IMPORTED = {  # packages that are imported under another name than on PyPI, or t
 FOLDERS = {"build", "data", "dist", "runs", "mine"}  # created by a run, a build or the notes, and not in git
 CHECKPOINT_KEYS = {  # Lightning's own; the package adds a key with its own name
     *("callbacks", "epoch", "global_step", "hparams_name", "hyper_parameters", "loops", "lr_schedulers"),
-    *("optimizer_states", "running_metrics", "should_stop", "state_dict"),
+    *("optimizer_states", "should_stop", "state_dict"),
 }
 
 

@@ -15,8 +15,9 @@ def assert_same_run(one: Path, other: Path, tensorboard: bool = True) -> None:
     for name in ("last.ckpt", "best.ckpt"):
         checkpoints = [torch.load(run / "checkpoints" / name, weights_only=True) for run in (one, other)]
         # callbacks keep paths, and times: the others' states are compared
-        kept = [{"progress": each["callbacks"].pop("Progress")} for each in checkpoints]
-        best = [next(iter(each.pop("callbacks").values()))["best_model_score"] for each in checkpoints]
+        callbacks = [each.pop("callbacks") for each in checkpoints]
+        kept = [{key: each.get(key) for key in ("Progress", "RunningMeans", "LoggedMeans")} for each in callbacks]
+        best = [[each.get("best_model_score") for each in states.values()] for states in callbacks]
         found = [*differences(*checkpoints, name), *differences(*kept, name), *differences(*best, name)]
         assert found == [], found
     metrics = [json.loads((run / "metrics.json").read_text()) for run in (one, other)]

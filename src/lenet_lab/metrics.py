@@ -1,7 +1,6 @@
 """Accuracy, overall and of each class, and what is measured beside it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,75 +14,6 @@ from lab_engine.training.determinism import counting
 
 MEASURED = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "calibration_error", "count")
 """What `EvaluationMetrics` measures, without its stage."""
-STEPS_PER_SUM = 64
-"""Of the running metrics. A sum at each step costs 3 % of it at batch 4; of this many, next to nothing."""
-
-
-class RunningMetrics:
-    """Mean loss and accuracy of training since they were last computed, summed on the device that computes.
-
-    Lightning's `self.log` at each step would cost a third of it at batch 4, and wait for a GPU.
-    """
-
-    def __init__(self) -> None:
-        self._loss_sum = torch.zeros(())
-        self._correct = torch.zeros((), dtype=torch.int64)
-        self._steps = self._images = 0
-        self._not_summed: list[tuple[Tensor, Tensor, Tensor]] = []  # loss (), predicted (B,), labels (B,)
-        self._resumed: dict[str, Any] | None = None
-
-    def start(self, device: torch.device) -> None:
-        """Start at zero, or where a checkpoint was written."""
-        self._loss_sum = torch.zeros((), device=device)
-        self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        self._steps = self._images = 0
-        self._not_summed.clear()
-        if (resumed := self._resumed) is not None:
-            self._resumed = None
-            self._loss_sum += resumed["loss_sum"].to(device)
-            self._correct += resumed["correct"].to(device)
-            self._steps, self._images = resumed["steps"], resumed["images"]
-            self._not_summed = [tuple(part.to(device) for part in step) for step in resumed["not_summed"]]
-
-    def update(self, loss: Float[Tensor, ""], logits: Float[Tensor, "B classes"], labels: Int64[Tensor, "B"]) -> None:
-        """Add a batch; `loss` is its mean, without gradient."""
-        self._not_summed.append((loss, logits.argmax(1), labels))
-        if len(self._not_summed) == STEPS_PER_SUM:
-            self._sum()
-
-    def _sum(self) -> None:
-        if self._not_summed:
-            losses, predicted, labels = zip(*self._not_summed, strict=True)
-            hits = torch.cat(predicted) == torch.cat(labels)
-            self._loss_sum += torch.stack(losses).sum()
-            self._correct += hits.sum()
-            self._steps += len(losses)
-            self._images += len(hits)
-            self._not_summed.clear()
-
-    def compute(self) -> dict[str, Float[Tensor, ""]]:
-        """Return `loss` and `accuracy` (0 to 1), and start at zero again; there must be a batch."""
-        self._sum()
-        means = {"loss": self._loss_sum / self._steps, "accuracy": self._correct / self._images}
-        self._loss_sum.zero_()
-        self._correct.zero_()
-        self._steps = self._images = 0
-        return means
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
-        return {
-            "loss_sum": self._loss_sum.clone(),
-            "correct": self._correct.clone(),
-            "steps": self._steps,
-            "images": self._images,
-            # kept apart: a sum of other parts would differ in its last digits
-            "not_summed": [tuple(part.clone() for part in step) for step in self._not_summed],
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any] | None) -> None:
-        """Set where the next `start` begins; None: at zero."""
-        self._resumed = state_dict
 
 
 class EvaluationMetrics(nn.Module):

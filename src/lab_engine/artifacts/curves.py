@@ -11,7 +11,7 @@ from typing import Any
 from lab_engine.base.atomic_write import atomic_write
 
 FIXED_COLUMNS = ("epoch", "step", "train/loss")
-"""Columns before those of the metrics: finished epochs, optimizer steps, the last running loss."""
+"""Columns before those of the metrics: epochs, optimizer steps, the mean loss of the epoch so far."""
 
 
 def read_curves(file: Path) -> tuple[dict[str, float], ...]:

@@ -13,6 +13,7 @@ from rich.console import RenderableType
 from torch import Tensor, device, nn
 
 from lab_engine.base.errors import UserError
+from lab_engine.training.running_means import RunningMeans
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -82,6 +83,13 @@ def name_outputs(returned: Any, outputs: Sequence[str]) -> dict[str, Tensor]:
             "Return a tensor for each name, or a dictionary of them."
         )
     return dict(zip(outputs, returned, strict=True))
+
+
+@runtime_checkable
+class HasTrainingMeans(Protocol):
+    """A task that adds up its own means of training; of another, those of what it logs as `train/…` are taken."""
+
+    training_means: RunningMeans
 
 
 @runtime_checkable

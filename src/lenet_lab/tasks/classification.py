@@ -21,7 +21,7 @@ from lab_engine.training.interface import Exportable, Section
 from lab_engine.training.try_batch import outputs_of
 from lenet_lab.data.datamodule import Batch, ImageDataModule
 from lenet_lab.data.loader import BatchLoader
-from lenet_lab.metrics import MEASURED, EvaluationMetrics, RunningMetrics, by_class
+from lenet_lab.metrics import MEASURED, EvaluationMetrics, by_class
 from lenet_lab.tasks.image_batch import image_batch
 from lenet_lab.tasks.supervised import Supervised
 from lenet_lab.tta import TTA, single_view
@@ -32,8 +32,6 @@ from lenet_lab.views.report_classes import class_section
 from lenet_lab.views.tensorboard import ClassPictures
 from lenet_lab.views.trained_network import TrainedNetwork, trained_network
 
-RUNNING = "running_metrics"
-"""Key in checkpoints, of the sums of loss and hits since they were last logged."""
 SHOWN = ("loss", "accuracy")
 """Metrics in the line of an epoch, beside the one that is monitored."""
 
@@ -73,7 +71,6 @@ class Classification(Supervised):
         self.predictions: Predictions | None = None
         """Of the last test."""
         self._prediction_log = PredictionLog()
-        self._running = RunningMetrics()
 
     def setup(self, stage: str) -> None:
         """Pass the sizes of the classes to a loss whose weights follow from them."""
@@ -86,27 +83,15 @@ class Classification(Supervised):
                 )
             self.loss.use_counts(counts())  # type: ignore[attr-defined]
 
-    def on_train_start(self) -> None:
-        """Start the running metrics, or continue those of a checkpoint; an earlier training may have left some."""
-        self._running.start(self.device)
-
     def training_step(self, batch: Batch, batch_idx: int) -> Float[Tensor, ""]:
-        """Return the mean loss of a batch; every `trainer.log_every_n_steps` steps, log means since the last time.
-
-        With several devices, the means are of this device's batches.
-        """
+        """Return the mean loss of a batch; means over several are logged, see `log_means`."""
         images, labels = batch
         images, targets = (images, labels) if self.mix is None else self.mix(images, labels)
         logits = self.network(images)
         loss = self.training_loss(images, logits, targets)
-        self._running.update(loss.detach(), logits, labels)
-        trainer, batches = self.trainer, batch_idx + 1
-        steps_now = batches % trainer.accumulate_grad_batches == 0 or batches == trainer.num_training_batches
-        if steps_now and (self.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            means = self._running.compute()
-            self.log("train/loss", means["loss"])
-            if self.mix is None:
-                self.log("train/accuracy", means["accuracy"])
+        hits = {"train/accuracy": (logits.argmax(1), labels)} if self.mix is None else {}
+        self.training_means.update(len(labels), {"train/loss": loss.detach(), **hits})
+        self.log_means(batch_idx)
         return loss
 
     def training_loss(self, images: Tensor, logits: Tensor, targets: Tensor) -> Float[Tensor, ""]:
@@ -212,11 +197,3 @@ class Classification(Supervised):
     def exportable(self, facts: Mapping[str, Any], pixels: PixelKind = "uint8") -> Exportable:
         """Return the module that `export` writes: normalization and network, without test-time augmentation."""
         return exportable_classifier(self.predictor(facts), pixels)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the running metrics."""
-        checkpoint[RUNNING] = self._running.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue the running metrics; checkpoints of other programs have none."""
-        self._running.load_state_dict(checkpoint.get(RUNNING))

@@ -15,6 +15,7 @@ from lab_engine.base.wording import counted, described, shown
 from lab_engine.config.schedule import Schedule
 from lab_engine.reports.part_table import part_sections
 from lab_engine.training.interface import Section
+from lab_engine.training.running_means import RunningMeans
 from lab_engine.training.try_batch import outputs_of, refuse_unfit
 from lenet_lab.metrics import by_class
 from lenet_lab.views.report_masks import Masks, first_masks, mask_section
@@ -56,6 +57,7 @@ class Supervised(LightningModule):
         self.optimizer = optimizer
         self.schedule = scheduler
         self.classes = tuple(classes)
+        self.training_means = RunningMeans()
         self.loss_sum = SumMetric(nan_strategy="disable")  # a loss that is not a number must show
         self.count = SumMetric()
         self.values: dict[str, Tensor] = {}
@@ -68,11 +70,19 @@ class Supervised(LightningModule):
         return self.network(inputs)
 
     def training_step(self, batch: Any, batch_idx: int) -> Float[Tensor, ""]:
-        """Return the mean loss of a batch; its mean over the epoch is logged."""
+        """Return the mean loss of a batch; means over several are logged, see `log_means`."""
         inputs, targets = batch
         loss = self.loss(self(inputs), targets)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        self.training_means.update(len(targets), {"train/loss": loss.detach()})
+        self.log_means(batch_idx)
         return loss
+
+    def log_means(self, batch_idx: int) -> None:
+        """Log means of training since they were last logged, of this device, if `trainer.log_every_n_steps` asks."""
+        trainer, batches = self.trainer, batch_idx + 1
+        steps_now = batches % trainer.accumulate_grad_batches == 0 or batches == trainer.num_training_batches
+        if steps_now and (self.global_step + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log_dict(self.training_means.report())
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
         """Measure a batch; return the outputs, for callbacks."""

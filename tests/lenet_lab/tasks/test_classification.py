@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_weights_equal_those_of_a_plain_loop_bit_for_bit(tmp_path: Path) -> None
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_running_loss_is_the_mean_since_the_last_report(tmp_path: Path) -> None:
+def test_the_loss_is_a_mean_since_the_last_report_and_over_the_epoch(tmp_path: Path) -> None:
     losses: list[float] = []
     reports: list[float] = []
 
@@ -87,14 +88,21 @@ def test_running_loss_is_the_mean_since_the_last_report(tmp_path: Path) -> None:
                 reports.append(float(self.trainer.callback_metrics["train/loss"]))
 
     classifier = Recorded(LeNet(1, (32, 32), 10), tuple("0123456789"), SGD)
+    means = classifier.training_means
     for _ in range(2):  # of what the first training has not reported, the second knows nothing
         losses.clear()
         reports.clear()
-        trainer(tmp_path).fit(classifier, datamodule=digits())
-        expected = [sum(losses[start : start + 5]) / 5 for start in range(0, len(losses) - 4, 5)]
+        trainer(tmp_path, callbacks=[means]).fit(classifier, datamodule=digits())
+        sizes = 2 * [*[64] * 20, 15]  # of 1,295 images
+
+        def mean(start: int, end: int, sizes: list[int] = sizes) -> float:
+            return sum(map(mul, losses[start:end], sizes[start:end])) / sum(sizes[start:end])
+
+        expected = [mean(start, start + 5) for start in range(0, len(losses) - 4, 5)]
         assert reports == pytest.approx(expected, rel=ROUNDING)
         assert len(losses) % 5
         assert len(reports) == len(losses) // 5 > 5
+        assert means.means["train/loss"] == pytest.approx(mean(21, 42), rel=ROUNDING)
 
 
 def test_training_images_are_augmented_and_others_are_not(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from lab_engine.training.callbacks.rescale_last_step import RescaleLastStep, acc
 from lab_engine.training.callbacks.resume_checkpoint import ResumeCheckpoint
 from lab_engine.training.callbacks.sync_metrics import SyncMetrics
 from lab_engine.training.callbacks.validate_at_end import ValidateAtEnd
+from lab_engine.training.interface import HasTrainingMeans
+from lab_engine.training.running_means import LoggedMeans
 
 
 def build_callbacks(
@@ -34,7 +36,7 @@ def build_callbacks(
         config: checked, and resolved by `lab_engine.training.speed.resolve_auto`.
         data: the data to train on.
         task: the task to train.
-        progress: becomes one of the callbacks; others read the running loss from it.
+        progress: becomes one of the callbacks.
 
     Raises:
         UserError: a callback cannot be built or is refused, or a method of the task or the data is missing.
@@ -55,7 +57,8 @@ def build_callbacks(
     callbacks += [CheckMonitors(folder, config["task"]["monitor"], directions), LearningRates()]
     if any(isinstance(each, WeightAveraging) for each in chosen):
         callbacks.append(AverageFromStart())
-    callbacks += [*chosen, progress, Curves(folder, progress)]
+    means = progress.means = task.training_means if isinstance(task, HasTrainingMeans) else LoggedMeans()
+    callbacks += [means, *chosen, progress, Curves(folder, means)]
     callbacks.sort(key=lambda each: isinstance(each, ResumeCheckpoint))  # last: it saves the state of the others
     if not config["speed"]["onednn"]:
         callbacks.append(NativeConvolutions())

@@ -1,6 +1,5 @@
 """`curves.csv`: metrics at each validation, for reports and for pruning."""
 
-import math
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -8,7 +7,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from lab_engine.artifacts.curves import append_to_curves, start_curves
 from lab_engine.artifacts.results import COUNT, measured
-from lab_engine.training.callbacks.progress import Progress
+from lab_engine.training.running_means import RunningMeans
 
 
 class Curves(Callback):
@@ -16,12 +15,12 @@ class Curves(Callback):
 
     Args:
         folder: the run folder.
-        progress: its `loss` is the running loss, which it restores when a run resumes.
+        means: of training, over the epoch.
     """
 
-    def __init__(self, folder: str | Path, progress: Progress) -> None:
+    def __init__(self, folder: str | Path, means: RunningMeans) -> None:
         self.file = Path(folder) / "curves.csv"
-        self.progress = progress
+        self.means = means
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop the rows after the step at which the run starts or resumes."""
@@ -32,6 +31,5 @@ class Curves(Callback):
         """Add a row."""
         if trainer.is_global_zero and trainer.state.fn == TrainerFn.FITTING:
             known = {name: value for name, value in measured(trainer).items() if not name.endswith(f"/{COUNT}")}
-            if not math.isnan(self.progress.loss):
-                known["train/loss"] = self.progress.loss
-            append_to_curves(self.file, {**known, "epoch": trainer.current_epoch + 1, "step": trainer.global_step})
+            row = {**self.means.means, **known}
+            append_to_curves(self.file, {**row, "epoch": trainer.current_epoch + 1, "step": trainer.global_step})

@@ -1,4 +1,4 @@
-"""The progress bar, the running loss, and a line per epoch."""
+"""The progress bar, and a line per epoch."""
 
 import math
 import sys
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from lab_engine.artifacts.results import COUNT, measured
 from lab_engine.base.wording import counted, metric
+from lab_engine.training.running_means import RunningMeans
 from lab_engine.training.terminal import show
 
 MAX_SHOWN = 5  # metrics per line
@@ -31,7 +32,7 @@ class Progress(Callback):
     Attributes:
         seconds: spent in training in all finished epochs, without validation.
         steps: optimizer steps in all finished epochs.
-        loss: the running loss `train/loss` as last reported; NaN before, or if the task logs none.
+        means: of training; `build_callbacks` sets it.
     """
 
     def __init__(self, percent: Sequence[str] = (), monitor: str = "") -> None:
@@ -46,7 +47,7 @@ class Progress(Callback):
         self._started: float | None = None  # None while the clock is stopped
         self._next_update = 0.0
         self._reported = 0
-        self.loss = float("nan")
+        self.means = RunningMeans()
         self._validation = ""
 
     def state_dict(self) -> dict[str, Any]:
@@ -57,14 +58,13 @@ class Progress(Callback):
             "batches": self._batches,
             "epoch_seconds": self._clock(),
             "reported": self._reported,
-            "loss": self.loss,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the counters."""
         self.seconds, self.steps = state_dict["seconds"], state_dict["steps"]
         self._batches, self._epoch_seconds = state_dict["batches"], state_dict["epoch_seconds"]
-        self._reported, self.loss = state_dict["reported"], state_dict["loss"]
+        self._reported = state_dict["reported"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue a resumed epoch: Lightning does not call `on_train_epoch_start` for it again."""
@@ -99,7 +99,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch; report the running loss after a step that logged it."""
+        """Count the batch; log the speed after a step that is logged."""
         self._batches += 1
         if self._bar is not None and time.perf_counter() > self._next_update:
             self._bar.update(self._batches - self._bar.n)
@@ -107,12 +107,7 @@ class Progress(Callback):
         step = trainer.global_step  # of accumulated batches, several have the same
         if step != self._reported and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._reported = step
-            self.loss = float(trainer.callback_metrics.get("train/loss", math.nan))
             pl_module.log(*self._rate(trainer))
-            if self._batches < trainer.num_training_batches:  # else the line of the epoch has it
-                unit = "step" if trainer.accumulate_grad_batches == 1 else "batch"
-                position = f"{unit} {self._batches:,}/{trainer.num_training_batches:,}"
-                self._print("  ".join(filter(None, (self._epoch, position, self._training(trainer)))))
 
     def _rate(self, trainer: Trainer) -> tuple[str, float]:
         """Return name and value of the training speed in this epoch, of all devices, without validation."""
@@ -123,12 +118,13 @@ class Progress(Callback):
         return "train/samples_per_second", rate * batch_size * trainer.world_size
 
     def _training(self, trainer: Trainer) -> str:
-        """Format the running loss, or the other metrics of training if the task logs no loss."""
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
-        names = [name for name in logged if not name.startswith(RATES)][:MAX_SHOWN]
-        if not math.isnan(self.loss) or "train/loss" in logged:
-            logged["train/loss"], names = self.loss, ["train/loss"]
-        return self._format(names, logged)
+        """Format the means of training, or what else the task has logged of it if there are none."""
+        values = self.means.means or {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("train/") and not name.startswith(RATES)
+        }
+        return self._format(list(values)[:MAX_SHOWN], values)
 
     def _format(self, names: Sequence[str], values: Mapping[str, float]) -> str:
         return ", ".join(f"{each.partition('/')[2]} {metric(each, values[each], self.percent)}" for each in names)
@@ -154,7 +150,6 @@ class Progress(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the bar and print a line for the epoch."""
-        self.loss = float(trainer.callback_metrics.get("train/loss", self.loss))  # perhaps a mean of the epoch
         self._epoch_seconds = self._clock()
         self.seconds += self._epoch_seconds
         steps, self.steps = trainer.global_step - self.steps, trainer.global_step
