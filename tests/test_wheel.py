@@ -52,3 +52,9 @@ def test_an_installed_wheel_trains_without_the_checkout(tmp_path: Path) -> None:
     assert where == f"{packages}/lenet_lab/conf"
     assert "overall" in run("-m", "lenet_lab.train", *SMALL, "hydra.run.dir=run")
     assert "overall" in run("-m", "lenet_lab.evaluate", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again")
+    script = str(packages / "bin" / "lenet-lab")
+    assert "evaluate      Measure" in run(script)
+    assert f"{script} evaluate checkpoint=two/" in run(
+        script, "train", *SMALL, "trainer.devices=2", "hydra.run.dir=two"
+    )
+    assert "2/2" in run(script, "train", "-m", *SMALL, "seed=1,2", "launcher.slots=1", "hydra.sweep.dir=sweep")

@@ -29,7 +29,7 @@ class Environment(BaseModel):
 
     Attributes:
         started: local time with its offset, ISO 8601.
-        command: as typed; for a job of a sweep, a command that would run this job alone.
+        command: with short forms written out; for a job of a sweep, a command that would run this job alone.
         versions: of Python and packages.
         system: name and release.
         cpu: model.

@@ -18,7 +18,7 @@ from lab_engine.artifacts.environment import FILE, Environment, Git, read_enviro
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.git import PATCH, git, uncommitted_patch
 from lab_engine.base.imports import import_quickly
-from lab_engine.config.command_line import as_typed
+from lab_engine.config.command_line import started_as
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def gather(package: str, device: torch.device) -> Environment:
     """Collect what does not depend on the settings of a run; see `record_environment`."""
     return Environment(
         started=datetime.now().astimezone().replace(microsecond=0),
-        command=_printable(as_typed()),
+        command=_printable(started_as()),
         versions=_versions(package),
         system=platform.platform(),
         cpu=_cpu(),

@@ -22,8 +22,13 @@ def quoted(text: str) -> str:
 
 def shell_word(key: str, value: Any) -> str:
     """Return KEY=VALUE quoted for a shell, from which Hydra reads this plain value."""
+    return shlex.quote(override(key, value))
+
+
+def override(key: str, value: Any) -> str:
+    """Return KEY=VALUE, from which Hydra reads this plain value."""
     plain = isinstance(value, str) and _read(f"x={value}") == value
-    return shlex.quote(f"{key}={value if plain else _literal(value)}")
+    return f"{key}={value if plain else _literal(value)}"
 
 
 def _literal(value: Any) -> str:

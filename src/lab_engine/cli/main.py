@@ -6,6 +6,7 @@ whatever the command line was.
 """
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -13,10 +14,19 @@ from contextlib import nullcontext
 from lab_engine.base.devices import drop_launch_variables, fork_workers, limit_busy_waiting
 from lab_engine.base.errors import UserError
 from lab_engine.base.imports import import_quickly
+from lab_engine.base.program import SCRIPT_VARIABLE, command_for
 from lab_engine.base.quoting import quote_paths
 from lab_engine.base.signals import ended_by_signals
 from lab_engine.config.command import Command
-from lab_engine.config.command_line import MULTIRUN, SHOWS, is_recorded, options_first, patch_hydra_parser
+from lab_engine.config.command_line import (
+    COMMAND_VARIABLE,
+    MULTIRUN,
+    SHOWS,
+    is_recorded,
+    options_first,
+    patch_hydra_parser,
+    without_passwords,
+)
 from lab_engine.config.explain import user_errors
 from lab_engine.config.tracebacks import shorten
 
@@ -28,17 +38,24 @@ RUN = "lab_engine.cli.once:run_once"
 """Functions of a command and its words, as "module:function": only the one that is called gets imported."""
 
 
-def main(command: Command) -> None:
-    """Run a command: read its words, then import and call what they ask for."""
+def main(command: Command, script: str = "") -> None:
+    """Run a command: read its words, then import and call what they ask for.
+
+    Args:
+        command: whose words `sys.argv` holds, after the name of the program.
+        script: by which the user started the program; empty: with `python -m` and the module of the command.
+    """
     for library in ("matplotlib.font_manager", "torch"):  # they log messages about their caches
         logging.getLogger(library).setLevel(logging.WARNING)
+    os.environ[SCRIPT_VARIABLE] = script
     words = sys.argv[1:]
     try:
         with user_errors(command.conf), nullcontext() if {*MULTIRUN} & {*words} else ended_by_signals():
             patch_hydra_parser()
             function = HELP
             if {"--help", "-h"}.isdisjoint(words):
-                words = quote_paths(options_first(words), command.paths)
+                words = quote_paths(options_first(command.prepared(words)), command.paths)
+                os.environ[COMMAND_VARIABLE] = without_passwords(command_for(command.module, words, recorded=True))
                 function = _function_for(command, words)
                 drop_launch_variables()
                 limit_busy_waiting()

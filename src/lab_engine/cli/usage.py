@@ -1,5 +1,6 @@
 """Options that show a command instead of running it: `--help`, and Hydra's own such as `--cfg job`."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from hydra.core.utils import env_override
 from omegaconf import OmegaConf, open_dict
 
 from lab_engine import CONF
+from lab_engine.base.program import command_for
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import is_recorded
 from lab_engine.config.config_dir import refuse_missing, search_word
@@ -26,7 +28,9 @@ def show_usage(command: Command, words: Sequence[str]) -> None:
         refuse_missing(options.config_dir)
         folders.append(Path(options.config_dir))
         overrides.append(search_word(options.config_dir))
-    print(usage(command.name, folders, overrides, command.leaves_files))  # noqa: T201
+    text = usage(command.name, folders, overrides, command.leaves_files)
+    text = re.sub(rf"python -m ({command.package}\.\w+)", lambda found: command_for(found[1], recorded=True), text)
+    print(text)  # noqa: T201
 
 
 def show_composed(command: Command, words: Sequence[str]) -> None:

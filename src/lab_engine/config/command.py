@@ -33,6 +33,7 @@ class Command:
         sweeps: the command has groups `launcher` and `sweeper`, so that -m can run it many times.
         resumes: the command can resume or repeat a run with the configuration in its folder.
         paths: keys whose values are paths, which need no quotes for Hydra.
+        prepare: "module:function", from the words of the command line to those that Hydra reads; empty: they are those.
     """
 
     module: str
@@ -42,6 +43,7 @@ class Command:
     sweeps: bool = True
     resumes: bool = False
     paths: Sequence[str] = ()
+    prepare: str = ""
 
     @property
     def name(self) -> str:
@@ -57,6 +59,11 @@ class Command:
     def conf(self) -> Path:
         """Folder of the project's options."""
         return config_folder(self.package)
+
+    def prepared(self, words: list[str]) -> list[str]:
+        """Call `prepare` on the words of the command line."""
+        prepared: list[str] = import_quickly(self.prepare)(words) if self.prepare else words
+        return prepared
 
     def checked(self, config: Config) -> Config:
         """Call `check` on a configuration, and return the result.

@@ -18,7 +18,7 @@ from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.config.config_dir import refuse_missing
 
 COMMAND_VARIABLE = "LAB_ENGINE_COMMAND"
-"""Environment variable that tells the processes of a run which command the user typed."""
+"""Environment variable that tells the processes of a run which command started it."""
 MULTIRUN = ("-m", "--multirun")
 ONLY_SHOW = ("--cfg", "-c", "--info", "-i")
 SHOWS = (*ONLY_SHOW, "--hydra-help", "--version", "--shell-completion", "-sc")
@@ -132,9 +132,9 @@ def given_twice(overrides: Sequence[str]) -> list[str]:
     return [f"warning: {shown(word)} is not used: the same key comes again after it" for word in undone]
 
 
-def as_typed() -> str:
-    """Return the command that the user typed, without passwords in addresses."""
-    words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]
+def started_as() -> str:
+    """Return the command that started this run, with short forms written out and without passwords in addresses."""
+    words = [Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]  # of a notebook or a script
     return os.environ.get(COMMAND_VARIABLE) or without_passwords(shlex.join(words))
 
 

@@ -23,7 +23,7 @@ from lab_engine.base.devices import cores, environment, fork_workers, rank, with
 from lab_engine.base.errors import UserError
 from lab_engine.base.signals import SIGNALS, Interrupted, ended_by_signals
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
-from lab_engine.config.command_line import COMMAND_VARIABLE, as_typed
+from lab_engine.config.command_line import COMMAND_VARIABLE, started_as
 from lab_engine.config.explain import explain, naming, one_line
 from lab_engine.config.tracebacks import shorten
 from lab_engine.training.speed import on_cpu
@@ -87,7 +87,7 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
             logging.getLogger(name).setLevel(logging.CRITICAL)
     variables = without_ranks(os.environ) | {
         "OMP_NUM_THREADS": str(max(cores() // count, 1)),
-        COMMAND_VARIABLE: as_typed(),
+        COMMAND_VARIABLE: started_as(),
     }
     launch = LaunchConfig(
         min_nodes=1,

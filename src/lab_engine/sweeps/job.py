@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import socket
 import time
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from lab_engine.artifacts.run_folder import LOCK, lock
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
+from lab_engine.base.program import command_for
 from lab_engine.base.wording import printable, shown
 
 State = Literal[
@@ -164,10 +164,10 @@ def read_record(folder: Path) -> Record | None:
         ) from error
 
 
-def command_of(folder: Path, module: str) -> str:
+def command_of(folder: Path, module: str, config_dir: str | None = None) -> str:
     """Return the command that runs the job in a folder as a single run; "" if the folder holds no job."""
     record = read_record(folder)
-    return "" if record is None else shlex.join(["python", "-m", module, *record.overrides])
+    return "" if record is None else command_for(module, record.overrides, config_dir, recorded=True)
 
 
 def note_end(job: Job, state: State, reason: str) -> None:

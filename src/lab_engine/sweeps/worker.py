@@ -13,6 +13,7 @@ from lab_engine.base.signals import Interrupted
 from lab_engine.base.wording import printable
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
 from lab_engine.config.command_line import COMMAND_VARIABLE, without_passwords
+from lab_engine.config.config_dir import KEY
 from lab_engine.config.explain import NO_MEMORY, explain, naming, one_line
 from lab_engine.config.tracebacks import shorten
 from lab_engine.runs.processes import ProcessFailedError, leave_group, run_on_devices
@@ -68,8 +69,9 @@ def _is_done(folder: Path) -> bool:
 def _run(module: str, folder: Path, launched: bool) -> tuple[int, State, str]:
     """Return the exit status, and the state and the reason of a job that left no metrics."""
     try:
-        with naming(folder), environment({**os.environ, **_alone(module, folder)}):
+        with naming(folder):
             config = read_config(folder)
+        with naming(folder), environment({**os.environ, **_alone(module, folder, config.get(KEY))}):
             if launched or (count := device_count(config["trainer"])) == 1:
                 load_command(module).run(config)
             else:
@@ -99,9 +101,9 @@ def _run(module: str, folder: Path, launched: bool) -> tuple[int, State, str]:
     return 0, "failed", "it ended without metrics"
 
 
-def _alone(module: str, folder: Path) -> dict[str, str]:
+def _alone(module: str, folder: Path, config_dir: str | None) -> dict[str, str]:
     """Return the environment variable with the command that runs this job as a single run; empty without a job."""
-    command = command_of(folder, module)
+    command = command_of(folder, module, config_dir)
     return {COMMAND_VARIABLE: without_passwords(command)} if command else {}
 
 

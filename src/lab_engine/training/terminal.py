@@ -3,7 +3,6 @@
 import logging
 import os
 import shlex
-import shutil
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +16,11 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from lab_engine.artifacts.environment import read_environment
 from lab_engine.base.devices import rank
+from lab_engine.base.program import command_for, installed
+from lab_engine.base.program import short as short
+from lab_engine.base.quoting import override
 from lab_engine.base.wording import counted, printable
 
 ENGINE = __name__.partition(".")[0]
@@ -135,7 +138,7 @@ def show_resumed(checkpoint: Path, steps: int) -> None:
 def show_resume_command(module: str, folder: Path, steps: int) -> None:
     """Print how many optimizer steps an interrupted run has saved, and the command that resumes it."""
     show(Text(f"interrupted, {counted(steps, 'step') if steps else 'no step'} saved"))
-    show(Text(f"resume     {_script('python')} -m {module} resume={shlex.quote(short(folder))}"))
+    show(Text(f"resume     {command_for(module, [f'resume={short(folder)}'])}"))
 
 
 def show_results(folder: Path) -> None:
@@ -149,17 +152,17 @@ def show_next_steps(module: str, folder: Path, checkpoint: str, config: Mapping[
     """Print the commands to evaluate the checkpoint and to open the loggers' dashboards.
 
     Args:
-        module: the command to evaluate, for `python -m`.
+        module: of the command to evaluate.
         folder: the run folder.
         checkpoint: a path, or empty if there is none.
         config: of the run.
     """
     loggers, config_dir = config["logger"], config.get("config_dir")
     if checkpoint:
-        path = shlex.quote(short(Path(checkpoint)))
-        own = f" --config-dir={shlex.quote(short(Path(config_dir)))}" if config_dir else ""
-        again = "".join(f" {shlex.quote(word)}" for word in _not_in_checkpoints(sys.orig_argv, config))
-        show(Text(f"evaluate   {_script('python')} -m {module}{own} checkpoint={path}{again}"))
+        started = read_environment(folder)
+        given = shlex.split(started.command) if started else []
+        words = [f"checkpoint={short(Path(checkpoint))}", *_not_in_checkpoints(given, config)]
+        show(Text(f"evaluate   {command_for(module, words, short(Path(config_dir)) if config_dir else None)}"))
     if loggers.get("tensorboard"):
         show_dashboard(folder)
     if (mlflow := loggers.get("mlflow")) and str(mlflow.get("tracking_uri")).startswith("sqlite:///"):
@@ -177,8 +180,8 @@ def _not_in_checkpoints(words: Iterable[str], config: Mapping[str, Any]) -> Iter
     taken = {"task", "data", *config["task"].get("takes", ()), *config["data"].get("takes", ())}
     for word in words:
         key, _, value = word.lstrip("+").partition("=")
-        if key == "data.root":
-            yield word
+        if key == "data.root":  # the user may be in another folder by now
+            yield override(key, short(Path(config["data"]["root"])))
         elif "_target_" in word and "." in key and key.partition(".")[0] in taken:
             yield f"+{key}={value}"
 
@@ -188,12 +191,5 @@ def show_dashboard(folder: Path) -> None:
     show(Text(f"dashboard  {_script('tensorboard')} --logdir {shlex.quote(short(folder))}"))
 
 
-def short(path: Path) -> str:
-    """Return a path relative to the current folder if it is below it, else unchanged."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
 def _script(name: str) -> str:
-    """Return the command of a script installed beside this Python: its name if PATH finds it, else its path."""
-    installed = Path(sys.executable).parent / name
-    return name if shutil.which(name) == str(installed) else shlex.quote(short(installed))
+    return shlex.quote(installed(name))
