@@ -22,7 +22,7 @@ def check(config: dict[str, Any], schema: type[BaseModel]) -> dict[str, Any]:
     try:
         return schema.model_validate(config).model_dump(by_alias=True, exclude_unset=True)
     except ValidationError as error:
-        described = dict(_descriptions(schema))
+        described = dict(descriptions(schema))
         lines = [line for problem in error.errors() for line in _explain(config, schema, described, problem)]
         raise UserError("\n".join(list(dict.fromkeys(lines))[:2])) from error
 
@@ -156,7 +156,8 @@ def _keys(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
     return [field.alias or name for name, field in schema.model_fields.items()]
 
 
-def _descriptions(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+def descriptions(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each key with its description; `*` stands for the name of an object in a group of named ones."""
     for name, field in schema.model_fields.items():
         key = prefix + (field.alias or name)
         if field.description:
@@ -166,7 +167,7 @@ def _descriptions(schema: type[BaseModel], prefix: str = "") -> Iterator[tuple[s
 
 def _of_parts(form: Any, prefix: str) -> Iterator[tuple[str, str]]:
     if isinstance(form, type) and issubclass(form, BaseModel):
-        yield from _descriptions(form, prefix)
+        yield from descriptions(form, prefix)
     elif get_origin(form) is dict:
         yield from _of_parts(get_args(form)[1], f"{prefix}*.")
     else:
