@@ -90,6 +90,10 @@ lint: $(VENV)/installed-dev ## check style, docstrings, types and which module i
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 
+.PHONY: schemas
+schemas: $(VENV)/installed ## write the schemas by which VS Code and PyCharm complete and check the files of conf
+	$(BIN)/python -m lab_engine.cli.json_schema lenet_lab
+
 BUILD := build
 .PHONY: docs
 docs: $(VENV)/installed-dev ## build the site: build/site/index.html

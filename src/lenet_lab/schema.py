@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 
 from lab_engine.config import schema
 from lab_engine.config.schema import ABSENT, AbsolutePath, Natural, Positive, Target, Threads, contradiction
@@ -21,7 +21,9 @@ def _absolute_images(given: object) -> str:
     return str(Path(os.path.expanduser(given)).absolute())  # noqa: PTH111 - Path's own refuses a name such as ~x
 
 
-Images = Annotated[str, PlainValidator(_absolute_images)]  # pydantic's own takes no names that are not UTF-8
+Images = Annotated[
+    str, PlainValidator(_absolute_images), WithJsonSchema({"type": "string"})
+]  # pydantic's own takes no names that are not UTF-8
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Level = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0)]

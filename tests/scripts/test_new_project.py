@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lab_engine.cli.json_schema import files
 from tests.conftest import write_images
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +159,12 @@ def test_it_is_small(projects: Path) -> None:
         if name.endswith(".py") and not name.startswith(("src/lab_engine/", "src/hydra_plugins/"))
     ]
     assert sum(len(path.read_text().splitlines()) for path in own) <= 5000
+
+
+def test_its_editors_have_the_schemas_of_its_own_files(projects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(projects / "my_lab" / "src")
+    for name, text in files("my_lab", projects / "my_lab").items():
+        assert (projects / "my_lab" / name).read_text() == text, name
 
 
 def test_its_readme_is_a_page_about_it(project: Path) -> None:
