@@ -31,6 +31,7 @@ FOLDER, COMMON = ".schemas", "definitions"
 VSCODE, PYCHARM = ".vscode/settings.json", ".idea/jsonSchemas.xml"
 HEAD = {"$schema": "http://json-schema.org/draft-07/schema#"}
 HYDRA = "hydra"
+LEVELS = 4  # of JSON, from the file to a class's keys
 NULL = {"type": "null"}
 OPEN = {"type": "string", "pattern": rf"\$\{{|^\?\?\?$|^{FROM_DATA}$"}
 """Texts that may stand for any value: an interpolation, a value that is still missing, and what only the data know."""
@@ -295,7 +296,19 @@ def _matching(pattern: str, root: Path) -> list[str]:
 
 
 def _text(schema: Schema) -> str:
-    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+    """Return JSON with a line for each key of a class, so that a change is a change of few lines."""
+    return "".join(_lines(schema, LEVELS)) + "\n"
+
+
+def _lines(value: Any, levels: int, indent: str = "\n") -> Iterator[str]:
+    if levels and isinstance(value, dict) and value:
+        deeper = f"{indent} "
+        for number, (key, each) in enumerate(value.items()):
+            yield f"{',' if number else '{'}{deeper}{json.dumps(key)}: "
+            yield from _lines(each, levels - 1, deeper)
+        yield f"{indent}}}"
+    else:
+        yield json.dumps(value, ensure_ascii=False)
 
 
 def main(package: str) -> None:
