@@ -30,6 +30,8 @@ def run_program(package: str, commands: Sequence[str], examples: Sequence[str]) 
     """
     script = "" if Path(sys.argv[0]).name == NAMED else sys.argv[0]
     os.environ[SCRIPT_VARIABLE] = script
+    if script:  # modules of the user's own are found as with `python -m`, but last, so that they hide no package
+        sys.path.append(str(Path.cwd()))
     words = sys.argv[1:]
     if words[1:] and words[0] in HELP:  # --help train
         words = [words[1], words[0], *words[2:]]

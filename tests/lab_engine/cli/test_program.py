@@ -103,3 +103,16 @@ def test_a_job_of_a_sweep_tells_its_command_likewise(tmp_path: Path) -> None:
     assert shlex.split(kept)[:3] == ["lenet-lab", "train", f"--config-dir={tmp_path / 'own'}"]
     assert "lenet-lab evaluate --config-dir=own checkpoint=" in (tmp_path / "sweep" / "0" / "train.log").read_text()
     assert f"lenet-lab train --config-dir={tmp_path / 'own'}" in (tmp_path / "sweep" / "0" / "report.html").read_text()
+
+
+def test_modules_in_the_current_folder_are_found_last(tmp_path: Path) -> None:
+    """A script's path does not hold the folder; first in the path, a file there could hide a package."""
+    (tmp_path / "mine.py").write_text("from torch import nn\n\n\ndef network():\n    return nn.Linear(32, 10)\n")
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "flat.yaml").write_text("_target_: mine.network\n")
+    place = f"print(sys.path.index({str(tmp_path)!r}) + 2 - len(sys.path))"
+    code = f"import sys; del sys.path[0]\ntry:\n    {SCRIPT}\nfinally:\n    {place}"
+    words = ("anatomy", "--config-dir=own", "model=flat")
+    shown = run([sys.executable, "-c", code, *words], cwd=tmp_path, env=environment_in(tmp_path))
+    assert "330" in shown.stdout, shown.stderr
+    assert shown.stdout.splitlines()[-1] == "0"  # before the folder of --config-dir alone
