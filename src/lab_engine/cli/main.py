@@ -29,6 +29,7 @@ from lab_engine.config.command_line import (
 )
 from lab_engine.config.explain import user_errors
 from lab_engine.config.tracebacks import shorten
+from lab_engine.config.written_out import write_out
 
 HELP = "lab_engine.cli.usage:show_usage"
 SHOW = "lab_engine.cli.usage:show_composed"
@@ -50,11 +51,16 @@ def main(command: Command, script: str = "") -> None:
     os.environ[SCRIPT_VARIABLE] = script
     words = sys.argv[1:]
     try:
-        with user_errors(command.conf), nullcontext() if {*MULTIRUN} & {*words} else ended_by_signals():
+        typed: dict[str, str] = {}
+        with user_errors(command.conf, typed), nullcontext() if {*MULTIRUN} & {*words} else ended_by_signals():
             patch_hydra_parser()
             function = HELP
             if {"--help", "-h"}.isdisjoint(words):
-                words = quote_paths(options_first(command.prepared(words)), command.paths)
+                written = write_out(command, options_first(command.prepared(words)))
+                words = quote_paths([word for word, _ in written], command.paths)
+                last = {word.partition("=")[0]: (word, given) for word, given in written}
+                typed |= {key: given for key, (word, given) in last.items() if word != given}
+                sys.argv[1:] = words  # in which messages look for the word that they are about
                 os.environ[COMMAND_VARIABLE] = without_passwords(command_for(command.module, words, recorded=True))
                 function = _function_for(command, words)
                 drop_launch_variables()

@@ -15,7 +15,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.imports import import_quickly
 from lab_engine.base.wording import printable, shown
 from lab_engine.config.command import Command
-from lab_engine.config.command_line import CONFIG_DIR, MULTIRUN, OF_RECORDED
+from lab_engine.config.command_line import CONFIG_DIR, MULTIRUN, OF_RECORDED, value_of_option
 from lab_engine.runs.recorded import read_recorded, refuse_links, show, tell_if_done
 
 KEEPS_SETTINGS = {"resume": "a run resumes with its own settings", "from": "a run is repeated with its own settings"}
@@ -109,10 +109,9 @@ def parse(words: Sequence[str]) -> Request:
 def _take_option(words: list[str], *names: str) -> tuple[str | None, list[str]]:
     """Return the value of one of Hydra's options, None if it is not given, and the other words."""
     for number, word in enumerate(words):
-        name, found, value = word.partition("=")
+        name, found, _ = word.partition("=")
         if name in names:
-            value = value if found else next(iter(words[number + 1 :]), "")
-            return value, words[:number] + words[number + (1 if found else 2) :]
+            return value_of_option(words, *names), words[:number] + words[number + (1 if found else 2) :]
     return None, words
 
 

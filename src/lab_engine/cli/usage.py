@@ -16,6 +16,7 @@ from lab_engine.base.program import command_for
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import is_recorded
 from lab_engine.config.config_dir import refuse_missing, search_word
+from lab_engine.config.written_out import write_out
 
 
 def show_usage(command: Command, words: Sequence[str]) -> None:
@@ -23,12 +24,14 @@ def show_usage(command: Command, words: Sequence[str]) -> None:
     options, _ = get_args_parser().parse_known_args(words)
     overrides = [word for word in options.overrides if "=" in word]
     overrides = [word for word in overrides if not (command.resumes and is_recorded(word))]
+    own = [] if options.config_dir is None else [f"--config-dir={options.config_dir}"]
+    overrides = [word for word, _ in write_out(command, [*own, *overrides])][len(own) :]
     folders = [command.conf, CONF]
     if options.config_dir is not None:
         refuse_missing(options.config_dir)
         folders.append(Path(options.config_dir))
         overrides.append(search_word(options.config_dir))
-    text = usage(command.name, folders, overrides, command.leaves_files)
+    text = usage(command, folders, overrides)
     text = re.sub(rf"python -m ({command.package}\.\w+)", lambda found: command_for(found[1], recorded=True), text)
     print(text)  # noqa: T201
 
@@ -42,19 +45,18 @@ def show_composed(command: Command, words: Sequence[str]) -> None:
         show(lambda composed: None)()
 
 
-def usage(name: str, folders: Sequence[Path], overrides: list[str], leaves_files: bool) -> str:
+def usage(command: Command, folders: Sequence[Path], overrides: list[str]) -> str:
     """Return what a command is for, the options of each group, and all keys with their values.
 
     Hydra's own `--help` also lists Hydra's own groups, which is slow.
 
     Args:
-        name: of the command and of its file in the first folder.
+        command: its name is that of its file in the first folder.
         folders: of the YAML files: the project's, the engine's, and the user's own if there is one.
         overrides: as on the command line; they show in the values.
-        leaves_files: the command writes a run folder, so the text names `hydra.run.dir`.
     """
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
-        config = compose(name, overrides=overrides, return_hydra_config=True)
+        config = compose(command.name, overrides=overrides, return_hydra_config=True)
     # Hydra does not count a group as chosen where a list of options was
     header, chosen = config.hydra.help.header, {*config.hydra.runtime.choices, *config}
     with open_dict(config):
@@ -65,7 +67,10 @@ def usage(name: str, folders: Sequence[Path], overrides: list[str], leaves_files
     for group in (path for folder in folders for path in folder.iterdir() if path.is_dir() and path.name in chosen):
         found.setdefault(group.name, set()).update(path.stem for path in group.glob("*.yaml"))
     lines += [f"  {group:<10} {', '.join(sorted(options))}" for group, options in sorted(found.items())]
-    footer = f"{RUN_FOLDER}\n{FOOTER}" if leaves_files else FOOTER
+    if command.short or command.folders:
+        lines += ["", "Short forms:", *(f"  {short + '=…':<13} {key}=…" for short, key in command.short.items())]
+        lines += [f"  {group + '=DIR':<13} {group}={one} {group}.root=DIR" for group, one in command.folders.items()]
+    footer = f"{RUN_FOLDER}\n{FOOTER}" if command.leaves_files else FOOTER
     return "\n".join([*lines, "", "Keys, changed with KEY=VALUE:", OmegaConf.to_yaml(config), footer])
 
 

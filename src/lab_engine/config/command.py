@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Command:
         sweeps: the command has groups `launcher` and `sweeper`, so that -m can run it many times.
         resumes: the command can resume or repeat a run with the configuration in its folder.
         paths: keys whose values are paths, which need no quotes for Hydra.
+        short: short forms of keys, which only the command line knows: {"lr": "optimizer.lr"}.
+        folders: groups for which a folder may be given, with the option that reads it from its key `root`.
         prepare: "module:function", from the words of the command line to those that Hydra reads; empty: they are those.
     """
 
@@ -43,6 +45,8 @@ class Command:
     sweeps: bool = True
     resumes: bool = False
     paths: Sequence[str] = ()
+    short: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, str] = field(default_factory=dict)
     prepare: str = ""
 
     @property

@@ -119,6 +119,15 @@ def _refuse(word: str, several: bool) -> None:
         raise UserError(f"{shown(word)} is refused without -m: it says how the jobs of a sweep are run.")
 
 
+def value_of_option(words: Sequence[str], *names: str) -> str | None:
+    """Return the value of an option, given as `NAME VALUE` or `NAME=VALUE`; None if it is not given."""
+    for number, word in enumerate(words):
+        name, found, value = word.partition("=")
+        if name in names:
+            return value if found else next(iter(words[number + 1 :]), "")
+    return None
+
+
 def is_recorded(word: str) -> bool:
     """Return whether a word is `resume=`, `from=` or `trust=`, which are about a recorded run."""
     return word.lstrip("+~").startswith(OF_RECORDED)

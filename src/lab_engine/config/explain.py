@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,11 +114,12 @@ def disk_error(error: Exception) -> OSError | None:
 
 
 @contextmanager
-def user_errors(conf: Path | None = None) -> Iterator[None]:
+def user_errors(conf: Path | None = None, typed: Mapping[str, str] | None = None) -> Iterator[None]:
     """Print errors that the user can fix in a line or two, and end with status 2; let all others through.
 
     Args:
         conf: folder of the project's options, to list those that are allowed.
+        typed: words of the command line by the keys for which they stand; a message begins with the word.
     """
     try:
         yield
@@ -133,6 +134,8 @@ def user_errors(conf: Path | None = None) -> Iterator[None]:
             raise
         if SHOW_TRACEBACK:
             traceback.print_exception(error)
+        if word := (typed or {}).get(text.partition("=")[0]):
+            text = f"{shown(word)}: {text}"
         print("error:", printable(text, kept="\n"), file=sys.stderr)  # noqa: T201
         raise SystemExit(EXIT_USER_ERROR) from None
 

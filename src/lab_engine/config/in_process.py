@@ -13,6 +13,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.config.command import Command, to_plain
 from lab_engine.config.config_dir import KEY, import_from, search_word
 from lab_engine.config.explain import explain
+from lab_engine.config.written_out import write_out
 
 
 def compose_checked(
@@ -31,7 +32,9 @@ def compose_checked(
     """
     with options(command, config_dir) as words:
         try:
-            composed = hydra.compose(command.name, overrides=[*overrides, *words], return_hydra_config=True)
+            own = [] if config_dir is None else [f"--config-dir={config_dir}"]
+            given = [word for word, _ in write_out(command, [*own, *overrides])][len(own) :]
+            composed = hydra.compose(command.name, overrides=[*given, *words], return_hydra_config=True)
             config = to_plain(composed, composed.hydra, folder)
         except Exception as error:
             if (text := explain(error, command.conf)) is None:

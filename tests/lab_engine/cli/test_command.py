@@ -49,7 +49,6 @@ def imported(err: str) -> set[str]:
             "data.batchsize=3",
             "data.batchsize=3 is refused: there is no such key; did you mean batch_size?\nkeys of data",
         ),
-        ("lr=3", "lr=3 is refused: there is no such key\nkeys: augment, callbacks"),
         ("optimiser=sgd", "optimiser=sgd is refused: there is no such key; did you mean optimizer?"),
         (
             "trainer.check_val_every_n_epoch=3",
