@@ -22,6 +22,7 @@ from lab_engine.config.command_line import (
     COMMAND_VARIABLE,
     MULTIRUN,
     SHOWS,
+    UnknownOptionError,
     is_recorded,
     options_first,
     patch_hydra_parser,
@@ -34,6 +35,7 @@ from lab_engine.config.written_out import write_out
 HELP = "lab_engine.cli.usage:show_usage"
 SHOW = "lab_engine.cli.usage:show_composed"
 RECORDED = "lab_engine.cli.recorded_runs:run_recorded"
+FIRST_TRY = "lab_engine.config.first_tries:for_option"
 SWEEP = "lab_engine.sweeps.start:sweep"
 RUN = "lab_engine.cli.once:run_once"
 """Functions of a command and its words, as "module:function": only the one that is called gets imported."""
@@ -56,7 +58,11 @@ def main(command: Command, script: str = "") -> None:
             patch_hydra_parser()
             function = HELP
             if {"--help", "-h"}.isdisjoint(words):
-                written = write_out(command, options_first(command.prepared(words)))
+                try:
+                    words = options_first(command.prepared(words))
+                except UnknownOptionError as error:
+                    raise import_quickly(FIRST_TRY)(command, error) from error
+                written = write_out(command, words)
                 words = quote_paths([word for word, _ in written], command.paths)
                 last = {word.partition("=")[0]: (word, given) for word, given in written}
                 typed |= {key: given for key, (word, given) in last.items() if word != given}

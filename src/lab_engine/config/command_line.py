@@ -38,6 +38,20 @@ CHOICE_PATTERN = r"[A-Za-z_]\w*=(\w+|\[\w+(,\w+)*\])"
 """Pattern of a word that chooses options of a group, as `augment=[flip,shift]`, or sets a plain top-level key."""
 
 
+class UnknownOptionError(UserError):
+    """There is no such option.
+
+    Attributes:
+        word: that names it.
+        following: the next word; empty if there is none.
+    """
+
+    def __init__(self, text: str, word: str, following: str) -> None:
+        super().__init__(text)
+        self.word = word
+        self.following = following
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that accepts a help text of any type until it is shown."""
 
@@ -76,9 +90,11 @@ def options_first(words: Sequence[str]) -> list[str]:
             overrides.append(word)
             continue
         if name not in actions:
-            raise UserError(
+            raise UnknownOptionError(
                 f"{shown(word)} is refused: there is no such option{did_you_mean(name, actions)}\n"
-                f"options: {', '.join(option for option in actions if option.startswith('--'))}"
+                f"options: {', '.join(option for option in actions if option.startswith('--'))}",
+                word,
+                next(iter(left), ""),
             )
         action = actions[name]
         options.append(word)

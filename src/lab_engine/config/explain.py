@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -28,6 +29,7 @@ from lab_engine.base.signals import Interrupted
 from lab_engine.base.wording import did_you_mean, printable, shortened, shown
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM
+from lab_engine.config.first_tries import instead
 
 FIXABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 NOT_DETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
@@ -60,7 +62,7 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
     if isinstance(error, MissingConfigException):
         return _no_such_option(error, conf)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
-        return _no_such_key(cause)
+        return _no_such_key(cause, conf)
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give it as {error.full_key}=VALUE"
     if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
@@ -205,7 +207,7 @@ def _first_line(error: Exception) -> str:
     return shortened(shown(next(iter(str(error).splitlines()), "")))
 
 
-def _no_such_key(error: OmegaConfBaseException) -> str:
+def _no_such_key(error: OmegaConfBaseException, conf: Path | None) -> str:
     key = str(error.full_key)
     parent, _, name = key.rpartition(".")
     given = next((word for word in sys.argv[1:] if f"{word.partition('=')[0]}.".startswith(f"{key}.")), key)
@@ -214,4 +216,8 @@ def _no_such_key(error: OmegaConfBaseException) -> str:
     where = f"keys of {parent}" if parent else "keys"
     allowed = f"\n{where}: {', '.join(siblings)}" if siblings else ""
     of_folders = [] if parent else ["resume", "from", "trust"]
-    return f"{shown(given)} is refused: there is no such key{did_you_mean(name, siblings + of_folders)}{allowed}"
+    similar = did_you_mean(name, siblings + of_folders)
+    root = error.parent_node._get_root() if error.parent_node is not None else None
+    if not similar and isinstance(root, DictConfig) and (text := instead(given, key, root, conf)):
+        return text
+    return f"{shown(given)} is refused: there is no such key{similar}{allowed}"

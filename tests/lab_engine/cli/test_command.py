@@ -49,6 +49,9 @@ def imported(err: str) -> set[str]:
             "data.batchsize=3",
             "data.batchsize=3 is refused: there is no such key; did you mean batch_size?\nkeys of data",
         ),
+        ("momentum=0.9", "momentum=0.9 is refused: write optimizer.momentum=0.9"),
+        ("--epochs=5", "--epochs=5 is refused: write epochs=5"),
+        ("epochs=0", "epochs=0: trainer.max_epochs=0 is refused"),
         ("optimiser=sgd", "optimiser=sgd is refused: there is no such key; did you mean optimizer?"),
         (
             "trainer.check_val_every_n_epoch=3",
