@@ -3,7 +3,7 @@
 from lab_engine.cli.program import run_program
 
 COMMANDS = ("train", "evaluate", "predict", "export", "anatomy", "sweep_report")
-EXAMPLES = ("train experiment=digits", "train data=DIR epochs=20 lr=0.01", "evaluate checkpoint=PATH")
+EXAMPLES = ("train experiment=digits", "train data=DIR epochs=20 lr=0.01", "predict checkpoint=last images=DIR")
 
 
 def main() -> None:

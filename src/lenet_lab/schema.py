@@ -164,7 +164,7 @@ class TrainConfig(RunParts, schema.TrainConfig):
 class EvaluateConfig(RunParts, schema.RunConfig):
     """`python -m lenet_lab.evaluate`, with task and data filled in from the checkpoint."""
 
-    checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
+    checkpoint: AbsolutePath = Field(description=schema.CHECKPOINT)
 
 
 class PredictConfig(RunParts, schema.CheckpointConfig):

@@ -35,10 +35,14 @@ from lab_engine.config.written_out import write_out
 HELP = "lab_engine.cli.usage:show_usage"
 SHOW = "lab_engine.cli.usage:show_composed"
 RECORDED = "lab_engine.cli.recorded_runs:run_recorded"
+FIND_RUN = "lab_engine.cli.find_run:find_run"
 FIRST_TRY = "lab_engine.config.first_tries:for_option"
 SWEEP = "lab_engine.sweeps.start:sweep"
 RUN = "lab_engine.cli.once:run_once"
 """Functions of a command and its words, as "module:function": only the one that is called gets imported."""
+
+OF_A_RUN = ("checkpoint=", "resume=", "from=")
+"""Beginnings of words whose value may be a run or `last`."""
 
 
 def main(command: Command, script: str = "") -> None:
@@ -63,6 +67,9 @@ def main(command: Command, script: str = "") -> None:
                 except UnknownOptionError as error:
                     raise import_quickly(FIRST_TRY)(command, error) from error
                 written = write_out(command, words)
+                if any(word.startswith(OF_A_RUN) for word in words):
+                    find = import_quickly(FIND_RUN)
+                    written = [(find(command, long, words), word) for long, word in written]
                 words = quote_paths([word for word, _ in written], command.paths)
                 last = {word.partition("=")[0]: (word, given) for word, given in written}
                 typed |= {key: given for key, (word, given) in last.items() if word != given}

@@ -36,6 +36,7 @@ METRIC = "metric"
 """Marks a text that is the name of a metric."""
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that use them on a GPU
+CHECKPOINT = "a .ckpt file, the folder of a run, or last (the newest run)"
 LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
 
 
@@ -226,7 +227,7 @@ class Parts(Config):
 class CheckpointConfig(Parts):
     """A command that takes a trained task from a checkpoint and needs no data."""
 
-    checkpoint: AbsolutePath = Field(description="the path of a .ckpt file")
+    checkpoint: AbsolutePath = Field(description=CHECKPOINT)
 
 
 class ExportConfig(CheckpointConfig):

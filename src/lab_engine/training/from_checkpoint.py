@@ -22,7 +22,7 @@ from lab_engine.base.wording import shown
 from lab_engine.config.check import form_of
 from lab_engine.config.explain import NO_GROUP
 from lab_engine.config.facts import find_from_data
-from lab_engine.config.schema import METRIC
+from lab_engine.config.schema import CHECKPOINT, METRIC
 from lab_engine.config.taken import OF_THE_PROGRAM
 from lab_engine.training.build import TASK_KEYS, build_task
 from lab_engine.training.pretrained import OF_MODEL
@@ -42,7 +42,7 @@ def checkpoint_path(config: dict[str, Any]) -> Path:
     """
     given = config.get("checkpoint")
     if not isinstance(given, str) or not given:
-        raise UserError(f"checkpoint={shown(given)} is refused: give the path of a .ckpt file")
+        raise UserError(f"checkpoint={shown(given)} is refused: give {CHECKPOINT}")
     return Path(os.path.expanduser(given)).absolute()  # noqa: PTH111 - Path.expanduser raises for a name such as ~x
 
 
