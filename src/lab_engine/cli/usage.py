@@ -12,17 +12,22 @@ from hydra.core.utils import env_override
 from omegaconf import OmegaConf, open_dict
 
 from lab_engine import CONF
+from lab_engine.base.imports import import_quickly
 from lab_engine.base.program import command_for
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import is_recorded
 from lab_engine.config.config_dir import refuse_missing, search_word
 from lab_engine.config.written_out import write_out
 
+GROUP_HELP = "lab_engine.cli.group_help:group_help"
+"""Imported by name, for it imports pydantic, which the plain text does without."""
+
 
 def show_usage(command: Command, words: Sequence[str]) -> None:
     """Print the text of `--help`."""
     options, _ = get_args_parser().parse_known_args(words)
     overrides = [word for word in options.overrides if "=" in word]
+    topics = [word for word in options.overrides if "=" not in word]
     overrides = [word for word in overrides if not (command.resumes and is_recorded(word))]
     own = [] if options.config_dir is None else [f"--config-dir={options.config_dir}"]
     overrides = [word for word, _ in write_out(command, [*own, *overrides])][len(own) :]
@@ -31,6 +36,10 @@ def show_usage(command: Command, words: Sequence[str]) -> None:
         refuse_missing(options.config_dir)
         folders.append(Path(options.config_dir))
         overrides.append(search_word(options.config_dir))
+    if topics:
+        about = import_quickly(GROUP_HELP)
+        print("\n\n".join(about(command, topic, folders) for topic in topics))  # noqa: T201
+        return
     text = usage(command, folders, overrides)
     text = re.sub(rf"python -m ({command.package}\.\w+)", lambda found: command_for(found[1], recorded=True), text)
     print(text)  # noqa: T201
@@ -78,4 +87,4 @@ RUN_FOLDER = "hydra.run.dir=DIR chooses the run folder."
 FOOTER = """\
 --config-dir=DIR adds options from a folder of yours, --cfg job shows the composed configuration without a run; for all
 that Hydra can do see --hydra-help. The keys above are those of the selected options: `model=NAME --help` shows those
-of another. The files in conf/ say what each key means."""
+of another. `--help GROUP` and `--help GROUP.KEY` say what each key means and allows."""
