@@ -26,7 +26,7 @@ from table import median_and_range
 REPETITIONS = 20
 PLAIN, QUICK = "plain imports", "the same, quickly"
 IMPORTS = """
-import hydra, numpy, PIL.Image, psutil, pydantic, rich, torch, torch.utils.tensorboard, tqdm
+import hydra, numpy, PIL.Image, psutil, pydantic, rich, torch, torch.utils.tensorboard
 from lightning.pytorch import LightningModule, Trainer
 """
 QUICKLY = f"from lab_engine.base.imports import import_quickly; import_quickly('lightning.pytorch')\n{IMPORTS}"

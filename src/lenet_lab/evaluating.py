@@ -9,6 +9,7 @@ from lab_engine.config.check import check_with_taken
 from lab_engine.training import terminal
 from lab_engine.training.build import build_data, build_trainer, facts_of
 from lab_engine.training.callbacks.check_first_batch import CheckFirstBatch
+from lab_engine.training.callbacks.progress import EvaluationBar
 from lab_engine.training.callbacks.sync_metrics import SyncMetrics
 from lab_engine.training.from_checkpoint import build_trained, check_facts, checkpoint_path, fill_in
 from lab_engine.training.run_display import show_metrics, show_run
@@ -37,7 +38,7 @@ def evaluate(config: dict[str, Any]) -> dict[str, Any]:
     facts = facts_of(data, config)
     check_facts(config, facts, checkpoint)
     task = build_trained(config, facts, checkpoint)
-    trainer = build_trainer(config, data, callbacks=[SyncMetrics(), CheckFirstBatch()], loggers=[])
+    trainer = build_trainer(config, data, callbacks=[SyncMetrics(), CheckFirstBatch(), EvaluationBar()], loggers=[])
     show_run("lenet_lab evaluate", config, data, task, trainer)
     trainer.test(task, datamodule=data, verbose=False)
     metrics = measured(trainer)

@@ -1,7 +1,6 @@
 """Prediction by a checkpoint: the classes of images, or the outputs for the samples of a data module."""
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
@@ -11,9 +10,9 @@ from typing import Any
 import torch
 from hydra.utils import get_object
 from rich.text import Text
-from tqdm import tqdm
 
 from lab_engine.base.atomic_write import open_atomic
+from lab_engine.base.bar import Bar
 from lab_engine.base.devices import threads_for
 from lab_engine.base.errors import IncompleteError, UserError
 from lab_engine.base.wording import counted, shown
@@ -141,16 +140,16 @@ def _predict(
     counts: Counter[int] = Counter()
     with open_atomic(Path(config["folder"]) / "predictions.csv") as stream:
         table = PredictionsFile(stream, trained.classes, config["top_k"])
-        predictions = classify(trained, files, config["batch_size"], config["top_k"])
-        quiet = not sys.stderr.isatty()
-        for prediction in tqdm(predictions, "predicting", len(files), leave=False, unit=" images", disable=quiet):
-            table.add(prediction)
-            if prediction.problem:
-                unread.append(prediction)
-                continue
-            counts[prediction.ranked[0][0]] += 1
-            if len(first) < config["pictures"]:
-                first.append(prediction)
+        with Bar("predicting", len(files), "image") as bar:
+            for prediction in classify(trained, files, config["batch_size"], config["top_k"]):
+                bar.advance()
+                table.add(prediction)
+                if prediction.problem:
+                    unread.append(prediction)
+                    continue
+                counts[prediction.ranked[0][0]] += 1
+                if len(first) < config["pictures"]:
+                    first.append(prediction)
         if not counts:
             many = f"None of the {len(files):,} files could be read. The first: " if len(files) > 1 else ""
             raise UserError(f"{many}{shown_file(files[0])} cannot be read: {unread[0].problem}")

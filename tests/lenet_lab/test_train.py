@@ -214,11 +214,12 @@ def test_a_terminal_gets_a_bar_and_colours(tmp_path: Path) -> None:
     os.close(main)
     assert process.wait(60) == 0, shown.decode()
     text = shown.decode()
-    assert re.search(r"epoch 1/1: +\d+%\|", text)
+    assert re.search(r"epoch 1/1 .*\d+%  \d:\d\d:\d\d left", re.sub(r"\x1b\[[0-9;]*m", "", text))
     assert "\x1b[1m" in text
     log = (tmp_path / "run" / "train.log").read_text()
     assert "\x1b" not in log
-    assert "%|" not in log
+    assert " left" not in log
+    assert log.count("epoch 1/1") == 1
 
 
 @pytest.mark.slow

@@ -87,7 +87,9 @@ class Interruption:
         if self.asked and not self.one_of_several:
             raise Interrupted(number)
         if not self.asked and self.speaks:
-            text = f"\n{NAMES[signal.Signals(number)]}: the run is stopping; a second signal stops it at once.\n"
+            # on a terminal, erase the line: it holds ^C, and perhaps a bar
+            start = "\r\x1b[2K" if os.isatty(2) and os.environ.get("TERM") not in (None, "dumb") else "\n"
+            text = f"{start}{NAMES[signal.Signals(number)]}: the run is stopping; a second signal stops it at once.\n"
             with suppress(OSError):  # print is not reentrant, and the signal may have come inside one
                 os.write(2, text.encode())
         self.asked = self.asked or number

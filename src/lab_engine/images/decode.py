@@ -5,7 +5,6 @@ import logging
 import re
 import signal
 import stat
-import sys
 import time
 import warnings
 from collections import deque
@@ -22,8 +21,8 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
-from tqdm import tqdm
 
+from lab_engine.base.bar import Bar
 from lab_engine.base.devices import cores
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import shortened
@@ -229,7 +228,7 @@ def decode_files(files: Sequence[str], target: Path, wanted: ImageFormat) -> Ite
     blocks = [files[start : start + FILES_PER_BLOCK] for start in starts]
     decode_block = partial(_decode_block, target=target, wanted=wanted)
     log.info("Decoding %d images, once; later runs start from the result.", len(files))
-    with tqdm(total=len(files), desc="decoding", unit=" images", disable=not sys.stderr.isatty()) as bar:
+    with Bar("decoding", len(files), "image") as bar:
         if len(files) < MIN_FILES_FOR_POOL or cores() == 1:
             yield from _report(map(decode_block, blocks, starts), blocks, bar)
             return
@@ -238,11 +237,11 @@ def decode_files(files: Sequence[str], target: Path, wanted: ImageFormat) -> Ite
 
 
 def _report(
-    failures: Iterable[list[tuple[int, str]]], blocks: Sequence[Sequence[str]], bar: "tqdm[None]"
+    failures: Iterable[list[tuple[int, str]]], blocks: Sequence[Sequence[str]], bar: Bar
 ) -> Iterator[tuple[int, str]]:
     for failed, block in zip(failures, blocks, strict=True):
         yield from failed
-        bar.update(len(block))
+        bar.advance(len(block))
 
 
 def _decode_block(files: Sequence[str], first_row: int, *, target: Path, wanted: ImageFormat) -> list[tuple[int, str]]:

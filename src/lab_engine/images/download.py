@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from http.client import HTTPException, HTTPResponse
@@ -13,9 +12,9 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from lab_engine.base.atomic_write import continue_beside
+from lab_engine.base.bar import Bar
 from lab_engine.base.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -150,15 +149,14 @@ def _transfer(url: str, name: str, part: BufferedRandom, stall_seconds: float, m
     if not continued:
         size = part.seek(part.truncate(0))
     total = None if response.length is None else size + response.length
-    bar = tqdm(desc=name, initial=size, total=total, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
-    with response, bar:
+    with response, Bar(name, total, "B", size) as bar:
         for chunk in _chunks(response, stall_seconds):
             size += len(chunk)
             if max(size, total or 0) > max_bytes:
                 part.truncate(0)  # not worth continuing
                 raise _MirrorError(f"more than {max_bytes} bytes")
             part.write(chunk)
-            bar.update(len(chunk))
+            bar.update(size)
         part.flush()
         os.fsync(part.fileno())
     if total is not None and size < total:

@@ -18,6 +18,7 @@ from lab_engine.base.wording import counted
 from lab_engine.prediction.output_table import OutputTable
 from lab_engine.training import terminal
 from lab_engine.training.build import build_data, build_trainer, facts_of
+from lab_engine.training.callbacks.progress import EvaluationBar
 from lab_engine.training.from_checkpoint import build_trained, check_facts
 from lab_engine.training.run_display import show_run
 
@@ -53,7 +54,7 @@ def predict_samples(config: dict[str, Any], package: str) -> dict[str, Any]:
     file = folder / "predictions.csv"
     with open_atomic(file) as stream:
         table = OutputTable(stream, getattr(task, "classes", ()))
-        trainer = build_trainer(config, data, callbacks=[table], loggers=[])
+        trainer = build_trainer(config, data, callbacks=[table, EvaluationBar()], loggers=[])
         show_run(f"{package} predict", config, data, task, trainer)
         trainer.predict(task, datamodule=data, return_predictions=False)
     terminal.show(Text(f"predictions   {terminal.short(file)}, {counted(table.count, 'sample')}"))

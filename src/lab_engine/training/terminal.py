@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab_engine.artifacts.environment import read_environment
+from lab_engine.base.bar import draw_bars_on
 from lab_engine.base.devices import rank
 from lab_engine.base.program import command_for, installed
 from lab_engine.base.program import short as short
@@ -46,6 +47,7 @@ def open_log(file: Path, package: str) -> None:
         _consoles.append(
             _Terminal(highlight=False, soft_wrap=not on_terminal, width=None if on_terminal else LOG_WIDTH)
         )
+        draw_bars_on(_consoles[0])
         if not _is_stdout(file):  # as in a job of a sweep
             _consoles.append(Console(file=file.open("a"), highlight=False, soft_wrap=True, width=LOG_WIDTH))
     for name in (package, *PACKAGES, "py.warnings"):
@@ -73,6 +75,7 @@ def _is_stdout(file: Path) -> bool:
 
 def close_log() -> None:
     """Close the log file; `show` prints nothing until `open_log` is called again."""
+    draw_bars_on(None)
     for console in _consoles:
         if console.file is not sys.stdout:
             console.file.close()
@@ -87,6 +90,10 @@ def show(content: RenderableType) -> None:
 
 
 class _Terminal(Console):
+    def show_cursor(self, show: bool = True) -> bool:
+        """Leave the cursor visible beside a bar: a killed process could not show it again."""
+        return False
+
     def on_broken_pipe(self) -> None:
         """Continue with the log file alone when the reader of stdout, such as `head`, has exited."""
         _consoles.remove(self)

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -8,10 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from lab_engine.base.atomic_write import name_beside
+from lab_engine.base.bar import draw_bars_on
 from lab_engine.base.errors import UserError
 from lab_engine.images.download import download
+from tests.screen import terminal as screen
 
 BODY = bytes(range(251)) * 1200  # 251: no power of two, so that a shift would show
 OTHER = BODY[:-1] + bytes([BODY[-1] ^ 1])  # same length
@@ -357,12 +361,13 @@ def test_processes_that_start_together_download_once(serve, file):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_progress_is_for_terminals(serve, file, monkeypatch, terminal):
-    stderr = io.StringIO()
-    stderr.isatty = lambda: terminal
-    monkeypatch.setattr(sys, "stderr", stderr)
+    console = screen(100) if terminal else Console(file=io.StringIO())
+    monkeypatch.setattr("lab_engine.base.bar.SECONDS_BETWEEN_UPDATES", 0.0)
+    draw_bars_on(console)
     fetch(file, urls=[serve(BODY).url])
-    assert ("100%" in stderr.getvalue()) == terminal
-    assert terminal or stderr.getvalue() == ""
+    draw_bars_on(None)
+    assert ("100%" in console.file.getvalue()) == terminal
+    assert terminal or console.file.getvalue() == ""
 
 
 def test_what_a_continued_download_has_is_counted_from_its_beginning(serve, file):
@@ -399,16 +404,16 @@ def test_what_it_does_is_told(serve, file, caplog):
 
 
 def test_progress_goes_on_where_the_file_does(serve, file, monkeypatch):
-    stderr = io.StringIO()
-    stderr.isatty = lambda: True
-    monkeypatch.setattr(sys, "stderr", stderr)
+    console = screen(100, NO_COLOR="1")
+    monkeypatch.setattr("lab_engine.base.bar.SECONDS_BETWEEN_UPDATES", 0.0)
+    draw_bars_on(console)
     write_part(file, BODY[: len(BODY) // 2])
     fetch(file, urls=[serve(BODY).url])
-    first, *_, last = stderr.getvalue().split("\r")[1:]
-    assert first.startswith("photos.tar.gz:  50%")
-    assert "151k/301k" in first
-    assert last.startswith("photos.tar.gz: 100%")
-    assert "B/s" in last
+    draw_bars_on(None)
+    shown = re.findall("photos.tar.gz [^%]+% [^\r\x1b\n]*B/s", console.file.getvalue())
+    percent = [int(re.search("([0-9]+)%", line)[1]) for line in shown]
+    assert percent[0] > 50
+    assert percent[-1] == 100
 
 
 def test_an_error_of_the_server_does_not_spoil_what_is_there(serve, file):

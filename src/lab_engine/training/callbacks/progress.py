@@ -1,28 +1,90 @@
-"""The progress bar, and a line per epoch."""
+"""Bars for training, validation, test and prediction, and a line per epoch."""
 
 import math
-import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from rich.filesize import decimal
 from rich.text import Text
-from tqdm import tqdm
 
 from lab_engine.artifacts.results import COUNT, measured
+from lab_engine.base.bar import Bar
 from lab_engine.base.wording import counted, metric
+from lab_engine.training.callbacks.learning_rates import rates_of
 from lab_engine.training.running_means import RunningMeans
 from lab_engine.training.terminal import show
 
 MAX_SHOWN = 5  # metrics per line
 RATES = ("train/learning_rate", "train/samples_per_second", "train/batches_per_second")
-SECONDS_BETWEEN_UPDATES = 0.2  # of the bar
 
 
-class Progress(Callback):
-    """Shows the progress of training: a bar on a terminal, and lines of text everywhere.
+class EvaluationBar(Callback):
+    """Shows a bar for validation, test and prediction."""
+
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+
+    def start_bar(self, label: str, batches: float, **options: Any) -> None:
+        """Replace the bar by another."""
+        self.close_bar()
+        self._bar = Bar(label, batches if math.isfinite(batches) else None, **options)
+
+    def close_bar(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start a bar."""
+        epoch = f"{epoch_of(trainer)}, " if trainer.state.fn == TrainerFn.FITTING else ""
+        self.start_bar(f"{epoch}validation", sum(trainer.num_val_batches))
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start a bar."""
+        self.start_bar("test", sum(trainer.num_test_batches))
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start a bar."""
+        self.start_bar("prediction", sum(trainer.num_predict_batches))
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Count a batch."""
+        if self._bar is not None:
+            self._bar.advance()
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        """Count a batch."""
+        self.on_validation_batch_end()
+
+    def on_predict_batch_end(self, *_: Any) -> None:
+        """Count a batch."""
+        self.on_validation_batch_end()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove the bar."""
+        self.close_bar()
+
+    on_test_end = on_predict_end = on_validation_end
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Remove the bar."""
+        self.close_bar()
+
+
+def epoch_of(trainer: Trainer) -> str:
+    """Return the present epoch and the number of them, such as "epoch 2/10"."""
+    last = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
+    return f"epoch {trainer.current_epoch + 1}/{last}"
+
+
+class Progress(EvaluationBar):
+    """Shows the progress of a run: a bar on a terminal, and a line per epoch everywhere.
 
     Args:
         percent: names, without the stage, of metrics that are fractions and shown in percent.
@@ -36,16 +98,14 @@ class Progress(Callback):
     """
 
     def __init__(self, percent: Sequence[str] = (), monitor: str = "") -> None:
+        super().__init__()
         self.percent = percent
         self.monitor = monitor
         self.seconds = 0.0
         self.steps = 0
-        self._bar: tqdm[None] | None = None
-        self._epoch = ""
         self._batches = 0
         self._epoch_seconds = 0.0
         self._started: float | None = None  # None while the clock is stopped
-        self._next_update = 0.0
         self._reported = 0
         self.means = RunningMeans()
         self._validation = ""
@@ -69,41 +129,46 @@ class Progress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue a resumed epoch: Lightning does not call `on_train_epoch_start` for it again."""
         if self._batches:
-            self._start_bar(trainer)
+            self._start_epoch(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's bar."""
+        """Start the epoch's bar and clock."""
         self._batches = 0
         self._epoch_seconds = 0.0
-        self._start_bar(trainer)
+        self._start_epoch(trainer)
 
-    def _start_bar(self, trainer: Trainer) -> None:
-        """Show the bar and start the clock; make sure that an epoch logs at least once."""
+    def _start_epoch(self, trainer: Trainer) -> None:
+        """Start the bar and the clock; make sure that an epoch logs at least once."""
         if math.isfinite(trainer.num_training_batches):
             steps = max(int(trainer.num_training_batches) // trainer.accumulate_grad_batches, 1)
             trainer.log_every_n_steps = min(trainer.log_every_n_steps, steps)  # type: ignore[attr-defined]
-        last = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
-        self._epoch = f"epoch {trainer.current_epoch + 1}/{last}"
-        if trainer.is_global_zero and sys.stdout.isatty():
-            self._bar = tqdm(
-                total=int(batches) if math.isfinite(batches := trainer.num_training_batches) else None,
-                initial=self._batches,
-                desc=self._epoch,
-                unit=" batches",
-                file=sys.stdout,
-                leave=False,
-                dynamic_ncols=True,
-            )
+        self._start_training_bar(trainer)
         self._started = time.perf_counter()
+
+    def _start_training_bar(self, trainer: Trainer) -> None:
+        facts = partial(self._facts, trainer)
+        self.start_bar(epoch_of(trainer), trainer.num_training_batches, done=self._batches, facts=facts)
+
+    def _facts(self, trainer: Trainer) -> list[str]:
+        """Return what the bar shows of training: loss, or another mean, of the epoch so far, rate, speed, memory."""
+        sums = list(self.means.epoch_sums().items())[:1]
+        means = {name: float(total) / samples for name, (total, samples) in sums}
+        facts = [self._format(list(means), means)] if means else []
+        facts += [f"lr {rate:.3g}" for rate in list(rates_of(trainer.optimizers).values())[:1]]
+        name, speed = self._rate(trainer)
+        facts.append(f"{speed:,.0f} {name.partition('/')[2].removesuffix('_per_second')}/s")
+        device = trainer.strategy.root_device
+        if device.type == "cuda":
+            facts.append(f"GPU {decimal(torch.cuda.memory_reserved(device))}")
+        return facts
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the batch; log the speed after a step that is logged."""
         self._batches += 1
-        if self._bar is not None and time.perf_counter() > self._next_update:
-            self._bar.update(self._batches - self._bar.n)
-            self._next_update = time.perf_counter() + SECONDS_BETWEEN_UPDATES
+        if self._bar is not None:
+            self._bar.update(self._batches)
         step = trainer.global_step  # of accumulated batches, several have the same
         if step != self._reported and step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self._reported = step
@@ -134,11 +199,13 @@ class Progress(Callback):
         return self._epoch_seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
+        """Stop the clock, and start a bar."""
         self._epoch_seconds, self._started = self._clock(), None
+        super().on_validation_start(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the metrics for the line of the epoch, and start the clock again."""
+        """Keep the metrics for the line of the epoch, and go on with the bar and the clock of training."""
+        super().on_validation_end(trainer, pl_module)
         if trainer.state.fn == TrainerFn.FITTING:
             values = measured(trainer)
             monitored = self.monitor if self.monitor in values else ""
@@ -146,6 +213,7 @@ class Progress(Callback):
             names = [each for each in chosen if each.count("/") == 1 and each != f"val/{COUNT}"][:MAX_SHOWN]
             names += [monitored] if monitored and monitored not in names else []
             self._validation = f"  val {self._format(names, values)}" if names else ""
+            self._start_training_bar(trainer)
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -153,13 +221,11 @@ class Progress(Callback):
         self._epoch_seconds = self._clock()
         self.seconds += self._epoch_seconds
         steps, self.steps = trainer.global_step - self.steps, trainer.global_step
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self.close_bar()
         each = 1000 * self._epoch_seconds / max(steps, 1)
         took = f"  {counted(steps, 'step')}, {self._epoch_seconds:.1f} s, {each:.2f} ms each"
         training = self._training(trainer)
-        self._print(f"{self._epoch}{f'  train {training}' if training else ''}{self._validation}{took}")
+        show(Text(f"{epoch_of(trainer)}{f'  train {training}' if training else ''}{self._validation}{took}"))
         self._validation = ""
         self._batches, self._epoch_seconds, self._started = 0, 0.0, None
 
@@ -169,17 +235,4 @@ class Progress(Callback):
             by_steps = trainer.global_step >= trainer.max_steps
             limit = f"trainer.max_steps={trainer.max_steps}" if by_steps else f"trainer.max_epochs={trainer.max_epochs}"
             if by_steps or trainer.current_epoch >= trainer.max_epochs:
-                self._print(f"ended by {limit}, after {counted(trainer.global_step, 'step')}")
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def _print(self, line: str) -> None:
-        if self._bar is not None:
-            self._bar.clear()
-        show(Text(line))
-        if self._bar is not None:
-            self._bar.refresh()
+                show(Text(f"ended by {limit}, after {counted(trainer.global_step, 'step')}"))
