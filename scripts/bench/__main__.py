@@ -51,8 +51,9 @@ SECTIONS = {  # in the order of the table; seconds that each may take in the qui
     "export": 10,
     "dashboard": 60,
     "safety": 240,
+    "bar": 240,
 }
-ONLY_FULL = {"ablation", "dashboard", "safety"}  # not in the quick form unless named: they need whole runs
+ONLY_FULL = {"ablation", "bar", "dashboard", "safety"}  # not in the quick form unless named: they need whole runs
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLACE = REPOSITORY / "build" / "bench"
 

@@ -123,8 +123,12 @@ def as_in_a_shell() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if (name, value) != own}
 
 
-def run_in_terminal(words: list[str]) -> list[str]:
+def run_in_terminal(words: list[str], **variables: str) -> list[str]:
     """Run Python with these arguments in a pseudo-terminal of 120 columns and 30 rows; return the lines of its output.
+
+    Args:
+        words: the arguments.
+        variables: of the environment, beside those of a shell.
 
     Raises:
         MeasurementError: it failed.
@@ -136,7 +140,7 @@ def run_in_terminal(words: list[str]) -> list[str]:
         stdin=subprocess.DEVNULL,
         stdout=slave,
         stderr=slave,
-        env={**as_in_a_shell(), "TERM": "xterm-256color", "CUDA_VISIBLE_DEVICES": ""},
+        env={**as_in_a_shell(), "TERM": "xterm-256color", "CUDA_VISIBLE_DEVICES": "", **variables},
         start_new_session=True,
     )
     os.close(slave)
