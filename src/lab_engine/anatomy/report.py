@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lab_engine.anatomy.gradients import IMAGES, BackwardNode, Gradient, Step
 from lab_engine.anatomy.layers import Layer
+from lab_engine.base.wording import counted
 from lab_engine.training.terminal import LOG_WIDTH
 
 SIZE_FORMULA = "N = (W − F + 2P) / S + 1"
@@ -154,7 +155,7 @@ def _notes(anatomy: Anatomy) -> str:
             f"The last output is not a vector of {anatomy.num_classes} logits: this network cannot be trained as it is."
         )
     if unused:
-        lines.append(f"{unused:,} parameters are never used when the network runs.")
+        lines.append(f"Never used when the network runs: {counted(unused, 'parameter')}.")
     return "\n".join(lines)
 
 

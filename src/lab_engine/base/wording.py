@@ -28,9 +28,10 @@ def printable(text: str, kept: str = "") -> str:
     return "".join(each if each.isprintable() or each in kept else _escaped(each) for each in text)
 
 
-def counted(number: int, what: str) -> str:
-    """Write a number with its noun, given in the singular: 1 file, 2 files."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def counted(number: float, what: str) -> str:
+    """Write a number with its noun, given in the singular: 1 file, 2,000 files, 1.5 minutes."""
+    whole = number == int(number)
+    return f"{int(number) if whole else number:,{'' if whole else 'g'}} {what}{'' if number == 1 else 's'}"
 
 
 def described(value: Any) -> str:

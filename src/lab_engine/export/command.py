@@ -12,6 +12,7 @@ from torch import Tensor
 from lab_engine.base.atomic_write import new_file
 from lab_engine.base.errors import UserError
 from lab_engine.base.extras import need
+from lab_engine.base.wording import counted
 from lab_engine.config.check import check_with_taken
 from lab_engine.config.explain import one_line
 from lab_engine.config.schema import SUFFIX, ExportConfig
@@ -129,7 +130,7 @@ def _show(title: str, config: dict[str, Any], exportable: Exportable, facts: dic
     terminal.show_facts(
         title,
         {
-            "model": f"{model_name(exportable)}, {parameters:,} parameters, {facts['checkpoint']}",
+            "model": f"{model_name(exportable)}, {counted(parameters, 'parameter')}, {facts['checkpoint']}",
             "format": f"ONNX, opset {config['opset']}" if config["format"] == "onnx" else "torch.export",
             "input": "; ".join(f"{name}: {_meaning(exportable, name, each)}" for name, each in inputs.items()),
             "outputs": "; ".join(f"{', '.join(names)}: {kind}" for kind, names in _by_kind(outputs).items()),

@@ -25,7 +25,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lab_engine.base.bar import Bar
 from lab_engine.base.devices import cores
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import shortened
+from lab_engine.base.wording import counted, shortened
 from lab_engine.images.store import GUARD
 
 log = logging.getLogger(__name__)
@@ -227,7 +227,7 @@ def decode_files(files: Sequence[str], target: Path, wanted: ImageFormat) -> Ite
     starts = range(0, len(files), FILES_PER_BLOCK)
     blocks = [files[start : start + FILES_PER_BLOCK] for start in starts]
     decode_block = partial(_decode_block, target=target, wanted=wanted)
-    log.info("Decoding %d images, once; later runs start from the result.", len(files))
+    log.info("Decoding %s, once; later runs start from the result.", counted(len(files), "image"))
     with Bar("decoding", len(files), "image") as bar:
         if len(files) < MIN_FILES_FOR_POOL or cores() == 1:
             yield from _report(map(decode_block, blocks, starts), blocks, bar)

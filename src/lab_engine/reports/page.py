@@ -17,7 +17,7 @@ from lab_engine.artifacts.checkpoint import read_checkpoint
 from lab_engine.artifacts.curves import read_curves
 from lab_engine.artifacts.environment import Environment, Git, read_environment
 from lab_engine.artifacts.results import COUNT
-from lab_engine.base.wording import is_percent, metric
+from lab_engine.base.wording import counted, is_percent, metric
 from lab_engine.config.command_line import without_passwords
 from lab_engine.reports.chart import Line, line_chart
 from lab_engine.training.interface import Describes, Reports, describe_task
@@ -135,7 +135,7 @@ def _facts(
         count = f"{stage}/{COUNT}"
         first = f"{stage}/{monitor}" if f"{stage}/{monitor}" in names else next(iter(names), "")
         rest = [name for name in names if name not in (first, count)]
-        more = [f"{metrics[count]:,} samples"] if count in metrics else []
+        more = [counted(int(metrics[count]), "sample")] if count in metrics else []
         more += [f"{name.partition('/')[2]} {_metric(name, metrics[name], percent)}" for name in rest]
         return first, ", ".join(more)
 
@@ -148,7 +148,7 @@ def _facts(
         (
             "training",
             duration(metrics["train/seconds"]),
-            f"{metrics['train/steps']:,} steps, without validation and test",
+            f"{counted(int(metrics['train/steps']), 'step')}, without validation and test",
         )
     )
     lines = {**describe_task(task), **(data.describe() if isinstance(data, Describes) else {})}

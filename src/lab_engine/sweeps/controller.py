@@ -16,6 +16,7 @@ from rich.text import Text
 from lab_engine.base.devices import device_count
 from lab_engine.base.errors import UserError
 from lab_engine.base.signals import Interrupted
+from lab_engine.base.wording import counted
 from lab_engine.config.command import words_of
 from lab_engine.config.command_line import given_twice
 from lab_engine.config.directions import Mode
@@ -28,6 +29,7 @@ from lab_engine.sweeps.job_factory import JobFactory
 from lab_engine.sweeps.jobs import Jobs
 from lab_engine.sweeps.report import report
 from lab_engine.sweeps.settings import check_sweep
+from lab_engine.sweeps.table import overrides_text
 from lab_engine.training import terminal
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class Controller:
             self.started.update(job.folder for job in jobs)
             unique = list({job.folder: job for job in jobs}.values())  # a value may have been given twice
             ended = sum(has_ended(job) for job in unique)
-            self._open(f"{len(unique)} jobs" + (f", {ended} of them done already" if ended else ""))
+            self._open(counted(len(unique), "job") + (f", {ended} of them done already" if ended else ""))
             plan = Grid(unique)
         except BaseException:
             executor.close()
@@ -105,7 +107,7 @@ class Controller:
         loader = self.factory.context.config_loader
         plan = search(settings, words, self.factory.folder, make_job, config_loader=loader)
         self._varying_keys = {parameter.key for parameter in plan.space.parameters} | {*settings["repeats"]}
-        self._open(f"a search of {plan.jobs} jobs, study {plan.study.name}")
+        self._open(f"a search of {counted(plan.jobs, 'job')}, study {plan.study.name}")
         executor.expect(plan.jobs)
         self._run(plan, executor, plan.jobs)
 
@@ -138,7 +140,7 @@ class Controller:
         parts = [(f"{self._ended:>{len(str(self._jobs))}}/{self._jobs}  ", "dim")]
         parts += [(f"{job.folder.relative_to(self.factory.folder)}  ", ""), (state, STYLE.get(state, "bold red"))]
         metric = f"  {self.metric} {result(job, self.metric):.4f}" if state == "done" and self.metric else ""
-        own = " ".join(word for word in job.overrides if word.partition("=")[0] in self._varying_keys)
+        own = overrides_text(word for word in job.overrides if word.partition("=")[0] in self._varying_keys)
         parts += [(f"  {record.seconds(state) or 0:.1f} s{metric}", ""), (f"  {own}", "dim")]
         terminal.show(Text.assemble(*parts))
         if record.reason:

@@ -20,6 +20,7 @@ from filelock import Timeout
 
 from lab_engine.artifacts.run_folder import lock
 from lab_engine.base.devices import cores, device_count, environment, refuse_several_nodes, without_ranks
+from lab_engine.base.wording import counted
 from lab_engine.sweeps.executor import STOPPED
 from lab_engine.sweeps.job import Job, State, is_locked, read_record, write_record
 
@@ -104,8 +105,7 @@ class Local:
         for running in list(self._running):
             if running.process.exitcode is None or self._is_orphan(running):
                 if time.monotonic() > running.deadline and not running.stopped:
-                    minutes = self.timeout / 60
-                    self.stop(running.job, "timed out", f"it took longer than {minutes:g} minutes")
+                    self.stop(running.job, "timed out", f"it took longer than {counted(self.timeout / 60, 'minute')}")
                 continue
             self._running.remove(running)
             _note_death(running)

@@ -51,14 +51,15 @@ def _value(key: str, text: Mapping[str, str], config: Config | None) -> list[Any
         return [choices[key]]
     if node is ... or node is None or isinstance(node, dict):  # a group, or an experiment, which leaves no key
         if key in text:
-            return [_read(text[key])]
+            return [read_value(text[key])]
         if isinstance(node, dict):
             return [_option(node["_target_"])] if "_target_" in node else []
     folder = str((config or {}).get("folder", ""))
     return [] if node is ... else [_without_folder(node, folder)]
 
 
-def _read(text: str) -> Any:
+def read_value(text: str) -> Any:
+    """Return the value of an override: what JSON makes of it, or else the text."""
     try:
         return json.loads(text)
     except ValueError:

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from lab_engine.artifacts.curves import read_curves
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
+from lab_engine.base.wording import metric
 from lab_engine.config.explain import explain
 from lab_engine.sweeps.job import ENDED, Job, State, note_end, read_metric, read_record, state_now, write_record
 from lab_engine.sweeps.space import read_space
@@ -114,7 +115,7 @@ class SearchPlan:
         if not trial.given_up:
             for epoch, value in self._report(trial):
                 if trial.trial.should_prune():
-                    _give_up(trial, f"{self.metric} {value:.4g} after epoch {epoch} is hopeless, the pruner says")
+                    _give_up(trial, f"pruned after epoch {epoch}: {self.metric} {metric(self.metric, value, ())}")
                     break
         if not trial.given_up or job in trial.stopped:
             return ""

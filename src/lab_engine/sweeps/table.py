@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab_engine.base.wording import counted, is_percent, printable
-from lab_engine.sweeps.parameters import text
+from lab_engine.sweeps.parameters import read_value, text
 from lab_engine.sweeps.ranking import Group, Ranking, Statistic
 from lab_engine.sweeps.results import JobResult, SweepResults
 
@@ -40,12 +40,12 @@ class Tables:
             widest = Measurement.get(console, options.update(max_width=10_000), wide).maximum
             yield Text()
             yield wide if widest <= options.max_width else self._groups(groups, options.max_width, columns=False)
-            yield from _left_out(len(groups), "groups")
+            yield from _left_out(len(groups), "more group")
         others = sorted((job for job in self.sweep.jobs if _needs_a_look(job)), key=failed_first)
         if others:
             yield Text()
             yield _others(others)
-            yield from _left_out(len(others), "jobs like these")
+            yield from _left_out(len(others), "more job")
         yield Text()
         yield Text(verdict(self.ranking), style="bold")
 
@@ -85,7 +85,7 @@ def _others(jobs: Sequence[JobResult]) -> Table:
     table.add_column("state", no_wrap=True)
     table.add_column("parameters and reason", overflow="fold")
     for job in jobs[:MAX_ROWS]:
-        what = parameters_text(job.parameters) or " ".join(job.overrides or ())
+        what = parameters_text(job.parameters) or overrides_text(job.overrides or ())
         lines = [printable(what) or printable(job.folder), printable(job.reason)]
         table.add_row(
             str(job.number), Text(job.state, style=IN_ORDER.get(job.state, "red")), Text("\n".join(filter(None, lines)))
@@ -106,7 +106,7 @@ def failed_first(job: JobResult) -> int:
 
 def _left_out(rows: int, what: str) -> Iterable[Text]:
     if rows > MAX_ROWS:
-        yield Text(f"… and {rows - MAX_ROWS:,} more {what}: results.csv has all jobs", style="italic")
+        yield Text(f"… and {counted(rows - MAX_ROWS, what)}: results.csv has all jobs", style="italic")
 
 
 def numbers(jobs: Sequence[JobResult]) -> str:
@@ -147,6 +147,12 @@ def name_of(group: Group) -> str:
 def parameters_text(parameters: dict[str, Any]) -> str:
     """Return parameters as on the command line, with long values shortened."""
     return printable(" ".join(f"{key}={brief(each)}" for key, each in parameters.items()))
+
+
+def overrides_text(words: Iterable[str]) -> str:
+    """Return overrides with shortened values, as `brief`."""
+    parts = (word.partition("=") for word in words)
+    return " ".join(f"{key}{equals}{brief(read_value(each))}" for key, equals, each in parts)
 
 
 def brief(plain: Any) -> str:

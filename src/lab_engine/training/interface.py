@@ -13,6 +13,7 @@ from rich.console import RenderableType
 from torch import Tensor, device, nn
 
 from lab_engine.base.errors import UserError
+from lab_engine.base.wording import counted
 from lab_engine.training.running_means import RunningMeans
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def name_outputs(returned: Any, outputs: Sequence[str]) -> dict[str, Tensor]:
     if isinstance(returned, Tensor):
         returned = [returned]
     if not isinstance(returned, tuple | list) or len(returned) != len(outputs):
-        what = f"{len(returned)} outputs" if isinstance(returned, tuple | list) else f"a {type(returned).__name__}"
+        several = isinstance(returned, tuple | list)
+        what = counted(len(returned), "output") if several else f"a {type(returned).__name__}"
         raise UserError(
             f"The exported module returns {what}, and exportable() names {', '.join(outputs)}.\n"
             "Return a tensor for each name, or a dictionary of them."
@@ -148,7 +150,7 @@ def describe_task(task: LightningModule) -> dict[str, str]:
     if isinstance(task, Describes):
         return task.describe()
     parameters = sum(parameter.numel() for parameter in task.parameters())
-    return {"task": f"{type(task).__name__}, {parameters:,} parameters"}
+    return {"task": f"{type(task).__name__}, {counted(parameters, 'parameter')}"}
 
 
 @runtime_checkable

@@ -57,8 +57,9 @@ def show_run(
 
 def _frozen(task: LightningModule) -> str:
     """Describe how many parameters are not trained; empty where all are."""
-    frozen = sum(parameter.numel() for parameter in task.parameters() if not parameter.requires_grad)
-    return f"{frozen:,} of {sum(parameter.numel() for parameter in task.parameters()):,} parameters" if frozen else ""
+    whole = sum(parameter.numel() for parameter in task.parameters())
+    frozen = whole - sum(parameter.numel() for parameter in task.parameters() if parameter.requires_grad)
+    return f"{frozen:,} of {counted(whole, 'parameter')}" if frozen else ""
 
 
 def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) -> str:
@@ -66,13 +67,13 @@ def _batch(title: str, data: Mapping[str, Any], devices: int, accumulated: int) 
     on = counted(devices, "device")
     if title.endswith((" evaluate", " predict")):
         size = data.get("eval_batch_size")
-        return f"{size:,} samples x {on}" if size else ""
+        return f"{counted(size, 'sample')} x {on}" if size else ""
     size = data.get("batch_size")
     if not size:
         return ""
     group = f" x {accumulated} accumulated" if accumulated > 1 else ""
     rest = ", fewer at the end of an epoch" if accumulated > 1 else ""
-    return f"{size:,} samples x {on}{group} = {size * devices * accumulated:,} samples per step{rest}"
+    return f"{counted(size, 'sample')} x {on}{group} = {counted(size * devices * accumulated, 'sample')} per step{rest}"
 
 
 def show_metrics(task: LightningModule, metrics: Mapping[str, Any], stage: str, percent: Sequence[str]) -> None:

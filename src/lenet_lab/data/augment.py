@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import described, shortened
+from lab_engine.base.wording import counted, described, shortened
 
 Images = UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"]
 """Values 0 to 255, or 0.0 to 1.0; an augmentation keeps the dtype."""
@@ -134,7 +134,8 @@ class RandomCutout(nn.Module):
             raise ValueError(f"{type(self).__name__}(side={self.side}) needs larger images than {height}x{width}")
         if len(self.fill) not in (1, channels):
             raise ValueError(
-                f"{type(self).__name__} has {len(self.fill)} numbers in fill, but the images have {channels} channels"
+                f"{type(self).__name__} has {counted(len(self.fill), 'number')} in fill, but the images have "
+                f"{counted(channels, 'channel')}"
             )
         square = torch.arange(self.side, device=images.device) - self.side // 2
         # Rows and columns outside are clamped to the edge, whose pixels are set to the same value again.

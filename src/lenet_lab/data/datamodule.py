@@ -126,7 +126,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return {
             "data": f"{len(self.test.classes)} classes, {channels}x{height}x{width}, {len(self.train_rows):,} train, "
             f"{len(self.validation_rows):,} validation{fold}, {len(self.test):,} test images",
-            "skipped": f"{skipped:,} files that cannot be decoded" if skipped else "",
+            "skipped": f"{counted(skipped, 'file')} that cannot be decoded" if skipped else "",
             "duplicates": self._duplicates,
             "imbalance": self._imbalance(),
             "one by one": ", ".join(
@@ -153,7 +153,7 @@ class ImageDataModule(LightningDataModule, ABC):
             return ""
         first, last = (shown(self.train.classes[counts.index(each)]) for each in (largest, smallest))
         return (
-            f"{largest:,} train images of {first}, {smallest:,} of {last}: accuracy hides rare classes, "
+            f"{counted(largest, 'train image')} of {first}, {smallest:,} of {last}: accuracy hides rare classes, "
             "val/balanced_accuracy does not"
         )
 
@@ -201,7 +201,8 @@ class ImageDataModule(LightningDataModule, ABC):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if isinstance(values, Sequence) and len(values) not in (1, channels):
                 raise UserError(
-                    f"data.{name}={list(values)} has {len(values)} numbers, but the images have {channels} channels.\n"
+                    f"data.{name}={list(values)} has {counted(len(values), 'number')}, but the images have "
+                    f"{counted(channels, 'channel')}.\n"
                     "Give one number for all channels, or one for each."
                 )
         self.augment = nn.Sequential(

@@ -177,7 +177,7 @@ class Supervised(LightningModule):
     def describe(self) -> dict[str, str]:
         """Return lines for the header of a run, by name."""
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
-        return {"model": f"{type(self.network).__name__}, {parameters:,} parameters"}
+        return {"model": f"{type(self.network).__name__}, {counted(parameters, 'parameter')}"}
 
     def report_sections(self, data: LightningDataModule) -> list[Section]:
         """Return tables of the metrics of each class or label, and pictures where each pixel has a class."""

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from lab_engine.base.wording import counted
 from lenet_lab.metrics import MEASURED
 
 
@@ -28,7 +29,7 @@ def accuracy_table(metrics: Mapping[str, Any], stage: str, classes: Sequence[str
         table.add_row(Text(name), shown, Text("━" * round(20 * (accuracy or 0)), style="cyan"))
     table.add_section()
     overall = metrics[f"{stage}/accuracy"]
-    note = f"of {metrics[f'{stage}/count']:,} images, loss {metrics[f'{stage}/loss']:.4f}"
+    note = f"of {counted(metrics[f'{stage}/count'], 'image')}, loss {metrics[f'{stage}/loss']:.4f}"
     table.add_row(Text("overall", style="bold"), Text(f"{overall:.2%}", style="bold"), note)
     balanced, f1 = metrics[f"{stage}/balanced_accuracy"], metrics[f"{stage}/macro_f1"]
     table.add_row(

@@ -154,7 +154,7 @@ def test_without_a_network_the_way_out_is_named(command: Command, tmp_path: Path
 def test_mean_and_std_must_fit_the_channels(command: Command) -> None:
     result = command("train", "data=digits", "data.mean=[0.5,0.5,0.5]")
     assert result.status == 2
-    assert result.err.startswith("error: data.mean=[0.5, 0.5, 0.5] has 3 numbers, but the images have 1 channels.")
+    assert result.err.startswith("error: data.mean=[0.5, 0.5, 0.5] has 3 numbers, but the images have 1 channel.")
 
 
 def test_clipping_and_fused_optimizers_cannot_go_together_in_mixed_precision(command: Command) -> None:

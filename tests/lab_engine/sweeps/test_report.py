@@ -85,7 +85,7 @@ def test_many_jobs_do_not_flood_the_terminal(tmp_path: Path) -> None:
     lines = printed(tmp_path)
     assert len(lines) < 80
     assert "… and 4 more groups: results.csv has all jobs" in lines
-    assert "… and 10 more jobs like these: results.csv has all jobs" in lines
+    assert "… and 10 more jobs: results.csv has all jobs" in lines
     assert len(rows(tmp_path)) == 300
 
 

@@ -156,7 +156,7 @@ def test_all_are_one_graph_without_reading_a_value_from_the_device(dtype: torch.
     ("change", "reason"),
     [
         (RandomShift(32), r"RandomShift\(32\) needs larger images than 32x32"),
-        (RandomCutout(4, [0.1, 0.2, 0.3]), "3 numbers in fill, but the images have 1 channels"),
+        (RandomCutout(4, [0.1, 0.2, 0.3]), "3 numbers in fill, but the images have 1 channel"),
     ],
 )
 def test_a_change_that_does_not_fit_the_images_is_refused_before_training(change: nn.Module, reason: str) -> None:

@@ -1,0 +1,39 @@
+"""Numbers stand before nouns of their number, everywhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import lab_engine
+import lenet_lab
+from lab_engine.base.wording import counted
+
+PLURALS = "epochs|steps|samples|batches|images|files|jobs|parameters|channels|threads|devices|minutes|layers"
+BY_HAND = re.compile(rf"\{{[^{{}}]*(:,|\bsize|\bcount|len\([^)]*\))\}} ({PLURALS})\b")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 steps"),
+        (1, "1 step"),
+        (2000, "2,000 steps"),
+        (1.0, "1 step"),
+        (1.5, "1.5 steps"),
+        (1e6, "1,000,000 steps"),
+    ],
+)
+def test_one_is_singular(number: float, text: str) -> None:
+    assert counted(number, "step") == text
+
+
+def test_nobody_counts_by_hand() -> None:
+    found = [
+        f"{file.name}: {line.strip()}"
+        for package in (lab_engine, lenet_lab)
+        for file in Path(package.__path__[0]).rglob("*.py")
+        for line in file.read_text().splitlines()
+        if BY_HAND.search(line) and " of " not in line
+    ]
+    assert found == []
