@@ -44,9 +44,9 @@ class ImageData(schema.Data):
     )
     split_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the validation images)")
     folds: Annotated[int, Field(ge=2, le=1000)] | None = Field(
-        ABSENT, description="a whole number, at least 2 (parts for cross-validation), or null"
+        ABSENT, description="a whole number, at least 2, or null (number of parts for cross-validation; null: none)"
     )
-    fold: Natural = Field(ABSENT, description="a whole number, 0 or more (of data.folds, the one to validate on)")
+    fold: Natural = Field(ABSENT, description="a whole number, 0 or more (of data.folds, the part to validate on)")
     sampling: Literal["natural", "balanced"] = Field(
         ABSENT, description="natural or balanced (draw each class as often as the others)"
     )
@@ -58,12 +58,18 @@ class ImageData(schema.Data):
     mirrors: Annotated[list[str], Field(min_length=1)] = Field(
         ABSENT, description="a list of addresses of the archive, [https://…,…], tried in order"
     )
-    channels: Literal[1, 3] = Field(ABSENT, description="1 (grey) or 3 (RGB)")
+    channels: Literal[1, 3] = Field(
+        ABSENT, description="1 or 3 (channels of the decoded images: 1 for grey, 3 for RGB)"
+    )
     image_size: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
         ABSENT, description="[height,width] in pixels, whole numbers, at least 1"
     )
-    resize: Literal["stretch", "crop", "pad"] = Field(ABSENT, description="stretch, crop or pad")
-    on_bad_file: Literal["error", "skip"] = Field(ABSENT, description="error or skip")
+    resize: Literal["stretch", "crop", "pad"] = Field(
+        ABSENT, description="stretch, crop or pad (what is done to images of another size)"
+    )
+    on_bad_file: Literal["error", "skip"] = Field(
+        ABSENT, description="error or skip (what is done about a file that cannot be decoded)"
+    )
     test_fraction: Fraction = Field(
         ABSENT, description="a fraction above 0 and below 1 (of each class, for the test set)"
     )
@@ -89,7 +95,7 @@ class Optimizer(schema.Optimizer):
     """An optimizer, of which Muon has one more key."""
 
     vector_lr: Annotated[float, Field(gt=0)] = Field(
-        ABSENT, description="a number above 0 (learning rate of biases, as a fraction of lr)"
+        ABSENT, description="a number above 0 (learning rate of biases, as a multiple of lr)"
     )
 
 
@@ -113,7 +119,9 @@ class Loss(Target):
         0.0, description="a number from 0 to below 1 (share of the target that is spread over all classes)"
     )
     class_weights: Literal["auto"] | list[Annotated[float, Field(ge=0)]] | None = Field(
-        None, description="auto (images of rare classes count more), a list with a number for each class, or null"
+        None,
+        description="auto, a list with a number for each class, or null (auto: images of rare classes count more; "
+        "null: all count the same)",
     )
 
 
@@ -124,8 +132,12 @@ AnyLoss = Annotated[Annotated[Loss, Tag(OWN)] | Annotated[Target, Tag(OTHER)], D
 class FlipShiftTTA(Target):
     """Test-time augmentation; the user's own has other keys."""
 
-    flip: bool = Field(ABSENT, description="true or false (also show the mirror image)")
-    shift: Natural = Field(ABSENT, description="a whole number, 0 or more (pixels by which the image is also shifted)")
+    flip: bool = Field(ABSENT, description="true or false (true: the mirror image is judged, too)")
+    shift: Natural = Field(
+        ABSENT,
+        description="a whole number, 0 or more (pixels by which the image is shifted, in four directions; 0: it is "
+        "not)",
+    )
 
 
 TTA = Annotated[FlipShiftTTA | None, BeforeValidator(lambda value: value or None)]  # {}, of test_time=none, is null
@@ -178,13 +190,13 @@ class PredictConfig(RunParts, schema.CheckpointConfig):
     batch_size: Positive = Field(description="a whole number, at least 1 (images that the network sees at once)")
     device: Literal["auto", "cpu", "gpu"] = Field(description="auto, cpu or gpu")
     threads: Threads | None = Field(
-        description="a whole number, 1 to 1024 (CPU threads), or null (as many as are worth it)"
+        description="a whole number from 1 to 1024, or null (CPU threads; null: as many as a batch can keep busy)"
     )
     pictures: Annotated[int, Field(ge=0, le=1000)] = Field(
         description="a whole number, 0 to 1000 (images in the table and the picture, the first ones)"
     )
-    explain: bool = Field(description="true or false (also draw what speaks for each class)")
-    method: Literal["auto", "grad_cam", "saliency"] = Field(description="auto, grad_cam or saliency")
+    explain: bool = Field(description="true or false (true: draw what in each image speaks for its class)")
+    method: Literal["auto", "grad_cam", "saliency"] = Field(description="auto, grad_cam or saliency (how it is found)")
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
@@ -208,6 +220,6 @@ class AnatomyConfig(schema.Config):
         description="[height,width] in pixels, whole numbers, at least 1"
     )
     num_classes: Annotated[int, Field(ge=2)] = Field(description="a whole number, at least 2")
-    gradients: bool = Field(description="true or false (run a step and show its gradients)")
+    gradients: bool = Field(description="true or false (true: run a step and show its gradients)")
     format: Literal["table", "json"] = Field(description="table or json")
     seed: Natural = Field(description="a whole number, 0 or more (of the weights and the random images)")

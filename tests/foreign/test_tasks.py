@@ -194,8 +194,11 @@ def test_a_search_goes_by_what_the_task_monitors(tmp_path: Path) -> None:
                 "The task says it only of val/mae."
             ),
         ),
-        ([*REGRESSION, "task.mode=most"], "task.mode=most is refused: give min or max (whether less or more of "),
-        ([*REGRESSION, "~task.mode"], "task.mode is missing: give min or max (whether less or more of "),
+        (
+            [*REGRESSION, "task.mode=most"],
+            "task.mode=most is refused: give min or max (whether lower or higher is better for ",
+        ),
+        ([*REGRESSION, "~task.mode"], "task.mode is missing: give min or max (whether lower or higher is better for "),
         (
             [*REGRESSION, "~task.monitor"],
             (

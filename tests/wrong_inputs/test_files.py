@@ -159,7 +159,7 @@ OF_ANOTHER = [
     Case("export checkpoint=good.ckpt format=torch opset=20", "opset=20 is refused: only format=onnx has one"),
     Case(
         "export checkpoint=good.ckpt opset=99",
-        "opset=99 is refused: give a whole number from 18 to 23 (of ONNX), or null…",
+        "opset=99 is refused: give a whole number from 18 to 23, or null (version of ONNX's operators; …",
     ),
     Case(
         "export checkpoint=good.ckpt file=x.txt",

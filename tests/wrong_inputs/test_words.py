@@ -103,14 +103,13 @@ SWEEPS = [
     ),
     Case(
         "sweep_report sweep metric=test/accuracy",
-        "metric=test/accuracy is refused: give a metric of metrics.json such as val/loss "
-        "(the test set must not choose), or null (what the task monitors)",
+        "metric=test/accuracy is refused: give a metric of metrics.json, such as val/loss, "
+        "or null (the test set must choose nothing; null: the task's monitor)",
         files.done,
     ),
     Case(
         "sweep_report sweep mode=up",
-        "mode=up is refused: give max or min (whether more or less of the metric is better), or null (as the task "
-        "says)",
+        "mode=up is refused: give max, min, or null (whether higher or lower is better; null: as the task says)",
         files.done,
     ),
 ]

@@ -244,8 +244,9 @@ def _keys(options: Sequence[Option], prefix: str, described: Mapping[str, str]) 
             values.setdefault(own, {})[option.name] = value
             target = option.values.get(name.rpartition(".")[0]) or option.target
             kinds[own] = OBJECT if name in option.objects else kinds.get(own) or _kind(value, target)
-            if name in option.comments:
-                comments.setdefault(own, {}).setdefault(option.comments[name], []).append(option.name)
+            whole = option.comment.partition("\n")[0] if option.objects == {name} else ""  # on its only object
+            if text := option.comments.get(name, whole):
+                comments.setdefault(own, {}).setdefault(text, []).append(option.name)
     for name in described:
         own = name.removeprefix(prefix)
         listed = (

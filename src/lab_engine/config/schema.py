@@ -37,7 +37,10 @@ METRIC = "metric"
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2"}  # of exported files
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")  # modes of torch.compile that use them on a GPU
 CHECKPOINT = "a .ckpt file, the folder of a run, or last (the newest run)"
-LIMIT = "a fraction of the epoch with a point, above 0.0 and up to 1.0, or a whole number of batches, at least 1"
+LIMIT = (
+    "a fraction with a point, above 0.0 and up to 1.0, or a whole number, at least 1 (of the {} data, or of batches)"
+)
+MODE = "min, max, or null (whether lower or higher is better; null: as the task says for the metric)"
 
 
 def contradiction(text: str) -> PydanticCustomError:
@@ -73,22 +76,29 @@ class Task(Target):
     monitor: Annotated[str, Field(pattern="^(val|train)/.")] = Field(
         description="a metric of validation, such as val/loss (the test set must choose nothing)"
     )
-    mode: Literal["min", "max"] = Field(description="min or max (whether less or more of task.monitor is better)")
+    mode: Literal["min", "max"] = Field(description="min or max (whether lower or higher is better for task.monitor)")
     directions: dict[str, Literal["min", "max"]] = Field(
         {}, description="metrics without their stage and min or max, such as {loss: min}"
     )
     percent: list[str] = Field([], description="a list of metrics without their stage, such as [error_rate]")
-    training_only: Names = Field([], description="a list of keys of the task, such as [teacher]")
+    training_only: Names = Field(
+        [],
+        description="a list of keys of the task, such as [teacher] (groups that only training needs, not evaluate, "
+        "predict and export)",
+    )
 
 
 class Model(Target):
     """A network: any torch.nn.Module."""
 
     init_from: AbsolutePath | None = Field(
-        ABSENT, description="a file of weights to start from, or null (those that fit by name and shape are loaded)"
+        ABSENT,
+        description="a file of weights, or null (weights to start from; those that fit by name and shape are loaded)",
     )
     freeze: list[str] = Field(
-        ABSENT, description="a list of patterns of weights that are not trained, such as ['*','!fc.*'] (all but these)"
+        ABSENT,
+        description="a list of patterns of parameters' names, such as ['*','!fc.*'] (weights that are not trained; "
+        "with ! those that are)",
     )
 
 
@@ -110,10 +120,14 @@ class Optimizer(Target):
     """Any optimizer of torch.optim or the user's own."""
 
     lr: Annotated[float, Field(gt=0)] = Field(ABSENT, description="a number above 0 (learning rate)")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(ABSENT, description="a number from 0 to below 1")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
+        ABSENT, description="a number from 0 to below 1 (share of each step that the next one keeps)"
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(ABSENT, description="a number, 0 or more")
     groups: dict[str, dict[str, float | bool]] = Field(
-        ABSENT, description="settings of groups of parameters by a pattern of their names, such as {'fc3.*': {lr: 0.1}}"
+        ABSENT,
+        description="patterns of parameters' names, each with settings, such as {'fc3.*': {lr: 0.1}} (groups with "
+        "settings of their own)",
     )
 
 
@@ -121,18 +135,18 @@ class Callback(Target):
     """A callback, which may watch a metric: any of lightning.pytorch.callbacks or the user's own."""
 
     monitor: str = Field(ABSENT, description="a metric to watch, such as val/loss")
-    mode: Literal["min", "max"] = Field(ABSENT, description="min or max (whether lower or higher is better)")
+    mode: Literal["min", "max"] | None = Field(ABSENT, description=MODE)
 
 
 class Scheduler(Target):
     """Any learning-rate scheduler of torch.optim or the user's own."""
 
-    interval: Literal["step", "epoch"] = Field(description="step or epoch (when the learning rate moves)")
+    interval: Literal["step", "epoch"] = Field(description="step or epoch (after which the learning rate changes)")
     pct_start: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.3, description="a number above 0 and below 1 (fraction of the run on the way up)"
+        0.3, description="a number above 0 and below 1 (fraction of the run in which the learning rate goes up)"
     )
     monitor: Annotated[str, METRIC] = Field(ABSENT, description="a metric to watch, such as val/loss")
-    mode: Literal["min", "max"] | None = Field(None, description="min or max (whether lower or higher is better)")
+    mode: Literal["min", "max"] | None = Field(None, description=MODE)
 
 
 class Logger(Target):
@@ -146,9 +160,12 @@ class Logger(Target):
 class Trainer(Target):
     """Arguments of lightning.pytorch.Trainer."""
 
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = Field(description="auto, cpu, gpu, mps or tpu")
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = Field(
+        description="auto, cpu, gpu, mps or tpu (what computes)"
+    )
     devices: Positive | Annotated[list[Natural], Field(min_length=1)] | Literal["auto"] = Field(
-        description="a whole number, at least 1 (how many devices), a list such as [0,2] (which ones), or auto"
+        description="a whole number, at least 1, a list such as [0,2], or auto (how many devices, or which ones; "
+        "auto: all)"
     )
     num_nodes: Positive = Field(description="a whole number, at least 1 (machines, each with trainer.devices)")
     strategy: str | Target = Field(
@@ -159,16 +176,16 @@ class Trainer(Target):
     ] = Field(description="32-true, bf16-mixed, 16-mixed, bf16-true, 16-true, 64-true, transformer-engine or auto")
     max_epochs: Positive = Field(description="a whole number, at least 1 (passes over the training data)")
     max_steps: Positive | Literal[-1] = Field(
-        description="a whole number, at least 1 (optimizer steps to stop after), or -1 for no limit"
+        description="a whole number, at least 1, or -1 (optimizer steps after which the run ends; -1: no limit)"
     )
-    limit_train_batches: Share = Field(description=LIMIT)
-    limit_val_batches: Share = Field(description=LIMIT)
-    limit_test_batches: Share = Field(description=LIMIT)
+    limit_train_batches: Share = Field(description=LIMIT.format("training"))
+    limit_val_batches: Share = Field(description=LIMIT.format("validation"))
+    limit_test_batches: Share = Field(description=LIMIT.format("test"))
     check_val_every_n_epoch: Positive = Field(description="a whole number, at least 1 (epochs between validations)")
     log_every_n_steps: Positive = Field(
-        description="a whole number, at least 1 (steps between reports of the running loss)"
+        description="a whole number, at least 1 (steps between two log entries of the training loss)"
     )
-    accumulate_grad_batches: Positive = Field(description="a whole number, at least 1 (batches to an optimizer step)")
+    accumulate_grad_batches: Positive = Field(description="a whole number, at least 1 (batches in an optimizer step)")
     gradient_clip_val: Annotated[float, Field(gt=0)] | None = Field(description="a number above 0, or null")
     profiler: Target | None = Field(description="a Lightning profiler with its _target_, or null")
 
@@ -188,15 +205,16 @@ class Speed(Closed):
     """Settings that make a run faster and may change its numbers slightly."""
 
     memory_format: Literal["contiguous", "channels_last", "auto"] = Field(
-        description="contiguous, channels_last or auto (order of the weights' values in memory, which the layers' "
-        "outputs follow)"
+        description="contiguous, channels_last or auto (order in which memory holds the weights and the outputs of "
+        "layers)"
     )
     compile: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = Field(
-        description="default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs (of torch.compile), or null"
+        description="default, reduce-overhead, max-autotune, max-autotune-no-cudagraphs, or null (mode of "
+        "torch.compile; null: not compiled)"
     )
     matmul_precision: Literal["highest", "high", "medium", "auto"] = Field(
-        description="highest, high (TF32), medium or auto (of float32 products and convolutions on a GPU, see "
-        "torch.set_float32_matmul_precision)"
+        description="highest, high, medium or auto (of float32 products and convolutions on a GPU, see "
+        "torch.set_float32_matmul_precision; high is TF32)"
     )
     onednn: bool | Literal["auto"] = Field(
         description="true, false or auto (a CPU computes convolutions of training steps with Intel's library oneDNN)"
@@ -235,12 +253,12 @@ class ExportConfig(CheckpointConfig):
 
     format: Literal["onnx", "torch"] = Field(description="onnx or torch (a .pt2 file of torch.export)")
     input: Literal["uint8", "float"] | None = Field(
-        description="uint8 (pixels 0 to 255), float (pixels 0.0 to 1.0), or null (as the task has it)"
+        description="uint8, float, or null (pixels from 0 to 255, or from 0.0 to 1.0; null: as the task has it)"
     )
     opset: Annotated[int, Field(ge=18, le=23)] | None = Field(
-        description="a whole number from 18 to 23 (of ONNX), or null (the newest of these)"
+        description="a whole number from 18 to 23, or null (version of ONNX's operators; null: the newest of these)"
     )
-    file: AbsolutePath | None = Field(description="a path to write to, or null (in the run folder)")
+    file: AbsolutePath | None = Field(description="a path, or null (of the file to write; null: in the run folder)")
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
@@ -260,10 +278,13 @@ class RunConfig(Parts):
     data: Data
     trainer: Trainer
     threads: Threads | None = Field(
-        description="a whole number, 1 to 1024 (CPU threads of each process), or null (what a batch can keep busy)"
+        description="a whole number from 1 to 1024, or null (CPU threads of each process; null: as many as a batch "
+        "can keep busy)"
     )
     deterministic: bool | None = Field(
-        None, description="true, false, or null (deterministic algorithms only; null: on a CPU, and not on a GPU)"
+        None,
+        description="true, false, or null (true: the same command and seed give the same weights, bit for bit; null: "
+        "true on a CPU, false on a GPU)",
     )
 
     @model_validator(mode="after")
@@ -286,8 +307,10 @@ class TrainConfig(RunConfig):
     """`python -m my_lab.train`."""
 
     seed: Natural = Field(description="a whole number, 0 or more (of weights and order of samples)")
-    lean_loop: bool = Field(True, description="true or false (false: Lightning's own loop over the batches)")
-    report: bool = Field(True, description="true or false (leave report.html)")
+    lean_loop: bool = Field(
+        True, description="true or false (true: a shorter loop over the batches; false: Lightning's own)"
+    )
+    report: bool = Field(True, description="true or false (true: write report.html)")
     speed: Speed
     callbacks: dict[str, Callback | None] = Field(description="named callbacks, each with a _target_")
     logger: dict[str, Logger | None] = Field(description="named loggers, each with a _target_")

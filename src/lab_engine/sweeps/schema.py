@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lab_engine.config.schema import AbsolutePath, Closed, Config, Natural, Positive, Target, contradiction
 
-REPEATS = "a list of keys, such as [seed,data.fold] (jobs that differ in these alone are one group)"
+REPEATS = "a list of keys, such as [seed,data.fold] (jobs that differ only in these keys are one group)"
 
 
 def _not_of_test(metric: str) -> str:
@@ -19,15 +19,21 @@ class Launcher(Target):
     """Where the jobs of a sweep run."""
 
     slots: Positive | None = Field(
-        None, description="a whole number, at least 1 (jobs at once), or null (what the machine serves)"
+        None, description="a whole number, at least 1, or null (most jobs at once; null: as many as the machine serves)"
     )
-    memory_gb: Annotated[float, Field(gt=0)] | None = Field(None, description="a number above 0 (10^9 bytes for a job)")
+    memory_gb: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="a number above 0, or null (memory of a job, in 10^9 bytes)"
+    )
     timeout_minutes: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="a number above 0 (minutes until a job is stopped), or null (never)"
+        None, description="a number above 0, or null (minutes after which a job is ended; null: no limit)"
     )
-    partition: str | None = Field(None, description="the name of a partition, or null for the cluster's default")
-    account: str | None = Field(None, description="the name of an account to charge, or null")
-    qos: str | None = Field(None, description="the name of a quality of service, or null")
+    partition: str | None = Field(
+        None, description="the name of a partition, or null (where the jobs wait; null: the cluster's default)"
+    )
+    account: str | None = Field(
+        None, description="the name of an account, or null (that is charged; null: the cluster's default)"
+    )
+    qos: str | None = Field(None, description="the name of a quality of service, or null (null: the cluster's default)")
     cpus_per_task: Positive = Field(
         1, description="a whole number, at least 1 (CPU cores of each process, one a device)"
     )
@@ -43,9 +49,12 @@ class Sweeper(Closed):
     """The jobs of a sweep, and the metric that ranks them."""
 
     metric: Annotated[str, Field(pattern="^val/")] | None = Field(
-        description="a metric of validation, such as val/loss (the test set must choose nothing)"
+        description="a metric of validation, such as val/loss, or null (the test set must choose nothing; null: the "
+        "task's monitor)"
     )
-    direction: Literal["maximize", "minimize"] = Field(description="maximize or minimize")
+    direction: Literal["maximize", "minimize"] | None = Field(
+        description="maximize, minimize, or null (null: as the task says for the metric)"
+    )
     repeats: list[str] = Field(description=REPEATS)
 
 
@@ -61,16 +70,19 @@ class Search(Sweeper):
 
     trials: Positive = Field(description="a whole number, at least 1 (trials of the whole study)")
     seeds: Annotated[list[Natural], Field(min_length=1)] | None = Field(
-        description="a list of whole numbers such as [1,2,3], each once (a trial is a job for each), or null"
+        description="a list of whole numbers such as [1,2,3], each once, or null (each trial is a job for each seed)"
     )
-    sampler: Target = Field(description="a sampler of Optuna with its _target_")
+    sampler: Target = Field(description="a sampler of Optuna with its _target_ (chosen by sweeper/sampler)")
     pruner: Annotated[Target | None, BeforeValidator(lambda value: value or None)] = Field(
-        description="a pruner of Optuna with its _target_, or null"
+        description="a pruner of Optuna with its _target_, or null (chosen by sweeper/pruner)"
     )
     storage: Annotated[str, Field(pattern="://")] | None = Field(
-        description="the address of a database, such as postgresql+psycopg://USER@HOST/NAME, or null"
+        description="the address of a database, such as postgresql+psycopg://USER@HOST/NAME, or null (where the study "
+        "lies; null: in the sweep folder)"
     )
-    study: Annotated[str, Field(min_length=1)] | None = Field(description="a name, or null (the sweep folder's)")
+    study: Annotated[str, Field(min_length=1)] | None = Field(
+        description="a name, or null (of the study in the storage; null: that of the sweep folder)"
+    )
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:
@@ -99,10 +111,10 @@ class SweepReportConfig(Config):
 
     sweep: AbsolutePath = Field(description="the folder of a sweep")
     metric: Annotated[str, AfterValidator(_not_of_test)] | None = Field(
-        description="a metric of metrics.json such as val/loss (the test set must not choose), or null (what the task "
-        "monitors)"
+        description="a metric of metrics.json, such as val/loss, or null (the test set must choose nothing; null: the "
+        "task's monitor)"
     )
     repeats: list[str] = Field(description=REPEATS)
     mode: Literal["max", "min"] | None = Field(
-        description="max or min (whether more or less of the metric is better), or null (as the task says)"
+        description="max, min, or null (whether higher or lower is better; null: as the task says)"
     )

@@ -20,7 +20,7 @@ def imported(err: str) -> set[str]:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.devices=two", "trainer.devices=two is refused: give a whole number, at least 1 (how many devices)"),
+        ("trainer.devices=two", "trainer.devices=two is refused: give a whole number, at least 1, a list such as"),
         ("trainer.devices=0", "trainer.devices=0 is refused: give a whole number, at least 1"),
         ("trainer.devices=[]", "trainer.devices=[] is refused"),
         ("data.batch_size=0", "data.batch_size=0 is refused: give a whole number, at least 1"),

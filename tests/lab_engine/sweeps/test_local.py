@@ -86,11 +86,11 @@ def test_a_wrong_value_of_one_job_is_refused_before_any_starts(sweep: Callable[.
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("launcher.slots=0", "launcher.slots=0 is refused: give a whole number, at least 1 (jobs at once)"),
+        ("launcher.slots=0", "launcher.slots=0 is refused: give a whole number, at least 1, or null"),
         ("launcher.slot=1", "launcher.slot=1 is refused: there is no such key; did you mean slots?"),
         ("launcher=lokal", "launcher=lokal is refused: there is no such option; did you mean local?"),
         ("launcher.timeout_minutes=soon", "launcher.timeout_minutes=soon is refused: give a number above 0"),
-        ("sweeper.direction=up", "sweeper.direction=up is refused: give maximize or minimize"),
+        ("sweeper.direction=up", "sweeper.direction=up is refused: give maximize, minimize, or null"),
     ],
 )
 def test_a_wrong_setting_of_the_sweep_is_refused(
