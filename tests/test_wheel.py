@@ -36,7 +36,7 @@ def test_an_installed_wheel_trains_without_the_checkout(tmp_path: Path) -> None:
     outside.mkdir()
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
-    def run(*words: str) -> str:
+    def run(*words: str, status: int = 0) -> str:
         done = subprocess.run(
             [place / "bin" / "python", *words],
             cwd=outside,
@@ -45,13 +45,20 @@ def test_an_installed_wheel_trains_without_the_checkout(tmp_path: Path) -> None:
             text=True,
             timeout=120,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stderr
+        return done.stderr if status else done.stdout
 
     where = run("-c", "from lab_engine.config.command import config_folder; print(config_folder('lenet_lab'))").strip()
     assert where == f"{packages}/lenet_lab/conf"
     assert "overall" in run("-m", "lenet_lab.train", *SMALL, "hydra.run.dir=run")
     assert "overall" in run("-m", "lenet_lab.evaluate", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again")
+    assert {path.name for path in outside.iterdir()} == {"run", "again"}
+    command = "from lab_engine.base.extras import install_command; print(install_command('export'))"
+    assert run("-c", command) == "pip install 'lenet-lab[export]'\n"
+    assert run("-m", "lenet_lab.train", "model=mine", status=2) == (
+        "error: model=mine is refused: there is no such option\n"
+        f"allowed: lenet (of {packages}/lenet_lab/conf/model; --config-dir=DIR adds those of DIR/model)\n"
+    )
     script = str(packages / "bin" / "lenet-lab")
     assert "evaluate      Measure" in run(script)
     assert f"{script} evaluate checkpoint=two/" in run(

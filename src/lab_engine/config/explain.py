@@ -165,12 +165,20 @@ def _no_such_option(error: MissingConfigException, conf: Path | None) -> str:
         options = _options(group, conf)
     if not group or not options:
         return str(error).splitlines()[0]
-    there_is = f"there is no such option{did_you_mean(name, options)}\nallowed: {', '.join(options)}"
+    there_is = f"there is no such option{did_you_mean(name, options)}\n{_allowed(options, group, conf)}"
     return f"{group}={shown(name)} is refused: {there_is}"
 
 
 def _options(group: str, conf: Path | None) -> list[str]:
     return sorted({file.stem for folder in (conf, CONF) if folder for file in (folder / group).glob("*.yaml")})
+
+
+def _allowed(options: list[str], group: str, conf: Path | None) -> str:
+    """List options; an installed package reads them from a folder of its own, where nobody would look."""
+    allowed = f"allowed: {', '.join(options)}"
+    if conf is None or not (conf.parent / "__init__.py").is_file():
+        return allowed
+    return f"{allowed} (of {conf / group}; --config-dir=DIR adds those of DIR/{group})"
 
 
 def _no_option(error: Exception, conf: Path | None) -> str:
@@ -183,8 +191,8 @@ def _no_option(error: Exception, conf: Path | None) -> str:
         value = override.value()
         names = value if isinstance(value, list) else [value]
         if not all(isinstance(name, str) for name in names) and (options := _options(override.key_or_group, conf)):
-            allowed = f"give the name of an option\nallowed: {', '.join(options)}"
-            return f"{shown(override.input_line)} is refused: {allowed}"
+            allowed = _allowed(options, override.key_or_group, conf)
+            return f"{shown(override.input_line)} is refused: give the name of an option\n{allowed}"
     return f"These words, or a defaults list in a file, cannot be composed: {_first_line(error)}"
 
 

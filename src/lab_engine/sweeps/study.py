@@ -1,6 +1,5 @@
 """An Optuna study that several sweep processes share, on one machine or many."""
 
-import importlib.util
 import math
 import sys
 import uuid
@@ -19,6 +18,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lab_engine.base.errors import UserError
+from lab_engine.base.extras import install_command, need
 from lab_engine.config.instantiate import build
 from lab_engine.sweeps.space import Space
 
@@ -137,9 +137,8 @@ class SharedStudy:
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         name, seed = self.sampler["_target_"], self.sampler.get("seed")
         more: Config = {}
-        package = NEEDS.get(name)
-        if package and importlib.util.find_spec(package) is None:
-            raise UserError(f"sweeper.sampler ({name}) needs the package {package}: pip install {package}")
+        if name in NEEDS:
+            need(NEEDS[name], "samplers", f"sweeper.sampler ({name})")
         if seed is not None and name not in ONE_SEQUENCE:
             more["seed"] = int(SeedSequence((seed, number)).generate_state(1)[0])
         if name == GRID:
@@ -186,10 +185,8 @@ def _storage_errors(url: str) -> Iterator[None]:
         yield
     except ImportError as error:
         missing = getattr(error.__cause__ or error, "name", None)
-        install = "'psycopg[binary]'" if missing == "psycopg" else missing
-        raise UserError(
-            f"sweeper.storage={_hide_password(url)} needs the package {missing}: pip install {install}"
-        ) from error
+        install = install_command("postgresql") if missing == "psycopg" else f"pip install {missing}"
+        raise UserError(f"sweeper.storage={_hide_password(url)} needs the package {missing}: {install}") from error
     except (
         sqlalchemy.exc.ArgumentError,
         sqlalchemy.exc.OperationalError,

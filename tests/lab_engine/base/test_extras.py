@@ -4,8 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from lab_engine.base import extras
 from lab_engine.base.errors import UserError
-from lab_engine.base.extras import OF_TARGETS, need, need_all
+from lab_engine.base.extras import OF_TARGETS, install_command, need, need_all
+
+
+@pytest.fixture(autouse=True)
+def _in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parents[3])
 
 
 def test_names_the_extra() -> None:
@@ -36,3 +42,26 @@ def test_names_all_that_are_missing_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert str(refused.value) == (
         "logger.a needs the package no_such_a, logger.b needs the package no_such_b: pip install -e '.[a,b]'"
     )
+
+
+def test_the_checkout_is_named_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert install_command("export") == f"pip install -e '{Path(__file__).parents[3]}[export]'"
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        ("pyvenv.cfg", "pip install 'lenet-lab[export,mlflow]'"),
+        ("pipx_metadata.json", "pipx runpip lenet-lab install 'lenet-lab[export,mlflow]'"),
+        ("uv-receipt.toml", "uv pip install --python PREFIX 'lenet-lab[export,mlflow]'"),
+    ],
+)
+def test_the_command_fits_how_it_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str, expected: str
+) -> None:
+    (tmp_path / left).touch()
+    monkeypatch.setattr(extras, "__file__", str(tmp_path / "lib" / "python" / "site-packages" / "lab_engine" / "x.py"))
+    monkeypatch.setattr(extras, "packages_distributions", lambda: {"lab_engine": ["lenet-lab"]})
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    assert install_command("export", "mlflow") == expected.replace("PREFIX", str(tmp_path))

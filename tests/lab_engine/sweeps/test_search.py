@@ -87,7 +87,9 @@ def test_any_sampler_of_optuna_may_choose(tmp_path: Path, sampler: str) -> None:
         try:
             __import__(needs[sampler])
         except ImportError:
-            with pytest.raises(UserError, match=f"needs the package {needs[sampler]}: pip install {needs[sampler]}"):
+            with pytest.raises(
+                UserError, match=rf"needs the package {needs[sampler]}: pip install -e '.*\[samplers\]'"
+            ):
                 search(tmp_path, chosen, [X])
             return
     if sampler == "grid":

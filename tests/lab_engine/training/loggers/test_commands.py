@@ -22,6 +22,8 @@ from tests.lab_engine.sweeps.conftest import run_sweep, wait_until
 from tests.lab_engine.training.callbacks.test_resume_checkpoint import cut_at
 from tests.lab_engine.training.loggers.readers import client, history, read_csv, read_mlflow, read_wandb, settings
 
+ROOT = Path(__file__).parents[4]
+
 ALL = "logger=[tensorboard,csv,mlflow,wandb]"
 EPOCHS = 3
 STEPS_AN_EPOCH = 43  # of SMALL
@@ -200,7 +202,7 @@ def test_missing_packages_are_told_with_their_extras_before_anything_starts(
     assert result.status == 2
     assert result.err == (
         "error: logger.mlflow needs the package mlflow, logger.wandb needs the package wandb: "
-        "pip install -e '.[mlflow,wandb]'\n"
+        f"pip install -e '{ROOT}[mlflow,wandb]'\n"
     )
     assert list(tmp_path.iterdir()) == []
     swept = run_sweep(tmp_path, *SMALL, "logger=[tensorboard],[mlflow,wandb]", **environment)
