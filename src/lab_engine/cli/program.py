@@ -11,6 +11,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.imports import import_quickly
 from lab_engine.base.program import SCRIPT_VARIABLE, command_for
 from lab_engine.base.wording import did_you_mean, shown
+from lab_engine.cli.completion import OPTIONS, complete
 from lab_engine.cli.main import main
 from lab_engine.config.command import config_folder, load_command
 from lab_engine.config.explain import user_errors
@@ -37,6 +38,9 @@ def run_program(package: str, commands: Sequence[str], examples: Sequence[str]) 
         words = [words[1], words[0], *words[2:]]
     if not words or words[0] in HELP:
         print(_listed(package, commands, examples))  # noqa: T201
+    elif words[0] in OPTIONS:
+        with user_errors():
+            complete(package, commands, words[1:])
     elif words == ["--version"]:
         print(Path(script).name or package, import_quickly(package).__version__)  # noqa: T201
     else:
