@@ -19,6 +19,10 @@ def a_run(folder: Path) -> None:
     (folder / "run" / "config.yaml").write_text("mine")
 
 
+def a_lock(folder: Path) -> None:
+    (folder / "run" / ".lock").touch()
+
+
 def own_option(text: str, name: str = "optimizer/mine.yaml") -> object:
     """An option in a folder of the user's own, conf."""
 

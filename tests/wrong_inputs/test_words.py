@@ -64,6 +64,12 @@ FOLDERS = [
         files.a_run,
     ),
     Case(
+        "train data=digits hydra.run.dir=run",
+        "HERE/run holds a run already, and nothing in it is overwritten.\n"
+        "It is not finished: resume it with resume=HERE/run, or choose another folder with hydra.run.dir=DIR.",
+        files.and_(files.a_run, files.a_lock),  # as a run that was killed while it imported
+    ),
+    Case(
         "train -m data=digits seed=1,2 hydra.sweep.dir=run",
         "run holds a single run, and nothing is added to it.\nChoose another folder with hydra.sweep.dir=DIR, or …",
         files.a_run,

@@ -7,7 +7,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 
 from lab_engine.artifacts.run_folder import in_folder
@@ -19,6 +21,7 @@ from lab_engine.config.command_line import CONFIG_DIR, MULTIRUN, OF_RECORDED, va
 from lab_engine.runs.recorded import read_recorded, refuse_links, show, tell_if_done
 
 KEEPS_SETTINGS = {"resume": "a run resumes with its own settings", "from": "a run is repeated with its own settings"}
+DEVICES = "trainer.devices="
 ROOT = 0  # root may change anything on a machine, so refusing its folders would protect nobody
 RESUME = "lab_engine.cli.resume:resume"
 REPEAT = "lab_engine.cli.reproduce:reproduce"
@@ -36,6 +39,7 @@ class Request:
         place: overrides of `hydra.run.dir` for a repeated run.
         show: only show the configuration.
         config_dir: where the run's own modules are; None: where the configuration says.
+        devices: to resume on in place of the recorded ones, or None.
     """
 
     key: str
@@ -44,6 +48,7 @@ class Request:
     place: tuple[str, ...]
     show: bool
     config_dir: Path | None = None
+    devices: Any = None
 
 
 def parse(words: Sequence[str]) -> Request:
@@ -83,12 +88,13 @@ def parse(words: Sequence[str]) -> Request:
         raise UserError(f"--cfg {shown_part} is refused here: give --cfg job, the configuration of the run.")
     config_dir, others = _take_option(others, *CONFIG_DIR)
     place = tuple(word for word in others if key == "from" and word.startswith("hydra.run.dir="))
+    devices = [word for word in others if key == "resume" and word.startswith(DEVICES)]
     for word in others:
         if word in MULTIRUN:
             raise UserError(f"{word} is refused beside {key}=, which is for one run.")
-        if word not in place:
+        if word not in (*place, *devices):
             taken = (
-                "--config-dir=DIR and trust=true"
+                "trainer.devices=, --config-dir=DIR and trust=true"
                 if key == "resume"
                 else "hydra.run.dir=, --config-dir=DIR and trust=true"
             )
@@ -103,6 +109,7 @@ def parse(words: Sequence[str]) -> Request:
         place=place,
         show=shown_part is not None,
         config_dir=None if config_dir is None else Path(config_dir).absolute(),
+        devices=(yaml.safe_load(devices[-1].removeprefix(DEVICES)) or "") if devices else None,
     )
 
 
@@ -186,11 +193,11 @@ def run_recorded(command: Command, words: Sequence[str]) -> None:
     if request.key == "from":
         _repeat(request, command)
     elif request.show:
-        show(read_recorded(folder, command, request.config_dir))
+        show(read_recorded(folder, command, request.config_dir, request.devices))
     else:
         refuse_links(folder)
         if not tell_if_done(folder):
-            import_quickly(RESUME)(folder, command, request.config_dir)
+            import_quickly(RESUME)(folder, command, request.config_dir, request.devices)
 
 
 def _repeat(request: Request, command: Command) -> None:

@@ -15,13 +15,14 @@ from lab_engine.training.terminal import short
 Config = dict[str, Any]
 
 
-def resume(folder: Path, command: Command, config_dir: Path | None) -> None:
+def resume(folder: Path, command: Command, config_dir: Path | None, devices: Any = None) -> None:
     """Resume from the last checkpoint; a run without one starts from the beginning. A finished run is not changed.
 
     Args:
         folder: of the run.
         command: whose run it is.
         config_dir: where the run's own modules are; None: where the configuration says.
+        devices: to resume on in place of the recorded ones, or None.
 
     Raises:
         UserError: the configuration in the folder is refused, or another process works on the run.
@@ -30,7 +31,7 @@ def resume(folder: Path, command: Command, config_dir: Path | None) -> None:
     with hold(folder):
         if tell_if_done(folder):  # the process that held the lock before may have finished it
             return
-        config = read_recorded(folder, command, config_dir)
+        config = read_recorded(folder, command, config_dir, devices)
         _refuse_several_nodes(config, folder)
         keep(config)
         if latest_checkpoint(folder) is None:

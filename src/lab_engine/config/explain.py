@@ -73,10 +73,10 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
         given = next((word for word in sys.argv[1:] if word.split("=")[0] == found[1]), found[1])
         return f"{shown(given)} is refused: this command has no group {found[1]}"
     if isinstance(error, ConfigCompositionException) and (found := SEVERAL.match(str(error))):
-        key, _, values = found[1].partition("=")
+        values = found[1].partition("=")[2]
         return (
             f"{shown(found[1])} is refused: these are several values, and there is no -m\n"
-            f"Write {key}=[{shown(values)}] for a list of them, or add -m to run the command once with each."
+            f"Add -m to run the command once with each. Where a key takes a list, write it as [{shown(values)}]."
         )
     if isinstance(error, OverrideParseException):
         return (

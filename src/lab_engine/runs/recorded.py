@@ -40,13 +40,14 @@ def refuse_links(folder: Path) -> None:
             raise UserError(f"resume={folder} is refused: {path} is a link to a place outside. Remove the link.")
 
 
-def read_recorded(folder: Path, command: Command, config_dir: Path | None = None) -> Config:
+def read_recorded(folder: Path, command: Command, config_dir: Path | None = None, devices: Any = None) -> Config:
     """Return the checked configuration of a run, rebased on its folder, which may have been moved.
 
     Args:
         folder: of the run.
         command: whose run it is.
         config_dir: where the run's own modules are; None: where the configuration says.
+        devices: `trainer.devices` in place of the recorded value, or None.
 
     Raises:
         UserError: it cannot be read, or this version of the command would refuse it for a new run.
@@ -66,6 +67,8 @@ def read_recorded(folder: Path, command: Command, config_dir: Path | None = None
     config = in_folder(config, folder)
     if config_dir is not None:
         config[KEY] = str(config_dir)
+    if devices is not None and isinstance(config.get("trainer"), dict):
+        config["trainer"]["devices"] = devices
     try:
         return command.checked(_as_it_ran(config, folder))
     except UserError as error:

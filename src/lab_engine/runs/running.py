@@ -75,7 +75,8 @@ def _refuse_taken(folder: Path, resumes: str | None) -> None:
     if not (folder / "config.yaml").exists():
         return
     advice = "Choose another folder with hydra.run.dir=DIR, or leave it out to get a new one."
-    if resumes and (folder / f"{resumes}.log").exists() and not (folder / "metrics.json").exists():
+    begun = any((folder / name).exists() for name in (LOCK, f"{resumes}.log"))  # no other command makes these
+    if resumes and begun and not (folder / "metrics.json").exists():
         resume = shlex.quote(f"resume={folder}")
         advice = f"It is not finished: resume it with {resume}, or choose another folder with hydra.run.dir=DIR."
     raise UserError(f"{folder} holds a run already, and nothing in it is overwritten.\n{advice}")

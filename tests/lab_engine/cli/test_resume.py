@@ -124,6 +124,18 @@ def test_the_same_command_again_names_the_way_to_resume(
     assert "resume" not in finished.err
 
 
+def test_a_run_resumes_on_the_devices_that_are_given(command: CommandLine, interrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(interrupted, tmp_path / "moved")
+    for devices in ("", "two", "null"):
+        refused = command("train", "resume=moved", f"trainer.devices={devices}")
+        assert "is refused: give a whole number, at least 1 (how many devices), a list" in refused.err
+    refused = command("train", "resume=moved", "trainer.max_epochs=1")
+    assert "only trainer.devices=, --config-dir=DIR and trust=true may be given with it." in refused.err
+    done = command("train", "resume=moved", "trainer.devices=2")
+    assert done.status == 0, done.err
+    assert read_config(tmp_path / "moved")["trainer"]["devices"] == 2
+
+
 def test_a_run_without_a_checkpoint_begins_anew(
     command: CommandLine, interrupted: Path, calm: Result, tmp_path: Path
 ) -> None:
