@@ -36,7 +36,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NOT_COPIED = (  # patterns of paths; files for the development of the template and its engine
     *("README.md", "scripts/*", "tests/*"),
     *(f"docs/{page}.md" for page in ("contributing", "dependencies", "mutants", "reliability", "scaling", "speed")),
-    *("docs/images/scaling_*.svg", "docs/images/dashboard.png", "docs/images/report.png"),
+    "docs/user_guide/new_project.md",
+    "docs/images/scaling_*.svg",
 )
 COPIED = (  # exceptions: tests of the code that a researcher changes, and one of every command
     *(f"tests/{name}.py" for name in ("__init__", "conftest", "real_images", "shapes", "test_smoke")),

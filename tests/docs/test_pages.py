@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -59,6 +58,11 @@ $ printf 'one\\n\\ntwo three\\n' && echo picture > drawn.png
 one
 two ...
 ```
+
+```sh
+make test     # a target of this project
+lenet-lab train optimizer.lr=0.1
+```
 """
 
 
@@ -74,6 +78,8 @@ CHANGES = {
     "status": ("$ cat", "$ false &&"),
     "unnamed": ("```yaml\n#", "```yaml\n"),
     "unknown": ("```yaml\n# conf", "```json\n"),
+    "target": ("make test", "make tests"),
+    "composed": ("optimizer.lr", "optimizer.lrr"),
     "raises": ("half / 4", "half / 0"),
     "command": ("$ printf", "printf"),
     "text": ("0.125\n", "0.125\n\nassert False\n"),
@@ -86,7 +92,7 @@ CHANGES = {
 def run_pages(folder: Path, pages: dict[str, str], **environment: str) -> tuple[int, str]:
     """Make these the notes of an otherwise empty project and run them; give pytest's status and output."""
     (folder / "docs" / "notes").mkdir(parents=True)
-    shutil.copy(ROOT / "docs" / "conftest.py", folder / "docs")
+    (folder / "docs" / "conftest.py").symlink_to(ROOT / "docs" / "conftest.py")
     for name, page in pages.items():
         (folder / "docs" / "notes" / f"{name}.md").write_text(page)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
@@ -103,8 +109,17 @@ def test_every_block_is_run_and_pictures_are_kept_on_request(tmp_path: Path) -> 
     (tmp_path / "kept").mkdir()
     status, out = run_pages(tmp_path, {"page": PAGE}, LENET_LAB_PICTURES=str(tmp_path / "kept"))
     assert status == 0, out
-    assert re.search(r"\b9 passed", out)  # doctests one by one, other blocks whole
+    assert re.search(r"\b10 passed", out)  # doctests one by one, other blocks whole
     assert (tmp_path / "kept" / "drawn.png").read_text() == "picture\n"
+
+
+def test_the_readme_is_short_and_names_commands_that_work(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 200
+    for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
+        assert (ROOT / link).exists(), link
+    status, out = run_pages(tmp_path, {"readme": text})
+    assert status == 0, out
 
 
 def test_a_change_on_a_page_fails(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from lab_engine.cli.json_schema import files
-from tests.conftest import write_images
 
 ROOT = Path(__file__).parents[2]
 OLD_NAME = re.compile(rb"lenet[-_ ]?lab", re.IGNORECASE)
@@ -172,7 +171,7 @@ def test_its_readme_is_a_page_about_it(project: Path) -> None:
     text = (project / "README.md").read_text()
     assert text.startswith(f"# {name}\n")
     assert len(text.splitlines()) <= 70
-    assert f"python -m {name}.train resume=RUN_FOLDER" in text
+    assert f"{name.replace('_', '-')} train resume=RUN_FOLDER" in text
 
 
 def test_the_folder_is_as_open_as_any_other(projects: Path) -> None:
@@ -525,57 +524,3 @@ def test_nothing_half_made_is_left(template: Path, tmp_path: Path, fault: str, s
     done = new_project(template, tmp_path / "place", "my_lab", PATH=f"{fake.parent}:{os.environ['PATH']}")
     assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
     assert everything(tmp_path / "place") == set()
-
-
-# --- what can be done with it; `make check-new-project` does more, in an environment of its own ---
-
-
-@pytest.fixture
-def commands_of(tmp_path: Path) -> dict[str, str]:
-    """Variables for commands of `tmp_path/my_lab`, with what is installed here; the old package is out of reach."""
-    (tmp_path / "hidden").mkdir()
-    (tmp_path / "hidden" / "lenet_lab.py").write_text('raise ImportError("this is the old package")\n')
-    path = os.pathsep.join([str(tmp_path / "hidden"), str(tmp_path / "my_lab" / "src")])
-    return NOBODY | {"PYTHONPATH": path, "MY_LAB_CACHE": str(tmp_path / "cache"), "COLUMNS": "100"}
-
-
-def run(folder: Path, environment: dict[str, str], *words: str | Path) -> str:
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.long
-def test_the_three_steps_of_the_readme(template: Path, tmp_path: Path, commands_of: dict[str, str]) -> None:
-    project = made(template, tmp_path, "my_lab")
-    imported = run(project, commands_of, "-c", "import my_lab; print(my_lab.__file__)")
-    assert imported.strip() == str(project / "src" / "my_lab" / "__init__.py")
-    text = (template / "README.md").read_text().replace("lenet_lab", "my_lab")
-    section = text.partition("## Your own data and model")[2].partition("\n## ")[0]
-    (python,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    (yaml,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
-    shell = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL)).replace("\\\n", "")
-    data, sweep = re.findall(r"^python (-m my_lab.*)$", shell, re.MULTILINE)
-    for label, name in enumerate(["ant", "bee"]):
-        write_images(tmp_path / "images" / name, 20, label)
-
-    for command in (data, sweep):
-        (project / "src" / "my_lab" / "models" / "small.py").write_text(python)
-        (project / "conf" / "model" / "small.yaml").write_text(yaml)
-        words = shlex.split(command.replace("DIR", str(tmp_path / "images")))
-        shown = run(project, commands_of, *words, "trainer.max_epochs=1")
-    assert "4 jobs: 4 done" in shown
-    logs = [file.read_text() for file in (project / "runs").glob("train/*/*/train.log")]
-    assert sum(log.count("Small, ") for log in logs) == 2
-    test_it_passes_the_style_check(project)
-    added = {"?? conf/model/small.yaml", "?? src/my_lab/models/small.py"}
-    assert set(git(project, "status", "--porcelain").splitlines()) == added
