@@ -1,5 +1,7 @@
 """`--help GROUP` and `--help KEY`."""
 
+from pathlib import Path
+
 import pytest
 
 from lab_engine import CONF
@@ -18,9 +20,8 @@ def test_a_group_shows_its_options_and_keys(command: Command) -> None:
     shown = command("train", "--help", "optimizer", options=("-X", "importtime"))
     assert shown.status == 0
     assert "  sgd    Stochastic gradient descent with momentum. (the default)\n" in shown.out
-    assert (
-        "optimizer.momentum\n    a number from 0 to below 1\n    default: 0.95 with muon; 0.9 with sgd\n" in shown.out
-    )
+    assert "\noptimizer.momentum\n    a number from 0 to below 1 (share of " in shown.out
+    assert "\n    default: 0.95 with muon; 0.9 with sgd\n" in shown.out
     assert "_target_" not in shown.out
     assert not imported(shown.err) & set(HEAVY)
 
@@ -32,12 +33,20 @@ def test_a_key_shows_what_it_allows(topic: str) -> None:
 
 def test_keys_come_with_what_their_file_says() -> None:
     assert about("seed").splitlines()[0] == "seed"
-    assert "outputs of the two hidden linear layers\n    default: [120, 84]" in about("model.hidden")
+    assert " ".join(about("model.hidden").split()).endswith("the two hidden linear layers) default: [120, 84]")
     assert "default: 4 with cifar10, digits, image_folder; 32 with datasets" in about("data.batch_size")
     assert " ".join(about("data.root").split()).endswith("with cifar10; must be given with image_folder")
     assert "default: auto with auto; false with exact; true with gpu" in about("speed.data_on_device")
     assert "lowest" not in about("callbacks.checkpoint.mode")
     assert "min or max (whether lower or higher is better)" in about("callbacks.checkpoint.mode")
+
+
+def test_options_of_the_user_are_shown_too(tmp_path: Path) -> None:
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "small.yaml").write_text("# A small teacher.\n_target_: a.B\nwidth: 3  # of its layers\n")
+    folders = [train.COMMAND.conf, CONF, tmp_path]
+    assert "  small  A small teacher." in group_help(train.COMMAND, "teacher", folders)
+    assert "(of its layers)\n    default: 3" in group_help(train.COMMAND, "teacher.width", folders)
 
 
 def test_a_recipe_has_no_keys_of_its_own() -> None:
