@@ -38,7 +38,7 @@ def test_keys_come_with_what_their_file_says() -> None:
     assert " ".join(about("data.root").split()).endswith("with cifar10; must be given with image_folder")
     assert "default: auto with auto; false with exact; true with gpu" in about("speed.data_on_device")
     assert "lowest" not in about("callbacks.checkpoint.mode")
-    assert "min or max (whether lower or higher is better)" in about("callbacks.checkpoint.mode")
+    assert "min, max, or null (whether " in about("callbacks.checkpoint.mode")
 
 
 def test_options_of_the_user_are_shown_too(tmp_path: Path) -> None:
