@@ -4,8 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The lock files pin every version and every file by its hash. Packages are built without isolation, with the tools that
 # requirements-build.lock has installed: pip checks no hashes of build tools that it downloads itself.
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install $(if $(CI),--quiet)
 LOCKED := $(PIP) --require-hashes --no-build-isolation --requirement
+
+# CPU=1 leaves out CUDA: the packages come from an index of PyTorch, whose hashes no lock file has. The environment keeps it.
+CPU ?= $(wildcard $(VENV)/cpu)
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+lock_without_cuda = awk '/^[^ ]/ {keep = !/^(torch|torchvision|triton|nvidia-.*|cuda-.*)==/} keep' $(1) > $(VENV)/$(1)
+install_lock = $(if $(CPU),$(call lock_without_cuda,$(1)) && $(LOCKED) $(VENV)/$(1) --no-deps,$(LOCKED) $(1))
 
 .DEFAULT_GOAL := help
 
@@ -14,7 +20,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 .PHONY: quickstart
-quickstart: $(VENV)/installed ## set up, then train LeNet on handwritten digits: no download of data, under a minute
+quickstart: $(VENV)/installed ## install (3 GB; CPU=1: without CUDA), then train LeNet on handwritten digits: seconds, no data
 	$(BIN)/python -m lenet_lab.train experiment=digits
 
 .PHONY: dashboard
@@ -143,14 +149,25 @@ $(VENV)/bin/python:
 		{ echo "lenet_lab needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(VENV)/bin/python requirements-build.lock requirements.lock pyproject.toml
-	@echo "Installing into $(VENV): a few minutes the first time, mostly PyTorch."
+$(VENV)/packages: $(VENV)/bin/python requirements-build.lock requirements.lock
+ifneq ($(CPU),)
+	@echo "Installing into $(VENV), without CUDA: about 0.4 GB to download the first time, a minute or more."
 	@$(LOCKED) requirements-build.lock
-	@$(LOCKED) requirements.lock
+	@$(PIP) --no-deps --index-url $(CPU_INDEX) $$(sed -nE 's/^(torch|torchvision)==([^ ]+).*/\1==\2/p' requirements.lock)
+	@touch $(VENV)/cpu
+else
+	@echo "Installing into $(VENV): on Linux 3 GB to download the first time, most of it CUDA, and 7 GB on the disk;"
+	@echo "minutes, by the speed of the network. On a machine without a GPU, \"make CPU=1 quickstart\" leaves out CUDA."
+	@$(LOCKED) requirements-build.lock
+endif
+	@$(call install_lock,requirements.lock)
+	@touch $@
+
+$(VENV)/installed: $(VENV)/packages pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock
 	@echo "Installing the packages of tests and checks."
-	@$(LOCKED) requirements-dev.lock
+	@$(call install_lock,requirements-dev.lock)
 	@touch $@
