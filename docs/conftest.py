@@ -5,7 +5,6 @@
 | python with `>>>` | a doctest: what is printed must be what the page says; `...` stands for anything |
 | python | runs; it must print nothing, or the page would hide it |
 | console | each line after `$ ` is run, in a shell unless it is a plain `lenet-lab …`, and prints what follows it |
-| sh | nothing is run: each `lenet-lab` command is composed, and of others it is checked that what they name exists |
 | any that begins `# some/path.ext` | written to that file |
 
 Where a figure depends on the processor, `# doctest: +NUMBER` allows it to be off by one in the last digit given.
@@ -22,7 +21,6 @@ import shlex
 import shutil
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, run
@@ -30,7 +28,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.doctest import OutputChecker
 from sybil.evaluators.python import PythonEvaluator
@@ -38,6 +35,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
 # begin: template
+from tests.docs.commands import check_commands
 from tests.forked import run  # noqa: F811 - the same in less time
 
 # end: template
@@ -47,11 +45,9 @@ from tests.real_images import DECODED, find_cifar10, find_real_images, keep_as_c
 # end: notes
 
 # Hydra wants its own line to be the first.
-ROOT = Path(__file__).resolve().parents[1]
 FILE = re.compile(r"(?:# @package .*\n)?# ([\w./-]+\.(?:py|yaml|json|txt))\n")
 PLAIN = re.compile(r"(?:python -m|lenet-lab) [^;&|<>$`*?#]+")  # a command in which the shell has nothing to do
 LENET_LAB = "import sys; sys.argv[0] = 'lenet-lab'; from lenet_lab.__main__ import main; main()"  # does as the script
-NOT_CHECKED = {"apt-get", "cd", "docker", "eval", "git", "optuna-dashboard", "pipx", "source", "uv"}
 ENDS = re.compile(r"^(error:|interrupted,)", re.MULTILINE)  # what a page shows of a run that is not finished
 COLUMNS = "80"  # of the terminal that the pages show
 PICTURES = "LENET_LAB_PICTURES"  # a folder that gets the pictures which the pages draw
@@ -78,8 +74,10 @@ def parse(document: Document) -> Iterable[Region]:
             region.evaluator = run_silently
         elif region.lexemes["language"] == "console":
             region.evaluator = run_commands
+        # begin: template
         elif region.lexemes["language"] == "sh":
             region.evaluator = check_commands
+        # end: template
         else:
             region.evaluator = refuse
         yield region
@@ -115,7 +113,9 @@ def run_commands(example: Example) -> str | None:
     scripts = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for block in blocks[1:]:
         command, _, expected = block.partition("\n")
-        words = program(shlex.split(command)) if PLAIN.fullmatch(command) else ["/bin/sh", "-c", command]
+        words = shlex.split(command) if PLAIN.fullmatch(command) else ["/bin/sh", "-c", command]
+        if words[0] == "lenet-lab":
+            words = [sys.executable, "-c", LENET_LAB, *words[1:]]
         environment = {**os.environ, "PATH": scripts, "COLUMNS": COLUMNS}
         done = run(words, env=environment, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, timeout=280)
         lines = (line.rstrip() for line in done.stdout.splitlines())
@@ -126,57 +126,6 @@ def run_commands(example: Example) -> str | None:
         if done.returncode and not ENDS.search(expected):
             return f"$ {command}\nended with {done.returncode}"
     return None
-
-
-def program(words: list[str]) -> list[str]:
-    """Return the command that starts the program as its script does, without the script."""
-    return [sys.executable, "-c", LENET_LAB, *words[1:]] if words[0] == "lenet-lab" else words
-
-
-def check_commands(example: Example) -> str | None:
-    """Compose each command of the program; check that other commands name what exists."""
-    for line in example.parsed.replace("\\\n", "").splitlines():
-        words = shlex.split(line, comments=True)
-        if not words:
-            continue
-        if words[0] != "lenet-lab":
-            if not exists(words):
-                return f"{line}\nnames nothing that exists here"
-        elif "=" in line:
-            done = run(program(stand_in(words)), stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, text=True, timeout=280)
-            if done.returncode:
-                return f"{line}\nended with {done.returncode} and printed\n{done.stdout}"
-    return None
-
-
-def exists(words: list[str]) -> bool:
-    """Tell whether this project has what a command names: a target, a script, or an extra."""
-    kind, *rest = words
-    if kind == "make":
-        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        return {word for word in rest if "=" not in word} <= {*targets}
-    if kind == "pip":
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        return {*re.findall(r"\[(.*?)\]", " ".join(rest))} <= {*project["optional-dependencies"]}
-    if kind.startswith("python"):
-        return (ROOT / rest[0]).is_file()
-    return kind in NOT_CHECKED
-
-
-def stand_in(words: list[str]) -> list[str]:
-    """Return a command that only composes what these words compose, with files in place of those of a reader."""
-    if not Path("photos").exists():
-        for name in ("ant", "bee"):
-            Path("photos", name).mkdir(parents=True)
-            Image.new("RGB", (9, 9)).save(Path("photos", name, "0.png"))
-    if any(word.startswith(("checkpoint=", "resume=", "from=")) for word in words) and not Path("runs").exists():
-        folder = "hydra.run.dir=runs/train/first"
-        run(program(["lenet-lab", "train", "data=digits", "batch_size=32", "epochs=1", folder]), stdout=PIPE)
-    found = [word.replace("RUN_FOLDER", "runs/train/first") for word in words if word != "-m"]
-    found = [re.sub(r"^resume=", "from=", word) for word in found]  # that run is finished
-    if "-m" in words:  # one value of each key
-        found = [re.sub(r"=.*\((?:.*,)?([\w.]+)\)+$|=([^\[,(]+),[^\]]*$", r"=\1\2", word) for word in found]
-    return [*found, "--cfg", "job"]
 
 
 def enter_folder(namespace: dict[str, Any]) -> None:

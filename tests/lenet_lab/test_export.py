@@ -432,7 +432,7 @@ def test_a_file_that_would_not_do_is_not_left(
         (["checkpoint=nowhere.ckpt"], "nowhere.ckpt: there is no such file"),
         (["checkpoint=mine.onnx"], "mine.onnx is not a checkpoint of this program"),
         (["checkpoint=BEST", "format=tflite"], "format=tflite is refused: give onnx or torch"),
-        (["checkpoint=BEST", "input=int8"], "input=int8 is refused: give uint8 (pixels 0 to 255), float"),
+        (["checkpoint=BEST", "input=int8"], "input=int8 is refused: give uint8, float, or null (pixels from 0 to 255"),
         (["checkpoint=BEST", "opset=17"], "opset=17 is refused: give a whole number from 18 to 23"),
         (["checkpoint=BEST", "opset=20", "format=torch"], "opset=20 is refused: only format=onnx has one"),
         (["checkpoint=BEST", "file=mine.onnx"], "mine.onnx exists already, and is not overwritten"),

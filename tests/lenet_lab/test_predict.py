@@ -285,6 +285,7 @@ def test_a_wrong_request_is_explained_and_leaves_nothing(
 
 def test_a_missing_captum_is_named_before_anything_starts(command: Command, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['captum'] = None\n")
+    (tmp_path / "x").touch()
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     result = command(
         "predict", "checkpoint=x", "images=x", "explain=true", options=("-X", "importtime"), PYTHONPATH=path
@@ -413,7 +414,7 @@ def test_columns_have_the_names_of_the_classes(tmp_path: Path) -> None:
         ),
         (["explain=true"], "explain=true is refused without images=, whose classes it explains"),
         (["data.predict={_target_: samples.wide, count: 2}"], "The network Linear cannot take float32 (2, 4): "),
-        (["data.predict={_target_: samples.nothing}"], "error: data (lenet_lab.data.datasets.DatasetModule): "),
+        (["data.predict={_target_: samples.nothing}"], "error: data.predict (samples.nothing): there is no nothing in"),
     ],
 )
 def test_samples_that_cannot_be_predicted_are_explained(regression_run: Result, words: list[str], message: str) -> None:

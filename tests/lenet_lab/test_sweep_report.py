@@ -127,7 +127,7 @@ def test_values_of_options_are_no_folders() -> None:
         (["sweep", "empty"], "sweep empty: give one folder"),
         (["sweep", "metric=val/acc"], "metric=val/acc is refused: no job has it\nmetrics: val/loss, val/accuracy"),
         (["sweep", "metric=test/accuracy"], "metric=test/accuracy is refused: give a metric of metrics.json"),
-        (["sweep", "mode=best"], "mode=best is refused: give max or min"),
+        (["sweep", "mode=best"], "mode=best is refused: give max, min, or null (whether higher or lower"),
         (["sweep", "-m"], "-m is refused: sweep_report shows one thing at a time"),
     ],
 )

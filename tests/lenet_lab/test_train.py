@@ -143,8 +143,7 @@ def test_gradients_can_be_accumulated_and_numbers_shorter(command: Command, prec
     )
     assert result.status == 0, result.err
     assert "8 samples x 1 device x 4 accumulated = 32 samples per step" in result.out
-    reports = re.findall(r"batch ([0-9]+)/171  loss", result.out)
-    assert reports == ["40", "80", "120", "160"]
+    assert re.search(r"epoch 1/1  .* 43 steps, ", result.out)  # of 171 batches
     again = command("evaluate", f"checkpoint={result.folder}/checkpoints/best.ckpt", "hydra.run.dir=again")
     assert again.metrics["test/accuracy"] == result.metrics["test/accuracy"]
     assert precision in again.out

@@ -128,7 +128,7 @@ def test_a_run_resumes_on_the_devices_that_are_given(command: CommandLine, inter
     shutil.copytree(interrupted, tmp_path / "moved")
     for devices in ("", "two", "null"):
         refused = command("train", "resume=moved", f"trainer.devices={devices}")
-        assert "is refused: give a whole number, at least 1 (how many devices), a list" in refused.err
+        assert "is refused: give a whole number, at least 1, a list such as [0,2], or auto (how many" in refused.err
     refused = command("train", "resume=moved", "trainer.max_epochs=1")
     assert "only trainer.devices=, --config-dir=DIR and trust=true may be given with it." in refused.err
     done = command("train", "resume=moved", "trainer.devices=2")
@@ -205,7 +205,7 @@ def test_shows_the_configuration(command: CommandLine, interrupted: Path) -> Non
 def test_help_tells_of_it_and_does_not_stumble_over_it(command: CommandLine) -> None:
     result = command("train", "--help", "resume=somewhere")
     assert result.status == 0, result.err
-    assert "train resume=RUN_FOLDER" in result.out
+    assert "train resume=last " in result.out
     assert "train from=RUN_FOLDER" in result.out
 
 
