@@ -16,6 +16,7 @@ from sphinx.util.typing import restify
 
 import lab_engine
 import lenet_lab
+from lab_engine.cli import reference_page
 
 project = "lenet_lab"
 version = release = lenet_lab.__version__
@@ -26,6 +27,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 myst_heading_anchors = 3
+myst_enable_extensions = ["deflist"]
 
 html_theme = "furo"
 html_title = "lenet_lab"
@@ -64,6 +66,7 @@ SOURCE = PACKAGES[0].parent
 
 def write_reference(app: Sphinx) -> None:
     """Write `reference/<package>.rst` for each package: its modules one after another, and links to packages in it."""
+    (app.srcdir / "configuration.md").write_text(reference_page.page("lenet_lab"))  # all options and keys
     folder = app.srcdir / "reference"
     folder.mkdir(exist_ok=True)
     for package in PACKAGES:

@@ -180,7 +180,7 @@ def test_a_page_looks_right(page: str, tab: SiteTab, site: Path, screenshots: Pa
 
 
 def test_the_reference_looks_right(tab: SiteTab, site: Path) -> None:
-    for path in site.glob("reference/*.html"):
+    for path in (site / "configuration.html", *site.glob("reference/*.html")):
         look(tab, path)
 
 

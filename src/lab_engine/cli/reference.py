@@ -46,6 +46,7 @@ class Option:
         objects: names of those keys that are objects of a group of named ones.
         comments: on its keys, by the same names.
         chosen: options of other groups that it chooses, by group.
+        of_groups: comments on these, by group.
         everywhere: it sets keys of several groups.
     """
 
@@ -57,6 +58,7 @@ class Option:
     objects: set[str] = field(default_factory=set)
     comments: dict[str, str] = field(default_factory=dict)
     chosen: dict[str, str] = field(default_factory=dict)
+    of_groups: dict[str, str] = field(default_factory=dict)
     everywhere: bool = False
 
 
@@ -107,6 +109,14 @@ def options_of(group: str, folders: Sequence[Path]) -> list[Option]:
     return [read_option(files[name]) for name in sorted(files)]
 
 
+def meaning_of(group: str, package: str) -> str:
+    """Return what is chosen in a group: the comment where `train`, or an option of the group above, chooses it."""
+    above, _, name = group.rpartition("/")
+    folders = folders_of(package)
+    files = options_of(above, folders) if above else [read_option(folders[0] / "train.yaml")]
+    return next((option.of_groups[name] for option in files if name in option.of_groups), "")
+
+
 def keys_of(group: str, package: str, folders: Sequence[Path] = ()) -> list[Key]:
     """Return every key of a group: first those of its options, then others that the schema allows.
 
@@ -146,6 +156,8 @@ def read_option(file: Path) -> Option:
     for key, value in pairs:
         if key.value == "defaults":
             _read_defaults(option, yaml.safe_load(text)["defaults"])
+            entries = [entry.value[0] for entry in value.value if isinstance(entry, yaml.MappingNode)]
+            option.of_groups |= {group.value: _comment(lines, group, chosen, 0) for group, chosen in entries}
         elif key.value == "_target_":
             option.target = value.value
     for name, value, comment, is_object in _leaves(pairs, lines, len(header)):
@@ -278,9 +290,9 @@ def _key(
 
 def _kind(value: str, target: str) -> str:
     """Return in words what a key outside the schema takes, by a value in a file."""
-    loaded = yaml.safe_load(value)
+    loaded, name = yaml.safe_load(value), target.rpartition(".")[2]
     if loaded == FROM_DATA:
         return "a value, or from_data"
     if loaded is None or str(loaded).startswith(("${", "???")):
-        return f"what {target} takes" if target else ""
-    return f"{KINDS[type(loaded)]}, for {target}" if target else KINDS[type(loaded)]
+        return f"what {name} takes" if name else ""
+    return f"{KINDS[type(loaded)]}, for {name}" if name else KINDS[type(loaded)]
