@@ -56,7 +56,9 @@ NO_BYTECODE = "-B"
 
 def _can_be_forked(words: Sequence[Any], env: Mapping[str, str]) -> bool:
     """Tell whether a fork does what a new process would; libraries of other systems than Linux forbid to fork."""
-    at_start = env.get("HYDRA_FULL_ERROR") == "1" or "LD_PRELOAD" in env  # is read by what has been imported already
+    at_start = env.get("HYDRA_FULL_ERROR") == "1" or {"LD_PRELOAD", "PYTHONIOENCODING"} & {
+        *env
+    }  # is read by what has been imported already
     is_python = words[0] in ("python", sys.executable, os.fsencode(sys.executable))
     program = next((word for word in map(os.fsdecode, words[1:]) if word != NO_BYTECODE), "")
     return sys.platform == "linux" and is_python and program in WAYS and not at_start
@@ -290,8 +292,12 @@ def _become(request: dict[str, Any], files: Sequence[int], kept: set[int]) -> Ne
     for number in [int(file.name) for file in Path("/dev/fd").iterdir()]:
         if number > 2 and number not in kept and number != nothing and _is_open(number):
             os.dup2(nothing, number, inheritable=False)
-    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
-    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
+    sys.stdin = sys.__stdin__
+    # New ones: those of the other program know whether its files could seek.
+    sys.stdout = sys.__stdout__ = open(1, "w", -1, "utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", -1, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))
+    sys.stderr.reconfigure(line_buffering=True)
     sys.modules["numpy"].random.seed()
     multiprocessing.forkserver._forkserver.__init__()  # else it is locked where this was forked to be such a server
     logging.root.handlers.clear()

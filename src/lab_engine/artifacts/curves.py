@@ -17,7 +17,7 @@ FIXED_COLUMNS = ("epoch", "step", "train/loss")
 def read_curves(file: Path) -> tuple[dict[str, float], ...]:
     """Return the rows of a file, see `parse_curves`; none if there is no file."""
     try:
-        return parse_curves(file.read_text())
+        return parse_curves(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ()
 
@@ -53,12 +53,12 @@ def append_to_curves(file: Path, row: Mapping[str, Any]) -> None:
     if not row.keys() <= set(columns):
         _write(file, [*read_curves(file), row])
         return
-    with file.open("a", newline="") as stream:
+    with file.open("a", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerow(_cells(row, columns))
 
 
 def _columns(file: Path) -> list[str]:
-    with file.open(newline="") as stream:
+    with file.open(newline="", encoding="utf-8") as stream:
         return next(csv.reader(stream), [])
 
 

@@ -55,7 +55,7 @@ def files(package: str, root: Path) -> dict[str, str]:
     """
     made = {f"{FOLDER}/{name}.json": _text(schema) for name, schema in schemas(package).items()}
     found = _globs(package, root)
-    settings = json.loads((root / VSCODE).read_text()) if (root / VSCODE).is_file() else {}
+    settings = json.loads((root / VSCODE).read_text(encoding="utf-8")) if (root / VSCODE).is_file() else {}
     made[VSCODE] = _text(settings | {"yaml.schemas": {f"./{FOLDER}/{name}.json": each for name, each in found.items()}})
     made[PYCHARM] = _of_pycharm(found, root)
     return made
@@ -319,7 +319,7 @@ def main(package: str) -> None:
             path.unlink()
     for name, text in made.items():
         path = Path(name)
-        if not path.is_file() or path.read_text() != text:
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, text)
             print(name)  # noqa: T201

@@ -17,6 +17,7 @@ from lab_engine.base.imports import import_quickly
 from lab_engine.base.program import SCRIPT_VARIABLE, command_for
 from lab_engine.base.quoting import quote_paths
 from lab_engine.base.signals import ended_by_signals
+from lab_engine.base.streams import prepare_streams
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import (
     COMMAND_VARIABLE,
@@ -55,6 +56,7 @@ def main(command: Command, script: str = "") -> None:
     for library in ("matplotlib.font_manager", "torch"):  # they log messages about their caches
         logging.getLogger(library).setLevel(logging.WARNING)
     os.environ[SCRIPT_VARIABLE] = script
+    prepare_streams()
     words = sys.argv[1:]
     try:
         typed: dict[str, str] = {}
@@ -80,6 +82,7 @@ def main(command: Command, script: str = "") -> None:
                 limit_busy_waiting()
                 fork_workers()
             import_quickly(function)(command, words)
+            sys.stdout.flush()  # here an error can be told
     except Exception as error:  # a fault in the code of the project or the program
         raise shorten(error) from error.__cause__
 

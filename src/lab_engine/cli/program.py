@@ -10,6 +10,7 @@ import yaml
 from lab_engine.base.errors import UserError
 from lab_engine.base.imports import import_quickly
 from lab_engine.base.program import SCRIPT_VARIABLE, command_for
+from lab_engine.base.streams import prepare_streams
 from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.cli.completion import OPTIONS, complete
 from lab_engine.cli.main import main
@@ -33,11 +34,13 @@ def run_program(package: str, commands: Sequence[str], examples: Sequence[str]) 
     os.environ[SCRIPT_VARIABLE] = script
     if script:  # modules of the user's own are found as with `python -m`, but last, so that they hide no package
         sys.path.append(str(Path.cwd()))
+    prepare_streams()
     words = sys.argv[1:]
     if words[1:] and words[0] in HELP:  # --help train
         words = [words[1], words[0], *words[2:]]
     if not words or words[0] in HELP:
-        print(_listed(package, commands, examples))  # noqa: T201
+        with user_errors():
+            print(_listed(package, commands, examples), flush=True)  # noqa: T201
     elif words[0] in OPTIONS:
         with user_errors():
             complete(package, commands, words[1:])
@@ -78,7 +81,7 @@ def _listed(package: str, commands: Sequence[str], examples: Sequence[str]) -> s
         "Commands:",
     ]
     for name in commands:
-        header = yaml.safe_load((conf / f"{name}.yaml").read_text())["hydra"]["help"]["header"]
+        header = yaml.safe_load((conf / f"{name}.yaml").read_text(encoding="utf-8"))["hydra"]["help"]["header"]
         lines.append(f"  {name:<{width}}  {header.splitlines()[0]}")
     lines += ["", "Examples:", *(f"  {typed(example)}" for example in examples)]
     lines += ["", f"`{typed('COMMAND --help')}` shows what a command takes."]

@@ -146,7 +146,7 @@ def read_option(file: Path) -> Option:
         OSError: the file cannot be read.
         yaml.YAMLError: it is not YAML.
     """
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     lines = text.splitlines()
     header = _comment_block(lines)
     option = Option(file.stem, file, everywhere=f"# @package {GLOBAL}" in header)

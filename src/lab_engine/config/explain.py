@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -26,6 +26,7 @@ from omegaconf.errors import (
 from lab_engine import CONF
 from lab_engine.base.errors import UserError
 from lab_engine.base.signals import Interrupted
+from lab_engine.base.streams import drop_failed_stdout
 from lab_engine.base.wording import did_you_mean, printable, shortened, shown
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM
@@ -103,7 +104,7 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
             "Give all of them tensors of the same shape, or their loader a function that collates them."
         )
     if (of_disk := disk_error(error)) is not None:
-        place = shown(str(of_disk.filename)) if of_disk.filename else "file"
+        place = shown(str(of_disk.filename or ("standard output" if drop_failed_stdout() else "file")))
         return f"{place}: {of_disk.strerror}. Choose another place, or make room there."
     return None
 
@@ -138,7 +139,8 @@ def user_errors(conf: Path | None = None, typed: Mapping[str, str] | None = None
             traceback.print_exception(error)
         if word := (typed or {}).get(text.partition("=")[0]):
             text = f"{shown(word)}: {text}"
-        print("error:", printable(text, kept="\n"), file=sys.stderr)  # noqa: T201
+        with suppress(OSError):  # of a full disk
+            print("error:", printable(text, kept="\n"), file=sys.stderr, flush=True)  # noqa: T201
         raise SystemExit(EXIT_USER_ERROR) from None
 
 
@@ -149,7 +151,7 @@ def naming(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if (of_disk := disk_error(error)) is not None and of_disk.filename is None:
-            of_disk.filename = str(folder)
+            of_disk.filename = "standard output" if drop_failed_stdout() else str(folder)
         raise
 
 

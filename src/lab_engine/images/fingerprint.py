@@ -24,7 +24,7 @@ def _of_part(images: ImageSet) -> str:
         return _digest(images)
     file, files = images.store / FILE, _files(images.store)
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(file.read_text())
+        known = json.loads(file.read_text(encoding="utf-8"))
         if known["files"] == files and len(known["sha256"]) == 64:
             return str(known["sha256"])
     digest = _digest(images)

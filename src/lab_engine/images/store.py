@@ -59,7 +59,7 @@ class StoreWriter:
     def finish(self, labels: npt.NDArray[np.int64], classes: tuple[str, ...], skipped: int = 0) -> None:
         """Write labels, one for each image, and class names."""
         np.save(self._folder / "labels.npy", labels.astype(np.int64))
-        (self._folder / "facts.json").write_text(json.dumps({"classes": classes, "skipped": skipped}))
+        (self._folder / "facts.json").write_text(json.dumps({"classes": classes, "skipped": skipped}), encoding="utf-8")
 
 
 GUARD = 'Processes that a script starts import the script: put its code below `if __name__ == "__main__":`'
@@ -114,7 +114,7 @@ def _owner(error: OSError) -> str:
 
 def _read(folder: Path) -> ImageSet:
     """Memory-map a store; raise ValueError or a similar error if `StoreWriter` cannot have written it."""
-    facts = json.loads((folder / "facts.json").read_text())
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)  # a header can claim any size
     classes, skipped = facts["classes"], facts["skipped"]

@@ -22,6 +22,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from lab_engine.base.devices import cores, environment, fork_workers, rank, without_ranks
 from lab_engine.base.errors import UserError
 from lab_engine.base.signals import SIGNALS, Interrupted, ended_by_signals
+from lab_engine.base.streams import prepare_streams
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
 from lab_engine.config.command_line import COMMAND_VARIABLE, started_as
 from lab_engine.config.explain import explain, naming, one_line
@@ -122,7 +123,7 @@ def run_on_devices(module: str, config: dict[str, Any], count: int) -> dict[str,
             raise ProcessFailedError(failure.message, printed=failure.exitcode != EXIT_TIMED_OUT) from None
         reason = f"the process of device {number} has died: {failure.message}"
         raise ProcessFailedError(reason, killed=True) from None
-    metrics: dict[str, Any] = json.loads((Path(config["folder"]) / "metrics.json").read_text())
+    metrics: dict[str, Any] = json.loads((Path(config["folder"]) / "metrics.json").read_text(encoding="utf-8"))
     return metrics
 
 
@@ -175,6 +176,7 @@ def main() -> None:
     parent, module, folder = sys.argv[1:]
     die_with(int(parent))
     fork_workers()
+    prepare_streams()
     try:
         with naming(Path(folder)), ended_by_signals():
             load_command(module).run(read_config(Path(folder)))

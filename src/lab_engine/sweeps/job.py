@@ -183,7 +183,7 @@ def read_metric(folder: Path, name: str) -> float | None:
     Raises:
         FileNotFoundError: the job is not done.
     """
-    value = json.loads((folder / "metrics.json").read_text()).get(name)
+    value = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get(name)
     return None if value is None else float(value)
 
 

@@ -260,4 +260,4 @@ def _name_of(file: Path) -> str:
     """Return the unique name of a sweep folder from a file in it, so that the name stays when the folder is moved."""
     if not file.exists():
         atomic_write(file, f"{uuid.uuid4().hex}\n")
-    return file.read_text().strip()
+    return file.read_text(encoding="utf-8").strip()

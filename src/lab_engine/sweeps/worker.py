@@ -10,6 +10,7 @@ from pathlib import Path
 from lab_engine.artifacts.run_folder import lock
 from lab_engine.base.devices import device_count, environment, fork_workers, rank
 from lab_engine.base.signals import Interrupted
+from lab_engine.base.streams import prepare_streams
 from lab_engine.base.wording import printable
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, load_command, read_config
 from lab_engine.config.command_line import COMMAND_VARIABLE, without_passwords
@@ -36,6 +37,7 @@ def work(module: str, folder: Path, launched: bool = False) -> int:
         The exit status: 0, 1, or 2 for a user's error.
     """
     fork_workers()
+    prepare_streams()
     if launched and rank() > 0:
         status = 0 if _is_done(folder) else _run(module, folder, launched)[0]
         time.sleep(SECONDS_TO_RECORD if status else 0)

@@ -49,7 +49,8 @@ def open_log(file: Path, package: str) -> None:
         )
         draw_bars_on(_consoles[0])
         if not _is_stdout(file):  # as in a job of a sweep
-            _consoles.append(Console(file=file.open("a"), highlight=False, soft_wrap=True, width=LOG_WIDTH))
+            log = file.open("a", encoding="utf-8")
+            _consoles.append(Console(file=log, highlight=False, soft_wrap=True, width=LOG_WIDTH))
     for name in (package, *PACKAGES, "py.warnings"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO if name in (package, ENGINE) else logging.WARNING)
@@ -84,9 +85,14 @@ def close_log() -> None:
 
 def show(content: RenderableType) -> None:
     """Print text or a table to the terminal and the log file."""
-    for console in _consoles:
+    for console in [*_consoles]:
         # no line breaks in text: commands and paths must stay whole to be copied
-        console.print(_Sanitized(content), soft_wrap=isinstance(content, Text))
+        try:
+            console.print(_Sanitized(content), soft_wrap=isinstance(content, Text))
+        except OSError as error:
+            if not isinstance(console, _Terminal) or len(_consoles) == 1:
+                raise
+            console.drop(f"Standard output: {error.strerror}.")
 
 
 class _Terminal(Console):
@@ -96,9 +102,13 @@ class _Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         """Continue with the log file alone when the reader of stdout, such as `head`, has exited."""
+        self.drop("The reader of the output has exited.")
+
+    def drop(self, reason: str) -> None:
+        """Continue with the log file alone."""
         _consoles.remove(self)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        show(Text("The reader of the output has exited. The run continues; the rest is in this log."))
+        show(Text(f"{reason} The run continues; the rest is in this log."))
 
 
 class _Sanitized:

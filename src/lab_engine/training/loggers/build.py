@@ -86,7 +86,7 @@ def _mlflow_arguments(node: Config, folder: Path) -> Config:
                 f"logger.mlflow.experiment_name={name} is deleted in MLflow: choose another name, or restore it."
             )
         if (folder / MLFLOW_RUN).exists():
-            run_id = (folder / MLFLOW_RUN).read_text().strip()
+            run_id = (folder / MLFLOW_RUN).read_text(encoding="utf-8").strip()
             with suppress(MlflowException):  # the id is of another database: start a new run
                 client.update_run(run_id, status="RUNNING")
                 added["run_id"] = run_id

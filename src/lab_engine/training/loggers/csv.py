@@ -40,7 +40,7 @@ class _AppendingWriter(ExperimentWriter):
         """Drop the rows of later steps: they are trained and logged again."""
         self._resumes = False
         file = Path(self.metrics_file_path)
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         known = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())  # without an incomplete last line
         self.metrics_keys = list(known.fieldnames or ())
         rows = [row for row in known if row.get("step") and int(row["step"]) < step]

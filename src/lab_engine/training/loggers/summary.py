@@ -19,7 +19,11 @@ def log_hyperparameters(loggers: Sequence[Logger], config: Mapping[str, Any]) ->
     """Log the hyperparameters; not again to a resumed run of MLflow, which refuses changed values."""
     values, file = hyperparameters(config), Path(config["folder"], MLFLOW_RUN)
     for logger in loggers:
-        if isinstance(logger, MLFlowLogger) and file.exists() and file.read_text().strip() == logger.run_id:
+        if (
+            isinstance(logger, MLFlowLogger)
+            and file.exists()
+            and file.read_text(encoding="utf-8").strip() == logger.run_id
+        ):
             continue
         logger.log_hyperparams(values)
         if isinstance(logger, MLFlowLogger):

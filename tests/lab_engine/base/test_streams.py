@@ -1,0 +1,47 @@
+"""Standard streams in any encoding, closed, or on a full disk."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL, Command, environment_in
+from tests.forked import Popen, run
+
+
+def test_other_encodings_get_plain_characters(command: Command) -> None:
+    result = command("train", *SMALL, PYTHONIOENCODING="ascii")
+    assert result.status == 0, result.err
+    assert "overall" in result.out
+    assert "\u2500" in (result.folder / "train.log").read_text(encoding="utf-8")
+    shown = command("anatomy", "in_channels=1", PYTHONIOENCODING="ascii")
+    assert (shown.status, shown.err) == (0, "")
+    assert "(32 - 5 + 2" in shown.out
+
+
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+
+@pytest.mark.parametrize(
+    ("where", "status"),
+    [pytest.param(">/dev/full", 2, marks=FULL), (">&-", 0), pytest.param("2>/dev/full", 0, marks=FULL)],
+)
+@pytest.mark.parametrize("words", ["", "train --help", "anatomy"])
+def test_the_stream_is_named_when_it_cannot_be_written(words: str, where: str, status: int, tmp_path: Path) -> None:
+    line = f"exec {sys.executable} -m lenet_lab {words} {where}"
+    done = run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment_in(tmp_path))
+    assert done.returncode == status, done.stderr
+    said = "error: standard output: No space left on device. Choose another place, or make room there.\n"
+    assert done.stderr == (said if status else "")
+
+
+@FULL
+def test_a_run_goes_on_without_its_output(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "lenet_lab.train", *SMALL, "hydra.run.dir=run"]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        process = Popen(words, cwd=tmp_path, env=environment_in(tmp_path), stdout=full)
+        assert process.wait(100) == 0
+    assert (tmp_path / "run" / "metrics.json").exists()
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert log.startswith(f"Standard output: {os.strerror(28)}. The run continues; the rest is in this log.\n")
