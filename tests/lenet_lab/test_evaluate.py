@@ -188,10 +188,10 @@ def test_a_file_does_not_choose_where_to_download_from_or_to(
     command("evaluate", "--cfg", "job", "checkpoint=bad.ckpt")
     code = (
         "from lenet_lab import evaluating; import hydra\n"
-        "from hydra import initialize_config_dir\n"
+        "from hydra import initialize_config_dir\nfrom lab_engine.config.hydra_version import BASE\n"
         "from lab_engine.config.command_line import OF_THE_SWEEP\nfrom lab_engine.config.command import config_folder\n"
         "from omegaconf import OmegaConf\n"
-        "with initialize_config_dir(str(config_folder('lenet_lab')), version_base='1.3'):\n"
+        "with initialize_config_dir(str(config_folder('lenet_lab')), **BASE):\n"
         "    config = hydra.compose('evaluate', overrides=['checkpoint=bad.ckpt', 'folder=x'])\n"
         "    config = OmegaConf.to_container(OmegaConf.masked_copy(config, list(config.keys() - {*OF_THE_SWEEP})))\n"
         "    config['choices'] = dict.fromkeys(('task', 'data', 'model', 'test_time'), 'evaluate/from_checkpoint')\n"

@@ -18,6 +18,7 @@ from lab_engine.base.imports import import_quickly
 from lab_engine.base.wording import printable, shown
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import CONFIG_DIR, MULTIRUN, OF_RECORDED, value_of_option
+from lab_engine.config.hydra_version import BASE
 from lab_engine.runs.recorded import read_recorded, refuse_links, show, tell_if_done
 
 KEEPS_SETTINGS = {"resume": "a run resumes with its own settings", "from": "a run is repeated with its own settings"}
@@ -217,6 +218,6 @@ def _repeat(request: Request, command: Command) -> None:
 
 def _new_folder(command: Command, place: Sequence[str]) -> Path:
     """Choose a run folder as Hydra does for a new run."""
-    with initialize_config_dir(str(command.conf), version_base="1.3"):
+    with initialize_config_dir(str(command.conf), **BASE):
         composed = compose(command.name, overrides=list(place), return_hydra_config=True)
     return Path(composed.hydra.run.dir).expanduser().absolute()

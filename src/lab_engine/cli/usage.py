@@ -17,6 +17,7 @@ from lab_engine.base.program import command_for
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import is_recorded
 from lab_engine.config.config_dir import refuse_missing, search_word
+from lab_engine.config.hydra_version import BASE
 from lab_engine.config.written_out import write_out
 
 GROUP_HELP = "lab_engine.cli.group_help:group_help"
@@ -48,7 +49,7 @@ def show_usage(command: Command, words: Sequence[str]) -> None:
 def show_composed(command: Command, words: Sequence[str]) -> None:
     """Show what Hydra's own options ask for, such as the composed configuration; the command does not run."""
     sys.argv[1:] = words
-    show = hydra.main(version_base="1.3", config_path=str(command.conf), config_name=command.name)
+    show = hydra.main(config_path=str(command.conf), config_name=command.name, **BASE)
     # makes Hydra raise an error instead of printing a report that fills a page
     with env_override({"HYDRA_FULL_ERROR": "1"}):
         show(lambda composed: None)()
@@ -64,7 +65,7 @@ def usage(command: Command, folders: Sequence[Path], overrides: list[str]) -> st
         folders: of the YAML files: the project's, the engine's, and the user's own if there is one.
         overrides: as on the command line; they show in the values.
     """
-    with initialize_config_dir(str(folders[0]), version_base="1.3"):
+    with initialize_config_dir(str(folders[0]), **BASE):
         config = compose(command.name, overrides=overrides, return_hydra_config=True)
     # Hydra does not count a group as chosen where a list of options was
     header, chosen = config.hydra.help.header, {*config.hydra.runtime.choices, *config}

@@ -16,6 +16,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from lab_engine.config.command import Command
+from lab_engine.config.hydra_version import BASE
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def composed(command: Command, words: Sequence[str], mode: RunMode) -> Iterator[
         words: of its command line.
         mode: one run, or several.
     """
-    version.setbase("1.3")
+    if BASE:
+        version.setbase(BASE["version_base"])
     options = get_args_parser().parse_args(words)
     path = create_config_search_path(str(Path(options.config_path or command.conf).absolute()))
     if options.config_dir is not None:

@@ -12,6 +12,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.wording import shown
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import OF_RECORDED, SET_BY_THE_PROGRAM, UnknownOptionError
+from lab_engine.config.hydra_version import BASE
 
 WHOLE = "# @package _global_"
 """Beginning of a file that sets keys of all groups, such as a recipe."""
@@ -58,7 +59,7 @@ def for_option(command: Command, error: UnknownOptionError) -> UserError:
     if not found and error.following and not error.following.startswith("-") and "=" not in error.following:
         value = error.following
     given = error.word if found or not value else f"{option} {value}"
-    with initialize_config_dir(str(command.conf), version_base="1.3"):
+    with initialize_config_dir(str(command.conf), **BASE):
         config = compose(command.name)
     if name in {*command.short, *map(str, config)} - {*SET_BY_THE_PROGRAM} or (
         command.resumes and f"{name}=" in OF_RECORDED

@@ -13,6 +13,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.config.command import Command, to_plain
 from lab_engine.config.config_dir import KEY, import_from, search_word
 from lab_engine.config.explain import explain
+from lab_engine.config.hydra_version import BASE
 from lab_engine.config.written_out import write_out
 
 
@@ -58,7 +59,7 @@ def options(command: Command, config_dir: str | Path | None) -> Iterator[list[st
     hydra_of_a_command = GlobalHydra.instance().hydra  # as where a task of the user's own loads another run
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(command.conf), version_base="1.3"):
+        with initialize_config_dir(str(command.conf), **BASE):
             yield [] if config_dir is None else [search_word(config_dir)]
     finally:
         GlobalHydra.instance().hydra = hydra_of_a_command

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import did_you_mean, printable, shortened
 from lab_engine.config.facts import split_facts
+from lab_engine.config.hydra_version import ANY_TARGET
 from lab_engine.config.schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -42,9 +43,9 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
     """
     try:
         if arguments and not node.get("_partial_"):  # Hydra would convert a dataclass among them
-            made = instantiate({**node, "_partial_": True}, _convert_="all")(**arguments)
+            made = instantiate({**node, "_partial_": True}, _convert_="all", **ANY_TARGET)(**arguments)
         else:
-            made = instantiate(node, _convert_="all")
+            made = instantiate(node, _convert_="all", **ANY_TARGET)
             made = functools.partial(made, **arguments) if arguments else made
         if isinstance(made, functools.partial):  # called later: find a wrong argument now
             inspect.signature(made.func).bind_partial(*made.args, **made.keywords)

@@ -100,7 +100,7 @@ class JobFactory:
         composed = self.context.config_loader.load_sweep_config(self.config, list(overrides))
         self._refuse_own_launcher(composed, overrides)
         with open_dict(composed):
-            composed.hydra.job.id = composed.hydra.job.num = number
+            composed.hydra.job.id, composed.hydra.job.num = str(number), number
         HydraConfig.instance().set_config(composed)  # resolves ${hydra:…}
         folder = self.folder / (name or str(composed.hydra.sweep.subdir))
         return self.command.checked(to_plain(composed, composed.hydra, str(folder))), folder

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lab_engine.base.errors import UserError
 from lab_engine.config.command import config_folder
+from lab_engine.config.hydra_version import BASE
 from lab_engine.sweeps.job import read_record, state_of
 from lab_engine.sweeps.search import SearchPlan
 from lab_engine.sweeps.settings import check_sweep
@@ -50,7 +51,7 @@ def ends(folder: Path) -> list[str]:
 
 def settings(*overrides: str) -> dict[str, Any]:
     """`sweeper` as a command line gives it."""
-    with hydra.initialize_config_dir(str(config_folder("lenet_lab")), version_base="1.3"):
+    with hydra.initialize_config_dir(str(config_folder("lenet_lab")), **BASE):
         config = hydra.compose("train", overrides=["sweeper=optuna", *overrides], return_hydra_config=True)
     return check_sweep(config)["sweeper"]
 
