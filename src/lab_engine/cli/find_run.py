@@ -9,7 +9,7 @@ from lab_engine.base.program import short
 from lab_engine.base.wording import printable
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import MULTIRUN
-from lab_engine.sweeps.job import ENDED, is_locked, state_now
+from lab_engine.sweeps.job import is_locked
 
 RUNS = Path("runs", "train")
 NEWEST = "last"
@@ -73,14 +73,14 @@ def _of_run(run: Path) -> Path | None:
 
 
 def _newest_first() -> list[Path]:
-    """Return the folders of all runs below `RUNS`, also those of jobs of sweeps, by the time when they were started."""
-    files = [*RUNS.glob("*/config.yaml"), *RUNS.glob("*/*/config.yaml")]
+    """Return the folders of the runs below `RUNS` by the time when they were started; a job of a sweep is none."""
+    files = RUNS.glob("*/config.yaml")
     return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)]
 
 
 def _unfinished() -> Iterator[Path]:
     for run in _newest_first():
-        if not (run / "metrics.json").exists() and state_now(run) not in (*ENDED, "running") and not is_locked(run):
+        if not (run / "metrics.json").exists() and not is_locked(run):
             yield run
 
 

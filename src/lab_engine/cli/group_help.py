@@ -1,6 +1,7 @@
 """`--help GROUP` and `--help KEY`: options, keys, their defaults, and what is allowed."""
 
 import re
+import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.cli.reference import Key, groups_of, keys_of, keys_of_command, options_of
 from lab_engine.config.command import Command
 
-WIDTH = 80
+MAX_WIDTH = 80  # characters
 
 
 def group_help(command: Command, topic: str, folders: Sequence[Path]) -> str:
@@ -54,7 +55,7 @@ def group_help(command: Command, topic: str, folders: Sequence[Path]) -> str:
         purpose = re.split(r"(?<=\.)\s", option.comment.removeprefix("Purpose").strip())[0]
         text = f"{' '.join(purpose.split())}{' (the default)' if option.name in chosen.get(group, ()) else ''}"
         lines += textwrap.wrap(
-            text, WIDTH, initial_indent=f"  {option.name}".ljust(indent), subsequent_indent=" " * indent
+            text, _width(), initial_indent=f"  {option.name}".ljust(indent), subsequent_indent=" " * indent
         )
     for each in sorted(keys):
         lines += ["", *_about(f"{group}.{each}", keys[each], len(options))]
@@ -73,7 +74,11 @@ def _about(name: str, key: Key, options: int) -> Iterator[str]:
     )
     meaning = f"{key.allowed} ({key.meaning})" if key.allowed and key.meaning else key.allowed or key.meaning
     for line in (meaning, f"default: {default or 'none'}"):
-        yield from textwrap.wrap(line, WIDTH, initial_indent="    ", subsequent_indent="    ")
+        yield from textwrap.wrap(line, _width(), initial_indent="    ", subsequent_indent="    ")
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns, MAX_WIDTH)
 
 
 def _chosen(file: Path) -> Iterator[tuple[str, list[str]]]:

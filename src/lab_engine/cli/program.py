@@ -36,8 +36,9 @@ def run_program(package: str, commands: Sequence[str], examples: Sequence[str]) 
         sys.path.append(str(Path.cwd()))
     prepare_streams()
     words = sys.argv[1:]
-    if words[1:] and words[0] in HELP:  # --help train
-        words = [words[1], words[0], *words[2:]]
+    if words[1:] and words[0] in HELP:  # --help train, or --help GROUP of the first command
+        named = words[1].replace("-", "_") in commands
+        words = [words[1], words[0], *words[2:]] if named else [commands[0], *words]
     if not words or words[0] in HELP:
         with user_errors():
             print(_listed(package, commands, examples), flush=True)  # noqa: T201

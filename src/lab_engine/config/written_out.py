@@ -6,7 +6,7 @@ from pathlib import Path
 from lab_engine import CONF
 from lab_engine.base.errors import UserError
 from lab_engine.base.quoting import override
-from lab_engine.base.wording import shown
+from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import CONFIG_DIR, MULTIRUN, value_of_option
 
@@ -51,8 +51,14 @@ def _is_folder(command: Command, group: str, value: str, words: Sequence[str]) -
     if Path(value).expanduser().is_dir():
         return True
     searched = any(word.startswith("hydra.searchpath=") for word in words)
-    if not is_path and ("/" not in value or searched):
+    if not is_path and (searched or "," in value):
         return False
+    if not is_path and "/" not in value:
+        names = sorted({file.stem for place in places for file in (place / group).glob("*.yaml")})
+        raise UserError(
+            f"{group}={shown(value)} is refused: there is no such option{did_you_mean(value, names)}, and no folder\n"
+            f"allowed: {', '.join(names)}, or a folder"
+        )
     given = f"{group}={shown(value)} is refused"
     if "," in value and {*MULTIRUN} & {*words}:
         option = f"{group}={command.folders[group]}"

@@ -223,8 +223,8 @@ def refuse_texts(
         if own[key] != "???":
             cure += f"; if not, {shown(shell_word(name, own[key]))} as it is here"
         raise UserError(
-            f"checkpoint={path} was trained with {group}.{key}={shown(value)}, and no text is taken from a file.\n"
-            f"{cure}."
+            f"checkpoint={path} was trained with {group}.{key}={shown(value)}. A checkpoint chooses no folder and no "
+            f"text.\n{cure}."
         )
 
 

@@ -176,9 +176,7 @@ def show_next_steps(module: str, folder: Path, checkpoint: str, config: Mapping[
     """
     loggers, config_dir = config["logger"], config.get("config_dir")
     if checkpoint:
-        started = read_environment(folder)
-        given = shlex.split(started.command) if started else []
-        words = [f"checkpoint={short(Path(checkpoint))}", *_not_in_checkpoints(given, config)]
+        words = [f"checkpoint={short(Path(checkpoint))}", *_not_in_checkpoints(_words_of(folder), config)]
         show(Text(f"evaluate   {command_for(module, words, short(Path(config_dir)) if config_dir else None)}"))
     if loggers.get("tensorboard"):
         show_dashboard(folder)
@@ -190,6 +188,14 @@ def show_next_steps(module: str, folder: Path, checkpoint: str, config: Mapping[
         show(Text(f"dashboard  {_script('mlflow')} ui --backend-store-uri {uri}{first}"))
     if (wandb := loggers.get("wandb")) and wandb.get("offline"):
         show(Text(f"upload     {_script('wandb')} sync {shlex.quote(short(folder / 'wandb'))}/offline-run-*"))
+
+
+def _words_of(folder: Path) -> list[str]:
+    """Return the words of the command that started a run; of one that repeats another, those of the other."""
+    started = read_environment(folder)
+    words = shlex.split(started.command) if started else []
+    repeated = [word.removeprefix("from=") for word in words if word.startswith("from=")]
+    return _words_of(Path(repeated[0])) if repeated else words
 
 
 def _not_in_checkpoints(words: Iterable[str], config: Mapping[str, Any]) -> Iterator[str]:

@@ -8,7 +8,6 @@ import pytest
 from lab_engine.artifacts.run_folder import hold
 from lab_engine.base.errors import UserError
 from lab_engine.cli.find_run import find_run
-from lab_engine.sweeps.job import Record, write_record
 from lenet_lab.evaluate import COMMAND as EVALUATE
 from lenet_lab.train import COMMAND as TRAIN
 from tests.conftest import Command, Result
@@ -47,13 +46,11 @@ def test_a_run_folder_is_its_best_checkpoint(runs: Path, capsys: pytest.CaptureF
 def test_the_newest_unfinished_run_is_resumed(runs: Path) -> None:
     make_run(runs / "a", 1)
     make_run(runs / "b", 2, "metrics.json")
-    make_run(runs / "sweep" / "0", 3)
-    write_record(runs / "sweep" / "0", Record(0, [], state="pruned"))
+    make_run(runs / "sweep" / "0", 3)  # a job: which of them is meant, nobody knows
     make_run(runs / "busy", 4)
     with hold(runs / "busy"):
         assert find_run(TRAIN, "resume=last", []) == "resume=runs/train/a"
     assert find_run(TRAIN, "from=last", []) == "from=runs/train/b"
-    write_record(runs / "sweep" / "0", Record(0, [], state="failed"))
     assert find_run(TRAIN, "resume=runs/train/b", []) == "resume=runs/train/b"
 
 

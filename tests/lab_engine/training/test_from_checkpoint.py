@@ -82,7 +82,7 @@ def test_other_texts_are_refused_with_the_word_to_add(group: str, key: str, valu
         refuse_texts({key: value}, OWN, group, PATH, EvaluateConfig)
     text = str(error.value)
     assert text.startswith(f"checkpoint={PATH} was trained with {group}.{key}=")
-    assert ", and no text is taken from a file.\nIf you want it, add " in text
+    assert ". A checkpoint chooses no folder and no text.\nIf you want it, add " in text
     assert text.endswith(cure or ".")
     assert len(text.splitlines()) == 2
     assert all(letter.isprintable() for letter in text.replace("\n", ""))
@@ -134,8 +134,8 @@ def test_what_is_given_on_the_command_line_wins(digits_run: Result, command: Com
     refused = command(*words)
     assert refused.status == 2
     assert refused.err == (
-        f"error: checkpoint={tmp_path}/bad.ckpt was trained with model.weights=hf-hub:them/net, and no text is taken "
-        "from a file.\nIf you want it, add +model.weights=hf-hub:them/net; if not, +model.weights=null as it is here.\n"
+        f"error: checkpoint={tmp_path}/bad.ckpt was trained with model.weights=hf-hub:them/net. A checkpoint chooses "
+        "no folder and no text.\nIf you want it, add +model.weights=hf-hub:them/net; if not, +model.weights=null as it is here.\n"
     )
     for given, said in (("null", "None"), ("hf-hub:them/net", "hf-hub:them/net")):
         result = command(*words, f"+model.weights={given}", f"hydra.run.dir={said.partition(':')[0]}")
