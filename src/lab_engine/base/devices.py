@@ -117,7 +117,7 @@ def limit_busy_waiting() -> None:
 
 
 def fork_workers() -> None:
-    """Let the workers of a DataLoader be forked from this process, on Linux; for processes of a command only.
+    """Make the workers of a DataLoader be forked from this process, on Linux; for processes of a command only.
 
     In the jobs of a sweep, and from Python 3.14 on everywhere, each would else import torch again, and outlive a run
     that is killed.

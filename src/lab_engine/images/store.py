@@ -101,7 +101,7 @@ def open_store(cache: Path, key: str, make: Callable[[StoreWriter], None]) -> Im
 
 
 def _owner(error: OSError) -> str:
-    """Say which other user a file or folder belongs to that may not be opened."""
+    """Return a sentence on the other user who owns a file or folder that may not be opened."""
     if not isinstance(error, PermissionError) or not error.filename:
         return ""
     path = Path(os.fsdecode(error.filename))
