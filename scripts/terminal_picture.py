@@ -19,10 +19,12 @@ COLUMNS, LINES = 116, 40
 
 
 def capture(command: list[str]) -> str:
-    """Return all output of the command on a terminal of COLUMNS x LINES, with control characters."""
+    """Return all output of the command on a terminal of COLUMNS x LINES, with control characters and without bars."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (LINES, COLUMNS))
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm-256color"}):
+    with subprocess.Popen(
+        command, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm-256color", "TTY_INTERACTIVE": "0"}
+    ):
         os.close(theirs)
         shown = b""
         while True:
