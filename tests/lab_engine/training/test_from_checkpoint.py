@@ -135,7 +135,8 @@ def test_what_is_given_on_the_command_line_wins(digits_run: Result, command: Com
     assert refused.status == 2
     assert refused.err == (
         f"error: checkpoint={tmp_path}/bad.ckpt was trained with model.weights=hf-hub:them/net. A checkpoint chooses "
-        "no folder and no text.\nIf you want it, add +model.weights=hf-hub:them/net; if not, +model.weights=null as it is here.\n"
+        "no folder and no text.\n"
+        "If you want it, add +model.weights=hf-hub:them/net; if not, +model.weights=null as it is here.\n"
     )
     for given, said in (("null", "None"), ("hf-hub:them/net", "hf-hub:them/net")):
         result = command(*words, f"+model.weights={given}", f"hydra.run.dir={said.partition(':')[0]}")
