@@ -9,6 +9,8 @@ import pytest
 
 from tests import forked
 
+pytestmark = pytest.mark.slow  # each starts pytest, which starts a process that imports all libraries
+
 ROOT = Path(__file__).parents[2]
 IMPORTED = "ignore:Module already imported"  # a plugin of pytest, by the process that this one is forked from
 PAGE = """\

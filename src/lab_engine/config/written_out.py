@@ -56,7 +56,7 @@ def _is_folder(command: Command, group: str, value: str, words: Sequence[str]) -
     if not is_path and "/" not in value:
         names = sorted({file.stem for place in places for file in (place / group).glob("*.yaml")})
         raise UserError(
-            f"{group}={shown(value)} is refused: there is no such option{did_you_mean(value, names)}, and no folder\n"
+            f"{group}={shown(value)} is refused: there is no such option or folder{did_you_mean(value, names)}\n"
             f"allowed: {', '.join(names)}, or a folder"
         )
     given = f"{group}={shown(value)} is refused"

@@ -42,7 +42,7 @@ def imported(err: str) -> set[str]:
         ("+data.on_bad_file=maybe", "data.on_bad_file=maybe is refused: give error or skip"),
         ("+seeds=1", "seeds=1 is refused: there is no such key"),
         ("model=lenett", "model=lenett is refused: there is no such option; did you mean lenet?\nallowed: lenet"),
-        ("data=cifar100", "data=cifar100 is refused: there is no such option; did you mean cifar10?\nallowed: cifar10"),
+        ("data=cifar100", "data=cifar100 is refused: there is no such option or folder; did you mean cifar10?\n"),
         ("logger=[csv,tensorbord]", "logger=tensorbord is refused: there is no such option; did you mean tensorboard?"),
         ("experiment=none2", "experiment=none2 is refused: there is no such option"),
         (
