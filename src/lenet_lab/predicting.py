@@ -15,6 +15,7 @@ from lab_engine.base.atomic_write import open_atomic
 from lab_engine.base.bar import Bar
 from lab_engine.base.devices import threads_for
 from lab_engine.base.errors import IncompleteError, UserError
+from lab_engine.base.program import short
 from lab_engine.base.wording import counted, shown
 from lab_engine.config.check import check_with_taken
 from lab_engine.prediction.find import find_images
@@ -97,7 +98,7 @@ def predict_images(config: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(config["threads"] or max(threads_for(values) // 2, 1))
     explainer = Explainer(trained, config["method"]) if config["explain"] else None
     facts = {
-        "checkpoint": terminal.short(Path(config["checkpoint"])),
+        "checkpoint": short(Path(config["checkpoint"])),
         "images": f"{len(files):,}, shown to the network as {'x'.join(map(str, trained.format.shape))}",
         "skipped": f"{counted(len(others), 'file')} of another kind, such as {shown_file(others[0])}" if others else "",
         "model": f"{type(trained.network).__name__}, {len(classes):,} classes",
@@ -125,7 +126,7 @@ def predict_images(config: dict[str, Any]) -> dict[str, Any]:
         terminal.show(unread_table(unread))
     terminal.show(Text())
     for name, file in written.items():
-        terminal.show(Text(f"{name:<14}{terminal.short(file)}"))
+        terminal.show(Text(f"{name:<14}{short(file)}"))
     if unread:
         raise IncompleteError(f"{len(unread):,} of {len(files):,} files could not be read; the others are done.")
     return {"images": counts.total(), "counts": {classes[number]: count for number, count in counts.items()}}

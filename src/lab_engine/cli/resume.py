@@ -6,11 +6,11 @@ from typing import Any
 from lab_engine.artifacts.checkpoint import latest_checkpoint
 from lab_engine.artifacts.run_folder import hold
 from lab_engine.base.errors import UserError
+from lab_engine.base.program import short
 from lab_engine.config.command import Command
 from lab_engine.runs.recorded import keep, read_recorded, tell_if_done
 from lab_engine.runs.running import compute
 from lab_engine.sweeps.worker import work_held
-from lab_engine.training.terminal import short
 
 Config = dict[str, Any]
 

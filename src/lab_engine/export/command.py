@@ -12,6 +12,7 @@ from torch import Tensor
 from lab_engine.base.atomic_write import new_file
 from lab_engine.base.errors import UserError
 from lab_engine.base.extras import need
+from lab_engine.base.program import short
 from lab_engine.base.wording import counted
 from lab_engine.config.check import check_with_taken
 from lab_engine.config.explain import one_line
@@ -100,12 +101,10 @@ def export(config: dict[str, Any], package: str, version: str) -> dict[str, Any]
             f"at batch {batches}"
         )
     )
-    terminal.show(Text(f"file       {terminal.short(file)} ({file.stat().st_size / 1000:,.0f} kB)"))
+    terminal.show(Text(f"file       {short(file)} ({file.stat().st_size / 1000:,.0f} kB)"))
     if exportable.note:
         terminal.show(Text(f"note       {exportable.note}"))
-    terminal.show(
-        Text(f"\nRun it, in Python:\n\n{_example(config['format'], terminal.short(file), exportable, facts)}")
-    )
+    terminal.show(Text(f"\nRun it, in Python:\n\n{_example(config['format'], short(file), exportable, facts)}"))
     return {"file": str(file), "difference": found.difference}
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from lab_engine.artifacts.checkpoint import read_metadata
 from lab_engine.base.atomic_write import open_atomic
 from lab_engine.base.errors import UserError
+from lab_engine.base.program import short
 from lab_engine.base.wording import counted
 from lab_engine.prediction.output_table import OutputTable
 from lab_engine.training import terminal
@@ -57,7 +58,7 @@ def predict_samples(config: dict[str, Any], package: str) -> dict[str, Any]:
         trainer = build_trainer(config, data, callbacks=[table, EvaluationBar()], loggers=[])
         show_run(f"{package} predict", config, data, task, trainer)
         trainer.predict(task, datamodule=data, return_predictions=False)
-    terminal.show(Text(f"predictions   {terminal.short(file)}, {counted(table.count, 'sample')}"))
+    terminal.show(Text(f"predictions   {short(file)}, {counted(table.count, 'sample')}"))
     return {"samples": table.count}
 
 

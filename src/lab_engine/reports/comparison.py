@@ -14,7 +14,7 @@ from lab_engine.artifacts.environment import read_environment
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
 from lab_engine.base.git import PATCH
-from lab_engine.training.terminal import short
+from lab_engine.base.program import short
 
 FILE = "comparison.json"
 IGNORED_METRICS = {"train/seconds"}  # differs in every run

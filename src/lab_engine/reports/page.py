@@ -17,11 +17,11 @@ from lab_engine.artifacts.checkpoint import read_checkpoint
 from lab_engine.artifacts.curves import read_curves
 from lab_engine.artifacts.environment import Environment, Git, read_environment
 from lab_engine.artifacts.results import COUNT
+from lab_engine.base.program import short
 from lab_engine.base.wording import counted, is_percent, metric
 from lab_engine.config.command_line import without_passwords
 from lab_engine.reports.chart import Line, line_chart
 from lab_engine.training.interface import Describes, Reports, describe_task
-from lab_engine.training.terminal import short
 
 PAGE = Path(__file__).with_name("page.html")
 LOOK = Path(__file__).with_name("look.css")

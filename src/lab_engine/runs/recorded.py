@@ -14,9 +14,9 @@ from lab_engine.artifacts.environment import read_environment
 from lab_engine.artifacts.run_folder import in_folder
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
+from lab_engine.base.program import short
 from lab_engine.config.command import Command, read_config
 from lab_engine.config.config_dir import KEY
-from lab_engine.training.terminal import short
 
 Config = dict[str, Any]
 

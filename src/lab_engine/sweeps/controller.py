@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lab_engine.base.devices import device_count
 from lab_engine.base.errors import UserError
+from lab_engine.base.program import short
 from lab_engine.base.signals import Interrupted
 from lab_engine.base.wording import counted
 from lab_engine.config.command import words_of
@@ -115,7 +116,7 @@ class Controller:
         folder, package = self.factory.folder, self.factory.command.package
         terminal.open_log(folder / "sweep.log", package)
         terminal.show(Text(f"{package} sweep: {what}", style="bold"))
-        terminal.show(Text.assemble(("  sweep folder", "cyan"), f"  {terminal.short(folder)}"))
+        terminal.show(Text.assemble(("  sweep folder", "cyan"), f"  {short(folder)}"))
         for line in given_twice(words_of(self.config.hydra)):
             terminal.show(Text(f"  {line}"))
 
@@ -193,13 +194,13 @@ def finish(config: DictConfig, started: Iterable[Path]) -> None:
     tables = report(folder, sweeper["metric"] or "", mode, sweeper["repeats"])
     terminal.show(Text())
     terminal.show(tables)
-    terminal.show(Text(f"report     {terminal.short(folder / 'report.html')}"))
+    terminal.show(Text(f"report     {short(folder / 'report.html')}"))
     if any(folder.glob("*/tensorboard")):
         terminal.show_dashboard(folder)
     # a job that still runs has been taken over by another sweep
     unfinished = any(state_now(folder) not in (*ENDED, "running") for folder in started)
     if unfinished:
-        terminal.show(Text(f"continue   the same command with hydra.sweep.dir={terminal.short(folder)}"))
+        terminal.show(Text(f"continue   the same command with hydra.sweep.dir={short(folder)}"))
     terminal.close_log()
     if unfinished:
         raise SystemExit(1)

@@ -19,8 +19,7 @@ from rich.text import Text
 from lab_engine.artifacts.environment import read_environment
 from lab_engine.base.bar import draw_bars_on
 from lab_engine.base.devices import rank
-from lab_engine.base.program import command_for, installed
-from lab_engine.base.program import short as short
+from lab_engine.base.program import command_for, installed, short
 from lab_engine.base.quoting import override
 from lab_engine.base.wording import counted, printable
 
