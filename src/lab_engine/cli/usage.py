@@ -18,7 +18,7 @@ from lab_engine.config.command import Command
 from lab_engine.config.command_line import is_recorded
 from lab_engine.config.config_dir import refuse_missing, search_word
 from lab_engine.config.hydra_version import BASE
-from lab_engine.config.written_out import write_out
+from lab_engine.config.written_out import write_out_overrides
 
 GROUP_HELP = "lab_engine.cli.group_help:group_help"
 """Imported by name, for it imports pydantic, which the plain text does without."""
@@ -30,8 +30,7 @@ def show_usage(command: Command, words: Sequence[str]) -> None:
     overrides = [word for word in options.overrides if "=" in word]
     topics = [word for word in options.overrides if "=" not in word]
     overrides = [word for word in overrides if not (command.resumes and is_recorded(word))]
-    own = [] if options.config_dir is None else [f"--config-dir={options.config_dir}"]
-    overrides = [word for word, _ in write_out(command, [*own, *overrides])][len(own) :]
+    overrides = write_out_overrides(command, overrides, options.config_dir)
     folders = [command.conf, CONF]
     if options.config_dir is not None:
         refuse_missing(options.config_dir)

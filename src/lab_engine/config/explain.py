@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -167,7 +167,7 @@ def _no_such_option(error: MissingConfigException, conf: Path | None) -> str:
         options = _options(group, conf)
     if not group or not options:
         return str(error).splitlines()[0]
-    there_is = f"there is no such option{did_you_mean(name, options)}\n{_allowed(options, group, conf)}"
+    there_is = f"there is no such option{did_you_mean(name, options)}\n{allowed_options(options, group, conf)}"
     return f"{group}={shown(name)} is refused: {there_is}"
 
 
@@ -175,8 +175,8 @@ def _options(group: str, conf: Path | None) -> list[str]:
     return sorted({file.stem for folder in (conf, CONF) if folder for file in (folder / group).glob("*.yaml")})
 
 
-def _allowed(options: list[str], group: str, conf: Path | None) -> str:
-    """List options; an installed package reads them from a folder of its own, where nobody would look."""
+def allowed_options(options: Sequence[str], group: str, conf: Path | None) -> str:
+    """Return the line that lists options; an installed package reads them from a folder where nobody would look."""
     allowed = f"allowed: {', '.join(options)}"
     if conf is None or not (conf.parent / "__init__.py").is_file():
         return allowed
@@ -193,7 +193,7 @@ def _no_option(error: Exception, conf: Path | None) -> str:
         value = override.value()
         names = value if isinstance(value, list) else [value]
         if not all(isinstance(name, str) for name in names) and (options := _options(override.key_or_group, conf)):
-            allowed = _allowed(options, override.key_or_group, conf)
+            allowed = allowed_options(options, override.key_or_group, conf)
             return f"{shown(override.input_line)} is refused: give the name of an option\n{allowed}"
     return f"These words, or a defaults list in a file, cannot be composed: {_first_line(error)}"
 

@@ -14,7 +14,7 @@ from lab_engine.config.command import Command, to_plain
 from lab_engine.config.config_dir import KEY, import_from, search_word
 from lab_engine.config.explain import explain
 from lab_engine.config.hydra_version import BASE
-from lab_engine.config.written_out import write_out
+from lab_engine.config.written_out import write_out_overrides
 
 
 def compose_checked(
@@ -33,8 +33,7 @@ def compose_checked(
     """
     with options(command, config_dir) as words:
         try:
-            own = [] if config_dir is None else [f"--config-dir={config_dir}"]
-            given = [word for word, _ in write_out(command, [*own, *overrides])][len(own) :]
+            given = write_out_overrides(command, overrides, config_dir)
             composed = hydra.compose(command.name, overrides=[*given, *words], return_hydra_config=True)
             config = to_plain(composed, composed.hydra, folder)
         except Exception as error:

@@ -9,6 +9,7 @@ from lab_engine.base.quoting import override
 from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import CONFIG_DIR, MULTIRUN, value_of_option
+from lab_engine.config.explain import allowed_options
 
 
 def write_out(command: Command, words: Sequence[str]) -> list[tuple[str, str]]:
@@ -22,6 +23,18 @@ def write_out(command: Command, words: Sequence[str]) -> list[tuple[str, str]]:
         UserError: a folder is not there.
     """
     return [(long, word) for word in words for long in _long_forms(command, word, words)]
+
+
+def write_out_overrides(command: Command, overrides: Sequence[str], config_dir: str | Path | None) -> list[str]:
+    """Return overrides as Hydra reads them; see `write_out`.
+
+    Args:
+        command: as for `write_out`.
+        overrides: of the command line, without options.
+        config_dir: value of `--config-dir`, or None.
+    """
+    own = [] if config_dir is None else [f"--config-dir={config_dir}"]
+    return [long for long, _ in write_out(command, [*own, *overrides])][len(own) :]
 
 
 def _long_forms(command: Command, word: str, words: Sequence[str]) -> Iterator[str]:
@@ -57,7 +70,7 @@ def _is_folder(command: Command, group: str, value: str, words: Sequence[str]) -
         names = sorted({file.stem for place in places for file in (place / group).glob("*.yaml")})
         raise UserError(
             f"{group}={shown(value)} is refused: there is no such option or folder{did_you_mean(value, names)}\n"
-            f"allowed: {', '.join(names)}, or a folder"
+            f"{allowed_options([*names, 'or a folder'], group, command.conf)}"
         )
     given = f"{group}={shown(value)} is refused"
     if "," in value and {*MULTIRUN} & {*words}:
