@@ -44,8 +44,8 @@ def complete(package: str, commands: Sequence[str], words: Sequence[str]) -> Non
         _, *typed = os.environ["COMP_LINE"].split(" ")
         if not typed[1:]:
             print(*(f"{name} " for name in commands))  # noqa: T201
-        elif typed[0].replace("-", "_") in commands:
-            _answer(f"{package}.{typed[0].replace('-', '_')}", [word for word in typed[1:-1] if word], typed[-1])
+        elif (name := typed[0].replace("-", "_")) in commands:
+            _answer(f"{package}.{name}", [word for word in typed[1:-1] if word], typed[-1])
     elif len(words) == 1 and words[0] in SHELLS:
         print(SHELLS[words[0]] + SCRIPT.replace("PROGRAM", Path(sys.argv[0]).name))  # noqa: T201
     else:

@@ -6,11 +6,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
-
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import did_you_mean, shown
-from lab_engine.cli.reference import Key, groups_of, keys_of, keys_of_command, options_of
+from lab_engine.cli.reference import Key, groups_of, keys_of, keys_of_command, options_of, read_option
 from lab_engine.config.command import Command
 
 MAX_WIDTH = 80  # characters
@@ -31,7 +29,7 @@ def group_help(command: Command, topic: str, folders: Sequence[Path]) -> str:
     plain = {key.name: key for key in keys_of_command(command.name, command.package)}
     if topic in plain:
         return "\n".join(_about(topic, plain[topic], 1))
-    chosen = dict(_chosen(folders[0] / f"{command.name}.yaml"))
+    chosen = read_option(folders[0] / f"{command.name}.yaml").chosen
     of_the_user = groups_of(folders[2:])  # also those that only a task of theirs takes
     groups = sorted({*groups_of(folders)} & {*chosen, *of_the_user})
     group, _, name = topic.partition(".")
@@ -51,9 +49,10 @@ def group_help(command: Command, topic: str, folders: Sequence[Path]) -> str:
         )
     indent = max(len(option.name) for option in options) + 4
     lines = [f"{group}=OPTION chooses one of these{f'; {group}.KEY=VALUE changes a key' if keys else ''}:", ""]
+    default = chosen.get(group, "").split(", ")
     for option in options:
         purpose = re.split(r"(?<=\.)\s", option.comment.removeprefix("Purpose").strip())[0]
-        text = f"{' '.join(purpose.split())}{' (the default)' if option.name in chosen.get(group, ()) else ''}"
+        text = f"{' '.join(purpose.split())}{' (the default)' if option.name in default else ''}"
         lines += textwrap.wrap(
             text, _width(), initial_indent=f"  {option.name}".ljust(indent), subsequent_indent=" " * indent
         )
@@ -65,9 +64,7 @@ def group_help(command: Command, topic: str, folders: Sequence[Path]) -> str:
 def _about(name: str, key: Key, options: int) -> Iterator[str]:
     """Yield the key, what is allowed and what it means, and its default in each of so many options."""
     yield name
-    of_value: dict[str, list[str]] = {}
-    for option, value in key.defaults.items():
-        of_value.setdefault("must be given" if value == "???" else value, []).append(option)
+    of_value = {"must be given" if value == "???" else value: of for value, of in key.options_by_default.items()}
     everywhere = len(of_value) == 1 and len(key.defaults) == options
     default = "; ".join(
         value if everywhere else f"{value} with {', '.join(names)}" for value, names in of_value.items()
@@ -79,10 +76,3 @@ def _about(name: str, key: Key, options: int) -> Iterator[str]:
 
 def _width() -> int:
     return min(shutil.get_terminal_size().columns, MAX_WIDTH)
-
-
-def _chosen(file: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each group of a command with the options that its file chooses."""
-    for entry in yaml.safe_load(file.read_text(encoding="utf-8"))["defaults"]:
-        for group, options in entry.items() if isinstance(entry, dict) else ():
-            yield group, options if isinstance(options, list) else [options]

@@ -78,6 +78,14 @@ class Key:
     meaning: str
     defaults: Mapping[str, str]
 
+    @property
+    def options_by_default(self) -> dict[str, list[str]]:
+        """Return the options that have each default, by default."""
+        found: dict[str, list[str]] = {}
+        for option, value in self.defaults.items():
+            found.setdefault(value, []).append(option)
+        return found
+
 
 def schema_of(package: str, command: str) -> type[BaseModel]:
     """Return the schema of a command, a class that is named after it: `TrainConfig` of `train`."""

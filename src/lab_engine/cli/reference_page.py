@@ -74,9 +74,7 @@ def _meaning(key: Key) -> str:
 
 def _default(key: Key, alone: bool) -> str:
     """Return the default in each option; one that is the same in all of them stands alone."""
-    of_value: dict[str, list[str]] = {}
-    for option, value in key.defaults.items():
-        of_value.setdefault(value, []).append(option)
+    of_value = key.options_by_default
     named = [
         f"`{value}`" if alone and len(of_value) == 1 else f"`{value}` ({', '.join(of)})"
         for value, of in of_value.items()
