@@ -152,14 +152,13 @@ $(VENV)/bin/python:
 $(VENV)/packages: $(VENV)/bin/python requirements-build.lock requirements.lock
 ifneq ($(CPU),)
 	@echo "Installing into $(VENV), without CUDA: about 0.4 GB to download the first time, a minute or more."
-	@$(LOCKED) requirements-build.lock
 	@$(PIP) --no-deps --index-url $(CPU_INDEX) $$(sed -nE 's/^(torch|torchvision)==([^ ]+).*/\1==\2/p' requirements.lock)
 	@touch $(VENV)/cpu
 else
 	@echo "Installing into $(VENV): on Linux 3 GB to download the first time, most of it CUDA, and 7 GB on the disk;"
 	@echo "minutes, by the speed of the network. On a machine without a GPU, \"make CPU=1 quickstart\" leaves out CUDA."
-	@$(LOCKED) requirements-build.lock
 endif
+	@$(LOCKED) requirements-build.lock
 	@$(call install_lock,requirements.lock)
 	@touch $@
 

@@ -50,15 +50,16 @@ IMPORTED = (
 WAYS = ("-m", "-c")
 """Options of Python that name the program; all others stand before them."""
 
+READ_AT_START = {"LD_PRELOAD", "PYTHONIOENCODING"}
+"""Variables that Python and the system's loader read only when a program starts."""
+
 NO_BYTECODE = "-B"
 """Option that Python passes on to the processes of `multiprocessing` where PYTHONDONTWRITEBYTECODE is set."""
 
 
 def _can_be_forked(words: Sequence[Any], env: Mapping[str, str]) -> bool:
     """Tell whether a fork does what a new process would; libraries of other systems than Linux forbid to fork."""
-    at_start = env.get("HYDRA_FULL_ERROR") == "1" or {"LD_PRELOAD", "PYTHONIOENCODING"} & {
-        *env
-    }  # is read by what has been imported already
+    at_start = env.get("HYDRA_FULL_ERROR") == "1" or READ_AT_START & env.keys()
     is_python = words[0] in ("python", sys.executable, os.fsencode(sys.executable))
     program = next((word for word in map(os.fsdecode, words[1:]) if word != NO_BYTECODE), "")
     return sys.platform == "linux" and is_python and program in WAYS and not at_start

@@ -1,4 +1,4 @@
-"""A bar on the terminal for what takes long: how much of it is done, how fast, and how long the rest takes."""
+"""A progress bar for the terminal: how much is done, how fast, and the time that is left."""
 
 import sys
 import time

@@ -26,7 +26,7 @@ def prepare_streams() -> None:
 
 
 def drop_failed_stdout() -> bool:
-    """Return whether stdout cannot be written to, as on a full disk; if so, what comes is discarded."""
+    """Return whether stdout cannot be written to, as on a full disk; if so, all later output is discarded."""
     try:
         os.write(sys.stdout.fileno(), b"\n")  # tried, because what has failed may have left nothing to be flushed
     except OSError:

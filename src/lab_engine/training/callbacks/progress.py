@@ -204,7 +204,7 @@ class Progress(EvaluationBar):
         super().on_validation_start(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the metrics for the line of the epoch, and go on with the bar and the clock of training."""
+        """Keep the metrics for the line of the epoch, and resume the bar and the clock of training."""
         super().on_validation_end(trainer, pl_module)
         if trainer.state.fn == TrainerFn.FITTING:
             values = measured(trainer)
