@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from rich.console import Console, ConsoleOptions
 from rich.filesize import decimal
 from rich.text import Text
 
@@ -81,6 +82,18 @@ def epoch_of(trainer: Trainer) -> str:
     """Return the present epoch and the number of them, such as "epoch 2/10"."""
     last = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "?"
     return f"epoch {trainer.current_epoch + 1}/{last}"
+
+
+class _EpochLine:
+    """What an epoch reached, and how long it took; a terminal on which both would take two lines shows the first."""
+
+    def __init__(self, reached: str, took: str) -> None:
+        self.reached = reached
+        self.took = took
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        whole = self.reached + self.took
+        yield Text(self.reached if console.is_terminal and len(whole) > options.max_width else whole)
 
 
 class Progress(EvaluationBar):
@@ -225,7 +238,7 @@ class Progress(EvaluationBar):
         each = 1000 * self._epoch_seconds / max(steps, 1)
         took = f"  {counted(steps, 'step')}, {self._epoch_seconds:.1f} s, {each:.2f} ms each"
         training = self._training(trainer)
-        show(Text(f"{epoch_of(trainer)}{f'  train {training}' if training else ''}{self._validation}{took}"))
+        show(_EpochLine(f"{epoch_of(trainer)}{f'  train {training}' if training else ''}{self._validation}", took))
         self._validation = ""
         self._batches, self._epoch_seconds, self._started = 0, 0.0, None
 
