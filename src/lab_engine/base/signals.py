@@ -84,12 +84,14 @@ class Interruption:
         self._before = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and not self.one_of_several:
-            raise Interrupted(number)
-        if not self.asked and self.speaks:
+        if self.asked and self.one_of_several:
+            return
+        if self.speaks:
             # on a terminal, erase the line: it holds ^C, and perhaps a bar
             start = "\r\x1b[2K" if os.isatty(2) and os.environ.get("TERM") not in (None, "dumb") else "\n"
-            text = f"{start}{NAMES[signal.Signals(number)]}: the run is stopping; a second signal stops it at once.\n"
+            what = "stopped at once" if self.asked else "the run is stopping; a second signal stops it at once"
             with suppress(OSError):  # print is not reentrant, and the signal may have come inside one
-                os.write(2, text.encode())
-        self.asked = self.asked or number
+                os.write(2, f"{start}{NAMES[signal.Signals(number)]}: {what}.\n".encode())
+        if self.asked:
+            raise Interrupted(number)
+        self.asked = number
