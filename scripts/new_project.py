@@ -198,8 +198,11 @@ def git(folder: Path, *words: str) -> bytes:
     return done.stdout
 
 
-def check_checkout() -> None:
-    """Refuse if HEAD cannot be read, or differs from the files in the folder.
+def check_checkout() -> list[str]:
+    """Refuse if HEAD cannot be read, or differs from the files of the template.
+
+    Returns:
+        What else lies in the folder, such as images to train on.
 
     Raises:
         RefusedError: there is no git, no checkout, or a change that is not committed.
@@ -214,14 +217,22 @@ def check_checkout() -> None:
         cause = str(error)
     if cause:
         raise RefusedError(f"{ROOT} is not a git checkout: {cause}\nget the template with git clone, not as an archive")
-    changes = git(ROOT, "status", "--porcelain", "-z", "--no-renames").split(b"\0")[:-1]
+    tracked = os.fsdecode(git(ROOT, "ls-tree", "--name-only", "-z", "HEAD")).split("\0")
+    changes, others = [], []
+    for line in os.fsdecode(git(ROOT, "status", "--porcelain", "-z", "--no-renames")).split("\0")[:-1]:
+        kind, name = line[:2], line[3:]
+        (others if kind == "??" and name.partition("/")[0] not in tracked else changes).append(name)
     if changes:
-        first = os.fsdecode(changes[0][3:])  # after two letters for the kind of change and a space
-        more = f" and {len(changes) - 1} more" if changes[1:] else ""
         raise RefusedError(
-            f"{ROOT} has changes that are not committed: {first!r}{more}\n"
+            f"{ROOT} has changes that are not committed: {first_of(changes)}\n"
             "commit them, or put them aside with git stash -u"
         )
+    return others
+
+
+def first_of(names: list[str]) -> str:
+    """Return the first name, and how many more there are."""
+    return repr(names[0]) + (f" and {len(names) - 1} more" if names[1:] else "")
 
 
 def read_template() -> list[File]:
@@ -453,7 +464,7 @@ def main() -> None:
     target = check_target(arguments.folder)
     name = target.name if arguments.name is None else arguments.name
     check_spelling(name)
-    check_checkout()
+    others = check_checkout()
     files = read_template()
     package = package_of(files)
     check_clashes(name, package, files)
@@ -466,6 +477,8 @@ def main() -> None:
     paths = sum(f"/{name}/" in f"/{file.path}/" for file, _ in converted)
     print(f"{name}: {len(converted)} files in {target}")
     print(f"renamed: {package} to {name} in {texts} files and in the paths of {paths}")
+    if others:
+        print(f"not copied, because git does not know it: {first_of(others)}")
     if committed:
         print(f"committed: Start {name}")
     else:

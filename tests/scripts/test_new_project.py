@@ -447,8 +447,8 @@ def test_a_closed_parent_folder_is_refused(template: Path, tmp_path: Path, close
     ("changed", "said"),
     [
         (["README.md"], "'README.md'\n"),
-        (["new file é"], "'new file é'\n"),
-        (["Makefile", "README.md", "b"], "'Makefile' and 2 more\n"),
+        (["conf/new file é"], "'conf/new file é'\n"),
+        (["Makefile", "README.md", "conf/b"], "'Makefile' and 2 more\n"),
     ],
     ids=["changed", "new", "several"],
 )
@@ -458,6 +458,17 @@ def test_a_dirty_checkout_is_refused(clone: Path, tmp_path: Path, changed: list[
     done = new_project(clone, tmp_path, "my_lab")
     assert_refused(done, f"{clone} has changes that are not committed: {said}", "git stash -u")
     assert not (tmp_path / "my_lab").exists()
+
+
+def test_images_in_the_checkout_are_left_where_they_are(clone: Path, tmp_path: Path) -> None:
+    for name in ("photos", "new photos"):
+        (clone / name / "cat").mkdir(parents=True)
+        (clone / name / "cat" / "1.jpg").write_text("an image")
+    done = new_project(clone, tmp_path, "my_lab")
+    assert done.returncode == 0, done.stderr
+    assert "not copied, because git does not know it: 'new photos/' and 1 more\n" in done.stdout
+    assert (clone / "photos" / "cat" / "1.jpg").exists()
+    assert not (tmp_path / "my_lab" / "photos").exists()
 
 
 @pytest.mark.parametrize("inside_another", [False, True])
