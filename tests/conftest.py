@@ -43,10 +43,12 @@ def pytest_configure() -> None:
 
 
 # begin: template
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     """Start the process that forks others, where many tests run: on a busy machine it takes a test's whole minute."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        forked.run([sys.executable, "-c", ""], timeout=300)
+        forked.run([sys.executable, "-c", ""], timeout=300)  # waits for it
+    elif session.config.getoption("numprocesses", None):
+        forked.start()  # one for all workers
 
 
 # end: template

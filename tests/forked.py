@@ -1,8 +1,8 @@
 """Run Python programs in processes forked from one that has imported PyTorch, which saves seconds in each test.
 
 `Popen` and `run` do what those of `subprocess` do with `python -m MODULE WORDS` or `python -c CODE WORDS`. One process
-for each process of pytest forks them on request. What a command starts itself, the processes of its devices and the one
-that a sweep forks its jobs from, is forked as well, from the command.
+forks them on request, for all processes of pytest. What a command starts itself, the processes of its devices and the
+one that a sweep forks its jobs from, is forked as well, from the command.
 
 A program does what Python does: it goes to the folder, takes the variables, and runs the module as `__main__`. It ends
 by `os._exit`: destroying objects would first copy the memory that it shares, which takes longer than a refused command.
@@ -18,10 +18,12 @@ import multiprocessing.util
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 import types
@@ -46,6 +48,11 @@ IMPORTED = (
     ),
 )
 """Most of what a run imports, but no command; none reads variables that the tests set, or starts a thread."""
+
+ROOT = Path(__file__).parents[1]
+
+SHARED = "TESTS_FORKED_BY"
+"""Variable with the folder of this project and the address of the process that forks, where one has been started."""
 
 WAYS = ("-m", "-c")
 """Options of Python that name the program; all others stand before them."""
@@ -165,47 +172,67 @@ def run(
 
 
 class _Server:
-    """The process that forks the others; made at the first request, ends with this one."""
+    """The process that forks the others. It ends with the process that has started it."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
         self._one_at_a_time = threading.Lock()
 
     def fork(self, request: dict[str, Any], files: list[int]) -> int:
         with self._one_at_a_time:
-            if self._process is None or self._process.poll() is not None:
-                self._start()
+            if self._connection is None:
+                self._connection = self._connect()
             content = json.dumps(request).encode()
             try:
-                socket.send_fds(self._ours, [len(content).to_bytes(8)], files)
-                self._ours.sendall(content)
-                answer = _read(self._ours, 4)
+                socket.send_fds(self._connection, [len(content).to_bytes(8)], files)
+                self._connection.sendall(content)
+                answer = _read(self._connection, 4)
                 assert len(answer) == 4, "the process that forks has ended"
             except BaseException:  # else the next request would get this answer
-                self._ours.close()
-                self._process = None
+                self._connection.close()
+                self._connection = None
                 raise
             return int.from_bytes(answer)
 
-    def _start(self) -> None:
-        self._ours, theirs = socket.socketpair()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forked", str(theirs.fileno())],
-            cwd=Path(__file__).parents[1],
-            pass_fds=[theirs.fileno()],
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        root, _, address = os.environ.get(SHARED, "").partition("=")
+        if root == str(ROOT):
+            with suppress(OSError):  # the process that has started it may have ended
+                connection.connect(address)
+                return connection
+        connection.connect(self.start())
+        return connection
+
+    def start(self) -> str:
+        """Start it, for this process and all that this one starts, and return its address."""
+        folder = Path(tempfile.mkdtemp(prefix="forked-"))
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(folder / "socket"))
+        listener.listen()
+        ours, theirs = socket.socketpair()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.forked", str(listener.fileno()), str(theirs.fileno())],
+            cwd=ROOT,
+            pass_fds=[listener.fileno(), theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
         theirs.close()
-        atexit.register(self._end, self._process, self._ours)
+        listener.close()
+        atexit.register(self._end, process, ours, folder)
+        os.environ[SHARED] = f"{ROOT}={folder / 'socket'}"
+        return str(folder / "socket")
 
     @staticmethod
-    def _end(process: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
+    def _end(process: "subprocess.Popen[bytes]", ours: socket.socket, folder: Path) -> None:
         ours.close()  # which it takes as the end
         process.wait()
+        shutil.rmtree(folder)
 
 
 _server = _Server()
+start = _server.start
 
 
 def _read(connection: socket.socket, size: int) -> bytes:
@@ -233,31 +260,48 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which one of these imports ignores
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, what it shares
-    connection = socket.socket(fileno=int(sys.argv[1]))
+    listener, owner = (socket.socket(fileno=int(word)) for word in sys.argv[1:])
+    connections: list[socket.socket] = []
     alive: dict[int, int] = {}  # where to tell how each has ended
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
-        ready, _, _ = select.select([connection, woken], [], [])
+        ready, _, _ = select.select([listener, owner, woken, *connections], [], [])
+        if owner in ready:
+            return
+        if listener in ready:
+            connections.append(listener.accept()[0])
         if woken in ready:
             os.read(woken, 4096)
             while alive and (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 where = alive.pop(ended[0])
-                os.write(where, ended[1].to_bytes(4))
+                with suppress(BrokenPipeError):  # who asked for it has ended, too
+                    os.write(where, ended[1].to_bytes(4))
                 os.close(where)
-        if connection in ready:
-            size, files, *_ = socket.recv_fds(connection, 8, 4)
-            if not size:
-                return
-            request = json.loads(_read(connection, int.from_bytes(size)))
-            *files, ended_at = files
-            child = _fork_here(request, files, ())
-            for file in files:
-                os.close(file)
-            alive[child] = ended_at
-            connection.sendall(child.to_bytes(4))
+        for connection in [each for each in connections if each in ready]:
+            with suppress(ConnectionError):
+                if (child := _answer(connection)) is not None:
+                    alive.update([child])
+                    continue
+            connection.close()
+            connections.remove(connection)
+
+
+def _answer(connection: socket.socket) -> tuple[int, int] | None:
+    """Fork what is asked for; return the process and where to tell how it has ended, or None if nobody asks."""
+    size, files, *_ = socket.recv_fds(connection, 8, 4)
+    if not size:
+        return None
+    request = json.loads(_read(connection, int.from_bytes(size)))
+    *files, ended_at = files
+    child = _fork_here(request, files, ())
+    for file in files:
+        os.close(file)
+    with suppress(ConnectionError):
+        connection.sendall(child.to_bytes(4))
+    return child, ended_at
 
 
 def _fork_here(request: dict[str, Any], files: Sequence[int], kept: Iterable[int]) -> int:
