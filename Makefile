@@ -1,6 +1,14 @@
 # Every target makes what it needs. `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
+# begin: template
+# VERSIONS=lowest or newest: not the locked versions but those that pyproject.toml allows, in an environment of their own.
+VERSIONS ?= locked
+ifneq ($(VERSIONS),locked)
+$(if $(filter lowest newest,$(VERSIONS)),,$(error VERSIONS=$(VERSIONS) is none of locked, lowest, newest))
+VENV := .venv-$(VERSIONS)
+endif
+# end: template
 BIN := $(VENV)/bin
 # The lock files pin every version and every file by its hash. Packages are built without isolation, with the tools that
 # requirements-build.lock has installed: pip checks no hashes of build tools that it downloads itself.
@@ -142,13 +150,33 @@ audit: $(VENV)/installed-dev ## look up known vulnerabilities of the locked pack
 
 .PHONY: clean
 clean: ## remove the environment and files of tools; runs and data stay
-	rm -rf $(VENV) dist build mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv* dist build mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "lenet_lab needs Python 3.11 or newer; $(PYTHON) is older. Name another: make PYTHON=python3.12 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
+# begin: template
+ifneq ($(VERSIONS),locked)
+# The lowest of what the program imports; the tools of tests and checks are the newest in both.
+EXTRAS := explain export mlflow postgresql samplers wandb
+LOWEST := $(VENV)/lowest.txt
+install_lowest = $(PIP) uv && \
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct $(EXTRAS:%=--extra %) --output-file $(LOWEST) pyproject.toml && \
+	$(PIP) --constraint $(LOWEST) --editable '.[dev]'
+install_newest = $(PIP) --upgrade --editable '.[dev]' 'hydra-core>=1.4.0rc0' 'omegaconf>=2.4.0rc0'
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	@echo "Installing the $(VERSIONS) versions into $(VENV)."
+	@$(install_$(VERSIONS))
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@touch $@
+
+else
+# end: template
 $(VENV)/packages: $(VENV)/bin/python requirements-build.lock requirements.lock
 ifneq ($(CPU),)
 	@echo "Installing into $(VENV), without CUDA: about 0.4 GB to download the first time, a minute or more."
@@ -170,3 +198,6 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.lock
 	@echo "Installing the packages of tests and checks."
 	@$(call install_lock,requirements-dev.lock)
 	@touch $@
+# begin: template
+endif
+# end: template
