@@ -69,9 +69,9 @@ $ ls
 """
 
 
-def sphinx(build: Path, builder: str, where: str) -> subprocess.CompletedProcess[str]:
+def sphinx(build: Path) -> subprocess.CompletedProcess[str]:
     """Build again what `make docs` has prepared in a folder; only what has changed is read and written."""
-    words = ["-W", "--keep-going", "--quiet", "-b", builder, "-d", build / "doctrees", build / "docs", build / where]
+    words = ["-W", "--keep-going", "--quiet", "-d", build / "doctrees", build / "docs", build / "site"]
     return forked.run([sys.executable, "-m", "sphinx", *words], env=dict(os.environ))
 
 
@@ -103,7 +103,7 @@ def blocks(site: Path) -> Path:
     with (docs / "index.md").open("a") as index:
         index.write("\n```{toctree}\nblocks\n```\n")
     (docs / "blocks.md").write_text(BLOCKS)
-    done = sphinx(site.parent, "html", "site")
+    done = sphinx(site.parent)
     assert (done.returncode, done.stderr) == (0, "")
     return site / "blocks.html"
 
@@ -246,6 +246,6 @@ def test_no_page_names_anything_to_be_fetched(site: Path) -> None:
 
 def test_a_broken_link_fails_the_build(site: Path, blocks: Path) -> None:
     (site.with_name("docs") / "blocks.md").write_text("# Blocks\n\n[nowhere](nowhere.md)\n")
-    done = sphinx(site.parent, "dummy", "nothing")  # it writes none
+    done = sphinx(site.parent)
     assert done.returncode != 0
     assert "nowhere.md" in done.stderr
