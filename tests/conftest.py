@@ -13,12 +13,17 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+
+# begin: template
+from filelock import FileLock
+
+# end: template
 from PIL import Image
 
 # begin: template
 from tests import forked
 from tests.forked import run  # noqa: F811 - the same in less time
-from tests.real_images import real_images, real_images_cache  # noqa: F401 - fixtures
+from tests.real_images import real_images, real_images_cache, session_folder  # noqa: F401 - some are fixtures
 
 ROUNDING = 1e-5
 """Largest difference, relative or of numbers near 1, between one float32 result and the same computed in another order.
@@ -150,7 +155,13 @@ def command(tmp_path: Path) -> Command:
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """The quick start, run once for all tests that look at what it leaves."""
-    result = run_command(tmp_path_factory.mktemp("digits"), "train", "experiment=digits")
+    where = session_folder(tmp_path_factory) / "digits"
+    with FileLock(where.with_suffix(".lock")):
+        if not where.exists():
+            where.mkdir()
+            result = run_command(where, "train", "experiment=digits")
+            (where / "result").write_text(json.dumps([result.status, result.out, result.err]))
+    result = Result(*json.loads((where / "result").read_text()), folder=where / "run")
     assert result.status == 0, result.err
     return result
 

@@ -48,20 +48,18 @@ def test_an_installed_wheel_trains_without_the_checkout(tmp_path: Path) -> None:
         assert done.returncode == status, done.stderr
         return done.stderr if status else done.stdout
 
-    where = run("-c", "from lab_engine.config.command import config_folder; print(config_folder('lenet_lab'))").strip()
-    assert where == f"{packages}/lenet_lab/conf"
-    assert "overall" in run("-m", "lenet_lab.train", *SMALL, "hydra.run.dir=run")
-    assert "overall" in run("-m", "lenet_lab.evaluate", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again")
-    assert {path.name for path in outside.iterdir()} == {"run", "again"}
-    command = "from lab_engine.base.extras import install_command; print(install_command('export'))"
-    assert run("-c", command) == "pip install 'lenet-lab[export]'\n"
+    facts = "from lab_engine.config.command import config_folder; print(config_folder('lenet_lab'))\n"
+    facts += "from lab_engine.base.extras import install_command; print(install_command('export'))"
+    assert run("-c", facts) == f"{packages}/lenet_lab/conf\npip install 'lenet-lab[export]'\n"
     assert run("-m", "lenet_lab.train", "model=mine", status=2) == (
         "error: model=mine is refused: there is no such option\n"
         f"allowed: lenet (of {packages}/lenet_lab/conf/model; --config-dir=DIR adds those of DIR/model)\n"
     )
     script = str(packages / "bin" / "lenet-lab")
     assert "evaluate      Measure" in run(script)
-    assert f"{script} evaluate checkpoint=two/" in run(
-        script, "train", *SMALL, "trainer.devices=2", "hydra.run.dir=two"
-    )
+    trained = run(script, "train", *SMALL, "trainer.devices=2", "hydra.run.dir=run")
+    assert "overall" in trained
+    assert f"{script} evaluate checkpoint=run/" in trained
+    assert "overall" in run("-m", "lenet_lab.evaluate", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again")
+    assert {path.name for path in outside.iterdir()} == {"run", "again"}
     assert "2/2" in run(script, "train", "-m", *SMALL, "seed=1,2", "launcher.slots=1", "hydra.sweep.dir=sweep")
