@@ -80,7 +80,7 @@ def _nothing_runs_on(request: pytest.FixtureRequest) -> Iterator[None]:
 def _works_in(process: psutil.Process, folder: Path) -> bool:
     try:
         return process.pid != os.getpid() and Path(process.cwd()).is_relative_to(folder)
-    except psutil.Error:  # it has ended, or is somebody else's
+    except (psutil.Error, OSError):  # it has ended, or is somebody else's
         return False
 
 

@@ -1,5 +1,6 @@
 """Imports of large packages: torch and Lightning take most of the time from Enter to the first step."""
 
+import atexit
 import gc
 import pkgutil
 import sys
@@ -26,5 +27,8 @@ def import_quickly(name: str) -> Any:
         return pkgutil.resolve_name(name)
     finally:
         gc.freeze()
+        if "torch" in sys.modules and sys.modules["torch"].__version__ >= (2, 15):
+            # else its Triton prints, when Python ends, that objects are leaked; this takes a second
+            atexit.register(gc.unfreeze)
         if enabled:
             gc.enable()

@@ -123,6 +123,8 @@ def _loosened(schema: Schema, package: str) -> Schema:
     kept = {word: value for word, value in schema.items() if word not in UNUSED}
     if "properties" in kept:
         kept["properties"] = {key: _value(value, package) for key, value in kept["properties"].items()}
+    if kept.get("additionalProperties") is True:  # which it is anyway; newer releases of pydantic say so
+        del kept["additionalProperties"]
     for word in ("items", "additionalProperties"):
         if isinstance(kept.get(word), dict):
             kept[word] = _value(kept[word], package)

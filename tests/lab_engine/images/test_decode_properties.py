@@ -39,7 +39,7 @@ def whole_files() -> list[bytes]:
         (rgb.convert("CMYK"), "TIFF", {}),
         (rgb, "WEBP", {"lossless": True}),
         (rgb, "WEBP", {"save_all": True, "append_images": frames}),
-        (rgb, "ICO", {}),
+        (rgb, "ICO", {"sizes": [rgb.size]}),  # Pillow 11 has no default that small
         (rgb, "TGA", {}),
         (rgb, "PPM", {}),
     ]  # fmt: skip
