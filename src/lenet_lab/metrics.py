@@ -93,7 +93,7 @@ def by_class(metrics: Mapping[str, Metric], classes: Sequence[str]) -> dict[str,
         elif not isinstance(value, Tensor) or value.ndim > 1:
             raise UserError(
                 f"metrics.{name} ({type(metric).__name__}) computes {described(value)}, which is neither a number nor "
-                "one for each class.\nGive it arguments with which it is, such as average=macro."
+                "one for each class.\nGive it other arguments, such as average=macro."
             )
         elif value.ndim == 0:
             found[name] = value

@@ -29,7 +29,7 @@ Level = Annotated[float, Field(ge=0, le=1)]
 Spread = Annotated[float, Field(ge=0)]
 PACKAGE = __name__.partition(".")[0]
 OWN, OTHER = "of this project", "of another"
-SPREAD = "a number x, 0 or more (factors from 1 - x to 1 + x, none below 0, change the"
+SPREAD = "a number x, 0 or more (a random factor from 1 - x to 1 + x, never below 0, multiplies the"
 
 
 class ImageData(schema.Data):
@@ -40,15 +40,17 @@ class ImageData(schema.Data):
         ABSENT, description="a whole number, at least 1 (images in a validation or test batch on each device)"
     )
     validation: Fraction = Field(
-        ABSENT, description="a fraction above 0 and below 1 (of each class's train images, to validate on)"
+        ABSENT, description="a fraction above 0 and below 1 (share of each class's train images to validate on)"
     )
     split_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the validation images)")
     folds: Annotated[int, Field(ge=2, le=1000)] | None = Field(
         ABSENT, description="a whole number, at least 2, or null (number of parts for cross-validation; null: none)"
     )
-    fold: Natural = Field(ABSENT, description="a whole number, 0 or more (of data.folds, the part to validate on)")
+    fold: Natural = Field(
+        ABSENT, description="a whole number, 0 or more (the fold to validate on, from 0 to data.folds - 1)"
+    )
     sampling: Literal["natural", "balanced"] = Field(
-        ABSENT, description="natural or balanced (draw each class as often as the others)"
+        ABSENT, description="natural or balanced (balanced: each class is drawn equally often)"
     )
     mean: float | list[float] = Field(ABSENT, description="a number, or one per channel, on the scale 0 to 1")
     std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = Field(
@@ -71,7 +73,7 @@ class ImageData(schema.Data):
         ABSENT, description="error or skip (what is done about a file that cannot be decoded)"
     )
     test_fraction: Fraction = Field(
-        ABSENT, description="a fraction above 0 and below 1 (of each class, for the test set)"
+        ABSENT, description="a fraction above 0 and below 1 (share of each class for the test set)"
     )
     test_seed: Natural = Field(ABSENT, description="a whole number, 0 or more (chooses the test images)")
 
@@ -95,7 +97,7 @@ class Optimizer(schema.Optimizer):
     """An optimizer, of which Muon has one more key."""
 
     vector_lr: Annotated[float, Field(gt=0)] = Field(
-        ABSENT, description="a number above 0 (learning rate of biases, as a multiple of lr)"
+        ABSENT, description="a number above 0 (learning rate of biases, as a fraction of lr)"
     )
 
 
@@ -195,8 +197,12 @@ class PredictConfig(RunParts, schema.CheckpointConfig):
     pictures: Annotated[int, Field(ge=0, le=1000)] = Field(
         description="a whole number, 0 to 1000 (images in the table and the picture, the first ones)"
     )
-    explain: bool = Field(description="true or false (true: draw what in each image speaks for its class)")
-    method: Literal["auto", "grad_cam", "saliency"] = Field(description="auto, grad_cam or saliency (how it is found)")
+    explain: bool = Field(
+        description="true or false (true: draw heat maps of the pixels that support the predicted class)"
+    )
+    method: Literal["auto", "grad_cam", "saliency"] = Field(
+        description="auto, grad_cam or saliency (how the heat maps are made)"
+    )
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:

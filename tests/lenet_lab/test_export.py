@@ -428,7 +428,7 @@ def test_a_file_that_would_not_do_is_not_left(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "checkpoint is missing: give it as checkpoint=VALUE"),
+        ([], "checkpoint is missing: give checkpoint=VALUE; --help checkpoint says which"),
         (["checkpoint=nowhere.ckpt"], "nowhere.ckpt: there is no such file"),
         (["checkpoint=mine.onnx"], "mine.onnx is not a checkpoint of this program"),
         (["checkpoint=BEST", "format=tflite"], "format=tflite is refused: give onnx or torch"),

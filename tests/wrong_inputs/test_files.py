@@ -26,12 +26,14 @@ NO_CHECKPOINTS = [
 FOLDERS = [
     Case(
         TRAIN,
-        "There is no folder HERE/images: it is not there.\nSet data.root=DIR to a folder with train/<class>/* and …",
+        "data.root=HERE/images does not exist.\nSet data.root=DIR to a folder with train/<class>/* and …",
     ),
     Case(
-        TRAIN.replace("images", "file"), "There is no folder HERE/file: it is a file.\nSet data.root=DIR…", files.a_file
+        TRAIN.replace("images", "file"),
+        "data.root=HERE/file is a file, not a folder.\nSet data.root=DIR…",
+        files.a_file,
     ),
-    Case(TRAIN, "There is no folder HERE/images: it is not there.\nSet…", files.a_loop),
+    Case(TRAIN, "data.root=HERE/images does not exist.\nSet…", files.a_loop),
     Case(
         TRAIN,
         "HERE/images holds 0 class folders: at least two are needed.\n"

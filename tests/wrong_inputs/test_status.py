@@ -42,7 +42,7 @@ def test_a_traceback_of_the_users_error_is_shown_when_asked_for(command: Command
     assert result.status == 2
     assert "Traceback" in result.err
     assert result.err.endswith(
-        "error: seed=-1 is refused: give a whole number, 0 or more (of weights and order of samples)\n"
+        "error: seed=-1 is refused: give a whole number, 0 or more (seed of the weights and of the order of samples)\n"
     )
 
 

@@ -53,9 +53,7 @@ def group_help(command: Command, topic: str, folders: Sequence[Path]) -> str:
     for option in options:
         purpose = re.split(r"(?<=\.)\s", option.comment.removeprefix("Purpose").strip())[0]
         text = f"{' '.join(purpose.split())}{' (the default)' if option.name in default else ''}"
-        lines += textwrap.wrap(
-            text, _width(), initial_indent=f"  {option.name}".ljust(indent), subsequent_indent=" " * indent
-        )
+        lines += _wrapped(text, f"  {option.name}".ljust(indent), " " * indent)
     for each in sorted(keys):
         lines += ["", *_about(f"{group}.{each}", keys[each], len(options))]
     return "\n".join(lines)
@@ -69,9 +67,15 @@ def _about(name: str, key: Key, options: int) -> Iterator[str]:
     default = "; ".join(
         value if everywhere else f"{value} with {', '.join(names)}" for value, names in of_value.items()
     )
-    meaning = f"{key.allowed} ({key.meaning})" if key.allowed and key.meaning else key.allowed or key.meaning
-    for line in (meaning, f"default: {default or 'none'}"):
-        yield from textwrap.wrap(line, _width(), initial_indent="    ", subsequent_indent="    ")
+    meaning = key.meaning if key.meaning not in key.allowed else ""
+    meaning = f"{key.allowed} ({meaning})" if key.allowed and meaning else key.allowed or meaning
+    for line in (meaning, f"default: {default or 'not set'}"):
+        yield from _wrapped(line, "    ", "    ")
+
+
+def _wrapped(text: str, first: str, others: str) -> list[str]:
+    """Return lines that begin so; words such as transformer-engine stay whole."""
+    return textwrap.wrap(text, _width(), initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
 
 
 def _width() -> int:

@@ -97,10 +97,11 @@ def _function_for(command: Command, words: Sequence[str]) -> str:
     if several:
         if not command.leaves_files:
             raise UserError(
-                f"-m is refused: {command.name} shows one thing at a time and leaves no files. Call it for each."
+                f"-m is refused: {command.name} shows one thing at a time and leaves no files. "
+                "Run it once for each value."
             )
         if not command.sweeps:
-            raise UserError(f"-m is refused: {command.name} does one thing at a time. Call it for each.")
+            raise UserError(f"-m is refused: {command.name} does one thing at a time. Run it once for each value.")
     if command.resumes and (odd := [word for word in words if word.lstrip("+~") != word and is_recorded(word)]):
         raise UserError(f"{odd[0]} is refused: write it as {odd[0].lstrip('+~')}")
     if command.resumes and any(map(is_recorded, words)):

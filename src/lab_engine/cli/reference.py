@@ -273,7 +273,7 @@ def _keys(options: Sequence[Option], prefix: str, described: Mapping[str, str]) 
             name.startswith(prefix) and re.fullmatch(r"(\*\.)?\w+", own) and own.removeprefix("*.") not in OF_OBJECTS
         )
         if listed and not any(fnmatchcase(each, own) for each in values):
-            values[own] = {}
+            values[own] = {option.name: option.chosen[own] for option in options if own in option.chosen}
     return [
         _key(name, prefix, defaults, comments.get(name, {}), described, kinds.get(name, ""))
         for name, defaults in values.items()
@@ -296,11 +296,16 @@ def _key(
     return Key(name, allowed or kind, meaning, defaults)
 
 
+RUN_LENGTH = "run_length"  # of config/schedule.py, whose import takes seconds
+
+
 def _kind(value: str, target: str) -> str:
     """Return in words what a key outside the schema takes, by a value in a file."""
     loaded, name = yaml.safe_load(value), target.rpartition(".")[2]
     if loaded == FROM_DATA:
         return "a value, or from_data"
+    if loaded == RUN_LENGTH:
+        return f"a whole number, or {RUN_LENGTH}"
     if loaded is None or str(loaded).startswith(("${", "???")):
-        return f"what {name} takes" if name else ""
+        return f"an argument of {name}" if name else ""
     return f"{KINDS[type(loaded)]}, for {name}" if name else KINDS[type(loaded)]

@@ -15,7 +15,7 @@ from lab_engine import CONF
 from lab_engine.base.imports import import_quickly
 from lab_engine.base.program import command_for
 from lab_engine.config.command import Command
-from lab_engine.config.command_line import is_recorded
+from lab_engine.config.command_line import SET_BY_THE_PROGRAM, is_recorded
 from lab_engine.config.config_dir import refuse_missing, search_word
 from lab_engine.config.hydra_version import BASE
 from lab_engine.config.written_out import write_out_overrides
@@ -67,14 +67,16 @@ def usage(command: Command, folders: Sequence[Path], overrides: list[str]) -> st
     with initialize_config_dir(str(folders[0]), **BASE):
         config = compose(command.name, overrides=overrides, return_hydra_config=True)
     # Hydra does not count a group as chosen where a list of options was
-    header, chosen = config.hydra.help.header, {*config.hydra.runtime.choices, *config}
+    header, chosen = config.hydra.help.header, {*config.hydra.runtime.choices, *config} - {"hydra"}
     with open_dict(config):
-        for key in ("hydra", "folder", "choices"):  # set by the program, not by the user
-            del config[key]
-    lines = [header, "", "Groups, chosen with GROUP=OPTION:"]
+        for key in ("hydra", *SET_BY_THE_PROGRAM):
+            config.pop(key, None)
+    lines = [header]
     found: dict[str, set[str]] = {}
     for group in (path for folder in folders for path in folder.iterdir() if path.is_dir() and path.name in chosen):
         found.setdefault(group.name, set()).update(path.stem for path in group.glob("*.yaml"))
+    if found:
+        lines += ["", "Groups, chosen with GROUP=OPTION:"]
     lines += [f"  {group:<10} {', '.join(sorted(options))}" for group, options in sorted(found.items())]
     if command.short or command.folders:
         lines += ["", "Short forms:", *(f"  {short + '=…':<13} {key}=…" for short, key in command.short.items())]
@@ -83,8 +85,13 @@ def usage(command: Command, folders: Sequence[Path], overrides: list[str]) -> st
     return "\n".join([*lines, "", "Keys, changed with KEY=VALUE:", OmegaConf.to_yaml(config), footer])
 
 
-RUN_FOLDER = "hydra.run.dir=DIR chooses the run folder."
+RUN_FOLDER = "hydra.run.dir=DIR    chooses the run folder"
 FOOTER = """\
---config-dir=DIR adds options from a folder of yours, --cfg job shows the composed configuration without a run; for all
-that Hydra can do see --hydra-help. The keys above are those of the selected options: `model=NAME --help` shows those
-of another. `--help GROUP` and `--help GROUP.KEY` say what each key means and allows."""
+--help GROUP         the options of a group, and what its keys mean and allow
+--help KEY           the same for one key, such as data.batch_size or seed
+GROUP=OPTION --help  this list with the keys of another option
+--cfg job            shows the composed configuration without a run
+--config-dir=DIR     adds options from a folder of yours
+--hydra-help         all that Hydra can do
+??? marks a key that must be given; from_data is filled in from the data, and
+${KEY} with the value of another key."""

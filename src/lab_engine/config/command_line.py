@@ -29,6 +29,10 @@ CONFIG_DIR = ("--config-dir", "-cd")
 REFUSED = "--experimental-rerun"
 """Hydra's option to load a pickle, which can run code."""
 SET_BY_THE_PROGRAM = ("folder", "choices", "words", "config_dir")
+CHOSEN_WITH = {
+    "folder": "Choose the run folder with hydra.run.dir=DIR.",
+    "config_dir": "Choose the folder with --config-dir=DIR.",
+}
 OF_RECORDED = ("resume=", "from=", "trust=")
 """Beginnings of the words about a run whose configuration lies in its folder (see `lab_engine.runs.recorded`)."""
 OF_THE_SWEEP = ("launcher", "sweeper")
@@ -126,13 +130,14 @@ def _refuse(word: str, several: bool) -> None:
     if not key and equals:
         raise UserError(f"{shown(word)} is refused: write KEY=VALUE")
     if key.partition(".")[0] in SET_BY_THE_PROGRAM:
-        raise UserError(f"{shown(word)} is refused: the program sets it. Choose the run folder with hydra.run.dir=DIR.")
+        cure = CHOSEN_WITH.get(key.partition(".")[0], "Leave it out.")
+        raise UserError(f"{shown(word)} is refused: the program sets it. {cure}")
     if key == "hydra.mode":
-        raise UserError(f"{shown(word)} is refused: add -m to run the command several times, or leave it out")
+        raise UserError(f"{shown(word)} is refused: leave it out; -m runs the command several times")
     if key in ("hydra.run.dir", "hydra.sweep.dir") and not value.strip("'\" "):
         raise UserError(f"{shown(word)} is refused: give a folder, or leave it out to get a new one")
     if key.partition(".")[0] in OF_THE_SWEEP and not several:
-        raise UserError(f"{shown(word)} is refused without -m: it says how the jobs of a sweep are run.")
+        raise UserError(f"{shown(word)} is refused without -m: it is a setting of sweeps. Add -m, or leave it out.")
 
 
 def value_of_option(words: Sequence[str], *names: str) -> str | None:

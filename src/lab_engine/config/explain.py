@@ -65,14 +65,15 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         return _no_such_key(cause, conf)
     if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} is missing: give it as {error.full_key}=VALUE"
+        return f"{error.full_key} is missing: give {error.full_key}=VALUE; --help {error.full_key} says which"
     if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
         lacking = NO_SUCH_KEY.match(_first_line(error))
         first = f"Set {lacking[1]}, to which it refers, or give" if lacking else "Give"
         return f"{error.full_key} refers to another value: {_first_line(error)}\n{first} {error.full_key}=VALUE"
     if isinstance(error, ConfigCompositionException) and (found := NO_GROUP.match(str(error))):
         given = next((word for word in sys.argv[1:] if word.split("=")[0] == found[1]), found[1])
-        return f"{shown(given)} is refused: this command has no group {found[1]}"
+        unless = " without sweeper=optuna" if found[1].startswith("sweeper/") else ""
+        return f"{shown(given)} is refused: this command has no group {found[1]}{unless}"
     if isinstance(error, ConfigCompositionException) and (found := SEVERAL.match(str(error))):
         values = found[1].partition("=")[2]
         return (
@@ -101,11 +102,11 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
     if _raised_in(error, (COLLATE,)) or "in default_collate\n" in str(error):
         return (
             f"A batch cannot be made of these samples: {shortened(str(error).strip().splitlines()[-1])}\n"
-            "Give all of them tensors of the same shape, or their loader a function that collates them."
+            "Make all samples tensors of the same shape, or give their loader a collate_fn."
         )
     if (of_disk := disk_error(error)) is not None:
         place = shown(str(of_disk.filename or ("standard output" if drop_failed_stdout() else "file")))
-        return f"{place}: {of_disk.strerror}. Choose another place, or make room there."
+        return f"{place}: {of_disk.strerror}. Choose another place, or check its free space and permissions."
     return None
 
 

@@ -46,9 +46,8 @@ def instead(given: str, key: str, config: DictConfig, conf: Path | None) -> str:
     if keys:
         return f"{shown(given)} is refused: several keys have this name\nwrite one of {', '.join(keys)}"
     if others := list(_of_other_options(_plain(name), group or "*", conf)):
-        return (
-            f"{shown(given)} is refused: the options in use have no such key\nother options have: {', '.join(others)}"
-        )
+        words = " or ".join(f"{each}={shown(value)}" for each in others)
+        return f"{shown(given)} is refused: the chosen options have no such key\nothers have it: write {words}"
     return ""
 
 

@@ -174,7 +174,7 @@ def _with_groups(
                 f"{did_you_mean(unknown, allowed)}\nkeys: {', '.join(allowed)}"
             )
     if not members[""] and all("lr" in settings for settings in groups.values()):
-        log.warning("%s.lr is used for no parameter: those of %s.groups are all that is trained.", key, key)
+        log.warning("%s.lr is not used: all trained parameters are in %s.groups, which sets their lr.", key, key)
     return optimizer
 
 

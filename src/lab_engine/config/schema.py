@@ -78,9 +78,9 @@ class Task(Target):
     )
     mode: Literal["min", "max"] = Field(description="min or max (whether lower or higher is better for task.monitor)")
     directions: dict[str, Literal["min", "max"]] = Field(
-        {}, description="metrics without their stage and min or max, such as {loss: min}"
+        {}, description="metrics without val/ or test/, each with min or max, such as {loss: min}"
     )
-    percent: list[str] = Field([], description="a list of metrics without their stage, such as [error_rate]")
+    percent: list[str] = Field([], description="a list of metrics without val/ or test/, such as [error_rate]")
     training_only: Names = Field(
         [],
         description="a list of keys of the task, such as [teacher] (groups that only training needs, not evaluate, "
@@ -112,7 +112,7 @@ class Data(Target):
         ABSENT, description="a whole number, at least 1 (samples in a training batch on each device)"
     )
     on_device: bool | Literal["auto"] = Field(
-        ABSENT, description="true, false or auto (all data stay in the memory of the device that computes)"
+        ABSENT, description="true, false or auto (true: all data stay in the device's memory; auto: only on a GPU)"
     )
 
 
@@ -121,7 +121,7 @@ class Optimizer(Target):
 
     lr: Annotated[float, Field(gt=0)] = Field(ABSENT, description="a number above 0 (learning rate)")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
-        ABSENT, description="a number from 0 to below 1 (share of each step that the next one keeps)"
+        ABSENT, description="a number from 0 to below 1 (share of the previous step that is added to the next)"
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(ABSENT, description="a number, 0 or more")
     groups: dict[str, dict[str, float | bool]] = Field(
@@ -161,7 +161,7 @@ class Trainer(Target):
     """Arguments of lightning.pytorch.Trainer."""
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = Field(
-        description="auto, cpu, gpu, mps or tpu (what computes)"
+        description="auto, cpu, gpu, mps or tpu (the hardware to use)"
     )
     devices: Positive | Annotated[list[Natural], Field(min_length=1)] | Literal["auto"] = Field(
         description="a whole number, at least 1, a list such as [0,2], or auto (how many devices, or which ones; "
@@ -185,7 +185,7 @@ class Trainer(Target):
     log_every_n_steps: Positive = Field(
         description="a whole number, at least 1 (steps between two log entries of the training loss)"
     )
-    accumulate_grad_batches: Positive = Field(description="a whole number, at least 1 (batches in an optimizer step)")
+    accumulate_grad_batches: Positive = Field(description="a whole number, at least 1 (batches per optimizer step)")
     gradient_clip_val: Annotated[float, Field(gt=0)] | None = Field(description="a number above 0, or null")
     profiler: Target | None = Field(description="a Lightning profiler with its _target_, or null")
 
@@ -213,8 +213,8 @@ class Speed(Closed):
         "torch.compile; null: not compiled)"
     )
     matmul_precision: Literal["highest", "high", "medium", "auto"] = Field(
-        description="highest, high, medium or auto (of float32 products and convolutions on a GPU, see "
-        "torch.set_float32_matmul_precision; high is TF32)"
+        description="highest, high, medium or auto (precision of float32 matrix products and convolutions on a GPU, "
+        "see torch.set_float32_matmul_precision; high is TF32)"
     )
     onednn: bool | Literal["auto"] = Field(
         description="true, false or auto (a CPU computes convolutions of training steps with Intel's library oneDNN)"
@@ -306,7 +306,7 @@ class RunConfig(Parts):
 class TrainConfig(RunConfig):
     """`python -m my_lab.train`."""
 
-    seed: Natural = Field(description="a whole number, 0 or more (of weights and order of samples)")
+    seed: Natural = Field(description="a whole number, 0 or more (seed of the weights and of the order of samples)")
     lean_loop: bool = Field(
         True, description="true or false (true: a shorter loop over the batches; false: Lightning's own)"
     )

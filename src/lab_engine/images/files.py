@@ -46,8 +46,8 @@ def refuse_missing(root: str | Path) -> None:
     """
     root = Path(root)
     if not root.is_dir():
-        kind = "is a file" if root.is_file() else "is not there"
+        kind = "is a file, not a folder" if root.is_file() else "does not exist"
         raise UserError(
-            f"There is no folder {printable(str(root))}: it {kind}.\n"
+            f"data.root={printable(str(root))} {kind}.\n"
             "Set data.root=DIR to a folder with train/<class>/* and test/<class>/*, or with <class>/*."
         )

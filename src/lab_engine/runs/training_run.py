@@ -99,7 +99,7 @@ class TrainingRun:
         if self.best:
             load_weights(task, Path(self.best))
         else:
-            cure = "" if callbacks else " callbacks=[default,…] adds what chooses one."
+            cure = "" if callbacks else " To choose one, use callbacks=[default,…]."
             terminal.show(Text(f"No checkpoint was chosen on validation data: the last weights are tested.{cure}"))
         for each in trainer.early_stopping_callbacks:
             if each.stopped_epoch:

@@ -52,7 +52,7 @@ def choose_metric(config: dict[str, Any], sweep: SweepResults) -> tuple[str, Mod
     mode = config["mode"] or known_mode
     if mode is None:
         raise UserError(
-            f"metric={printable(metric)} needs mode=max or mode=min: whether more of it is better is not known."
+            f"metric={printable(metric)} needs mode=max or mode=min: it is not known whether higher or lower is better."
         )
     refuse_worst(f"metric={metric}", f"mode={mode}", mode, known_mode)
     return metric, mode

@@ -108,7 +108,8 @@ def read_sweep(folder: Path, repeats: Sequence[str] = ("seed",)) -> SweepResults
     places = sorted(_find(folder), key=_natural)
     if not places:
         raise UserError(
-            f"{folder} holds no jobs: no folder below it has a {', '.join(JOB_FILES[:-1])} or {JOB_FILES[-1]}."
+            f"{folder} holds no jobs: no folder below it has a {', '.join(JOB_FILES[:-1])} or {JOB_FILES[-1]}.\n"
+            "Give the folder of a sweep, or runs/train for all training runs."
         )
     read = [_read_job(folder, place) for place in places]
     jobs, configs = [job for job, _ in read], [config for _, config in read]

@@ -19,7 +19,9 @@ class Launcher(Target):
     """Where the jobs of a sweep run."""
 
     slots: Positive | None = Field(
-        None, description="a whole number, at least 1, or null (most jobs at once; null: as many as the machine serves)"
+        None,
+        description="a whole number, at least 1, or null (largest number of jobs at the same time; "
+        "null: as many as fit on the machine)",
     )
     memory_gb: Annotated[float, Field(gt=0)] | None = Field(
         None, description="a number above 0, or null (memory of a job, in 10^9 bytes)"
@@ -31,7 +33,7 @@ class Launcher(Target):
         None, description="the name of a partition, or null (where the jobs wait; null: the cluster's default)"
     )
     account: str | None = Field(
-        None, description="the name of an account, or null (that is charged; null: the cluster's default)"
+        None, description="the name of an account, or null (the account that is charged; null: the cluster's default)"
     )
     qos: str | None = Field(None, description="the name of a quality of service, or null (null: the cluster's default)")
     cpus_per_task: Positive = Field(
@@ -72,9 +74,13 @@ class Search(Sweeper):
     seeds: Annotated[list[Natural], Field(min_length=1)] | None = Field(
         description="a list of whole numbers such as [1,2,3], each once, or null (each trial is a job for each seed)"
     )
-    sampler: Target = Field(description="a sampler of Optuna with its _target_ (chosen by sweeper/sampler)")
+    sampler: Target = Field(
+        description="a sampler of Optuna with its _target_ "
+        "(chosen with sweeper/sampler=OPTION: cmaes, gp, grid, qmc, random or tpe)"
+    )
     pruner: Annotated[Target | None, BeforeValidator(lambda value: value or None)] = Field(
-        description="a pruner of Optuna with its _target_, or null (chosen by sweeper/pruner)"
+        description="a pruner of Optuna with its _target_, or null "
+        "(chosen with sweeper/pruner=OPTION: hyperband, median, none or successive_halving)"
     )
     storage: Annotated[str, Field(pattern="://")] | None = Field(
         description="the address of a database, such as postgresql+psycopg://USER@HOST/NAME, or null (where the study "

@@ -52,7 +52,9 @@ class Supervised(LightningModule):
         self.network = model
         self.loss = loss
         if taken := {*self.measured_anyway} & (metrics or {}).keys():
-            raise UserError(f"metrics.{taken.pop()} is refused: the task logs a value of that name. Name it otherwise.")
+            raise UserError(
+                f"metrics.{taken.pop()} is refused: the task logs a value of that name. Give it another name."
+            )
         self.metrics = cast(Mapping[str, Metric], nn.ModuleDict(metrics or {}))
         self.optimizer = optimizer
         self.schedule = scheduler

@@ -35,8 +35,8 @@ def test_the_stream_is_named_when_it_cannot_be_written(words: str, where: str, s
     line = f"exec {sys.executable} -m lenet_lab {words} {where}"
     done = run(["/bin/sh", "-c", line], cwd=tmp_path, env=environment_in(tmp_path))
     assert done.returncode == status, done.stderr
-    said = "error: standard output: No space left on device. Choose another place, or make room there.\n"
-    assert done.stderr == (said if status else "")
+    cure = "Choose another place, or check its free space and permissions."
+    assert done.stderr == (f"error: standard output: No space left on device. {cure}\n" if status else "")
 
 
 @FULL

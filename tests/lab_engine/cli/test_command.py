@@ -57,7 +57,7 @@ def imported(err: str) -> set[str]:
             "trainer.check_val_every_n_epoch=3",
             "trainer.check_val_every_n_epoch=3 is more than trainer.max_epochs=2: there would be no validation",
         ),
-        ("data=image_folder", "data.root is missing: give it as data.root=VALUE"),
+        ("data=image_folder", "data.root is missing: give data.root=VALUE; --help data.root says which"),
         ("batch size", "batch size is refused: write KEY=VALUE"),
         ("seed=1,2", "seed=1,2 is refused: these are several values, and there is no -m"),
     ],

@@ -42,7 +42,7 @@ def test_a_group_has_keys_of_the_optimizer_only(caplog: pytest.LogCaptureFixture
         build_part(wrong, "optimizer")(parameters)
     build_part({**GROUPS, "groups": {"*": {"lr": 0.1}}}, "optimizer")(parameters)
     (told,) = caplog.messages
-    assert told.startswith("optimizer.lr is used for no parameter: ")
+    assert told.startswith("optimizer.lr is not used: ")
 
 
 def test_one_cycle_keeps_the_ratio_of_the_groups_and_each_is_logged(command: Command, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_samples_of_several_shapes_are_explained(workers: int) -> None:
     said = explain(fails(DataLoader(Samples(), batch_size=2, num_workers=workers)))
     assert said is not None
     assert said.startswith("A batch cannot be made of these samples: ")
-    assert said.splitlines()[1].startswith("Give all of them tensors of the same shape, ")
+    assert said.splitlines()[1].startswith("Make all samples tensors of the same shape, ")
 
 
 def test_samples_that_are_no_tensors_are_explained() -> None:

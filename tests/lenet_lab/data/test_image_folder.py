@@ -188,7 +188,7 @@ def test_refuses_a_decompression_bomb(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: None, "There is no folder"),
+        (lambda root: None, "does not exist"),
         (lambda root: root.mkdir(), "holds 0 class folders:"),
         (lambda root: write_images(root / "only", 3, 0), "holds 1 class folder:"),
         (lambda root: [write_images(root / "a", 3, 0), (root / "b").mkdir()], "b holds no files"),

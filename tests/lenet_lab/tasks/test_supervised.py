@@ -171,7 +171,7 @@ def test_a_run_says_that_it_was_stopped_early(tmp_path: Path) -> None:
     fit(compose(*words_of_still(), *words, config_dir=CONF, folder=str(tmp_path / "run")))
     told = (tmp_path / "run" / "train.log").read_text()
     assert "Stopped in epoch 2 by EarlyStopping (val/loss)." in told
-    assert "the last weights are tested. callbacks=[default,…] adds what chooses one." in told
+    assert "the last weights are tested. To choose one, use callbacks=[default,…]." in told
 
 
 def words_of_still() -> list[str]:
