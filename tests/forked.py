@@ -182,6 +182,7 @@ class _Server:
         with self._one_at_a_time:
             if self._connection is None:
                 self._connection = self._connect()
+                atexit.register(self._connection.close)
             content = json.dumps(request).encode()
             try:
                 socket.send_fds(self._connection, [len(content).to_bytes(8)], files)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from torch import nn
 from torch.optim import Optimizer
 
@@ -24,6 +24,8 @@ from lab_engine.config.hydra_version import ANY_TARGET
 from lab_engine.config.schedule import Schedule
 
 log = logging.getLogger(__name__)
+
+UNKNOWN_ARGUMENT = re.compile(r"got an unexpected keyword argument '(\w+)'")
 
 Config = dict[str, Any]
 
@@ -57,6 +59,9 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
         if isinstance(cause, TypeError | ValueError | ImportError | AttributeError | InstantiationException) or (
             type(cause).__name__ == "MisconfigurationException"  # Lightning's, which need not be imported here
         ):
+            if (unknown := UNKNOWN_ARGUMENT.search(str(cause))) and unknown[1] in node:
+                similar = did_you_mean(unknown[1], inspect.signature(get_object(target)).parameters)
+                raise UserError(f"{key}.{unknown[1]} is refused: {target} has no such argument{similar}") from error
             raise UserError(f"{key} ({target}): {_missing(target) or _reason(cause)}") from error
         if isinstance(cause, OSError) and cause.filename is not None:  # for example a file of weights
             reason = f"{cause.strerror}: {printable(str(cause.filename))}"

@@ -111,14 +111,17 @@ def test_a_traceback_is_shown_when_asked_for(command: Command) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["+optimizer.speed=1"], "optimizer (torch.optim.SGD): got an unexpected keyword argument 'speed'"),
+        (["+optimizer.speed=1"], "optimizer.speed is refused: torch.optim.SGD has no such argument"),
         (["optimizer._target_=torch.optim.SDG"], "optimizer (torch.optim.SDG): "),
         (
             ["optimizer.nesterov=true", "optimizer.momentum=0"],
             "optimizer (torch.optim.SGD): Nesterov momentum requires a momentum",
         ),
-        (["model._target_=torch.nn.Linear"], "model (torch.nn.Linear): "),
-        (["+trainer.max_epoch=1"], "trainer (lightning.pytorch.Trainer): "),
+        (["model._target_=torch.nn.Linear"], "model.conv_channels is refused: torch.nn.Linear has no such argument"),
+        (
+            ["+trainer.max_epoch=1"],
+            "trainer.max_epoch is refused: lightning.pytorch.Trainer has no such argument; did you mean max_epochs?",
+        ),
         (["model.hidden=[10]"], "model (lenet_lab.models.lenet.LeNet): "),
     ],
 )
