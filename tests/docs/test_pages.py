@@ -103,6 +103,7 @@ def run_pages(folder: Path, pages: dict[str, str], **environment: str) -> tuple[
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "-W", IMPORTED, "docs"],
         cwd=folder,
         env={**inherited, "PYTHONPATH": path, **environment},
+        timeout=280,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -40,7 +40,7 @@ def test_a_full_disk_ends_a_run_and_what_was_saved_stays(
     small = disk(20)
     folder = small.folder / "run"
     result = command("train", *RUN, more, f"hydra.run.dir={folder}", *overrides("FullDisk", hook=hook, left=left))
-    only_lines(result, str(folder), "No space left on device", "make room")
+    only_lines(result, str(folder), "No space left on device", "check its free space")
     for name in ("best.ckpt", "last.ckpt"):
         assert torch.load(folder / "checkpoints" / name, weights_only=True)["epoch"] == 0
     assert not (folder / "metrics.json").exists()
