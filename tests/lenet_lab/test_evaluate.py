@@ -93,7 +93,10 @@ def test_several_devices_measure_the_same(folder_run: Result, command: Command, 
         (["checkpoint=text.ckpt"], "text.ckpt is not a checkpoint of this program"),
         (["checkpoint=BEST", "data=image_folder", "data.root=TREE"], "Its classes: 0, 1, 2, 3"),
         (["checkpoint=BEST", "model=lenet", "model.hidden=[3,4]"], "does not fit this network"),
-        (["checkpoint=BEST", "data.root=TREE"], "data (lenet_lab.data.digits.Digits)"),
+        (
+            ["checkpoint=BEST", "data.root=TREE"],
+            "data.root is refused: lenet_lab.data.digits.Digits has no such argument",
+        ),
     ],
 )
 def test_a_wrong_request_is_explained(
