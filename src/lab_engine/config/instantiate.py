@@ -6,7 +6,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
@@ -60,7 +60,7 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
             type(cause).__name__ == "MisconfigurationException"  # Lightning's, which need not be imported here
         ):
             if (unknown := UNKNOWN_ARGUMENT.search(str(cause))) and unknown[1] in node:
-                similar = did_you_mean(unknown[1], inspect.signature(get_object(target)).parameters)
+                similar = did_you_mean(unknown[1], _arguments(target))
                 raise UserError(f"{key}.{unknown[1]} is refused: {target} has no such argument{similar}") from error
             raise UserError(f"{key} ({target}): {_missing(target) or _reason(cause)}") from error
         if isinstance(cause, OSError) and cause.filename is not None:  # for example a file of weights
@@ -106,6 +106,14 @@ def _missing(target: str) -> str:
         f"there is no module {package} on Python's path\n"
         f"Call the command in the folder that holds {package}, or put it into the folder that --config-dir names."
     )
+
+
+def _arguments(target: str) -> Collection[str]:
+    """Return the names of the arguments that a target takes; none of a function in C, whose names are not known."""
+    try:
+        return inspect.signature(get_object(target)).parameters.keys()
+    except ValueError:
+        return ()
 
 
 def _reason(cause: BaseException) -> str:

@@ -61,3 +61,9 @@ def test_the_part_that_fails_is_named(part: dict[str, Any], message: str) -> Non
 def test_what_is_no_network_is_named() -> None:
     with pytest.raises(UserError, match=r"^model \(builtins.dict\) makes a dict: give a torch.nn.Module\.$"):
         build_part({"_target_": "builtins.dict", "a": 1}, "model")
+
+
+def test_an_argument_that_a_function_in_c_does_not_take_is_named() -> None:
+    """Its other arguments are not known, so none is suggested."""
+    with pytest.raises(UserError, match=r"^model\.sise is refused: torch\.zeros has no such argument$"):
+        build({"_target_": "torch.zeros", "size": [2], "sise": 1}, "model")
