@@ -18,7 +18,7 @@ from lab_engine.base.imports import import_quickly
 from lab_engine.config.check import descriptions
 from lab_engine.config.command import config_folder
 from lab_engine.config.command_line import SET_BY_THE_PROGRAM
-from lab_engine.config.facts import FROM_DATA
+from lab_engine.config.facts import FROM_DATA, RUN_LENGTH
 from lab_engine.sweeps import schema as sweeps
 
 GLOBAL = "_global_"
@@ -294,9 +294,6 @@ def _key(
         several = len(comments) > 1
         meaning = "; ".join(f"{', '.join(of)}: {each}" if several else each for each, of in comments.items())
     return Key(name, allowed or kind, meaning, defaults)
-
-
-RUN_LENGTH = "run_length"  # of config/schedule.py, whose import takes seconds
 
 
 def _kind(value: str, target: str) -> str:

@@ -1,4 +1,4 @@
-"""`from_data` in the configuration: values that only the data knows, such as the number of classes."""
+"""Words that stand for values which follow from the data or the run: `from_data`, `run_length`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,6 +7,9 @@ from lab_engine.base.errors import UserError
 
 FROM_DATA = "from_data"
 """As the value of a key, it stands for the fact of the data that has the key's name."""
+
+RUN_LENGTH = "run_length"
+"""As a value in `conf/scheduler`, it stands for the length of the run, in steps or epochs as `interval` says."""
 
 
 def find_from_data(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

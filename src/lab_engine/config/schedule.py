@@ -9,9 +9,7 @@ from lightning.pytorch import Trainer
 from torch.optim import Optimizer
 
 from lab_engine.base.errors import UserError
-
-RUN_LENGTH = "run_length"
-"""As a value in `conf/scheduler`, it stands for the length of the run, in steps or epochs as `interval` says."""
+from lab_engine.config.facts import RUN_LENGTH
 
 RATES = ("max_lr", "base_lr")
 """Arguments of schedulers that would give the same learning rate to all groups of parameters."""

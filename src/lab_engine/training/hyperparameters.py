@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lab_engine.base.devices import device_count
-from lab_engine.config.facts import FROM_DATA
+from lab_engine.config.facts import FROM_DATA, RUN_LENGTH
 
 Value = float | int | str | bool
 
@@ -18,7 +18,6 @@ TRAINER_KEYS = (
     "gradient_clip_val",
     "precision",
 )
-RUN_LENGTH = "run_length"  # placeholder for the number of steps, which follows from other settings
 PROGRAM_KEYS = {"takes", "gives", "monitor", "mode", "directions", "percent"}
 
 
