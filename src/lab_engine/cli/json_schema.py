@@ -118,12 +118,17 @@ def _definitions(package: str) -> tuple[dict[str, Schema], dict[str, Schema]]:
     return {name: part for name, part in parts.items() if name in folders}, definitions
 
 
+def _whole(value: Any) -> Any:
+    """Return a limit such as 0.0 as 0, which other releases of pydantic write."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _loosened(schema: Schema, package: str) -> Schema:
     """Return a schema of pydantic as it holds for a file that may leave out keys and refer to other values."""
-    kept = {word: value for word, value in schema.items() if word not in UNUSED}
+    kept = {word: _whole(value) for word, value in schema.items() if word not in UNUSED}
     if "properties" in kept:
         kept["properties"] = {key: _value(value, package) for key, value in kept["properties"].items()}
-    if kept.get("additionalProperties") is True:  # which it is anyway; newer releases of pydantic say so
+    if kept.get("additionalProperties") is True:  # which it is anyway; not every release of pydantic says so
         del kept["additionalProperties"]
     for word in ("items", "additionalProperties"):
         if isinstance(kept.get(word), dict):
