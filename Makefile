@@ -150,7 +150,7 @@ audit: $(VENV)/installed-dev ## look up known vulnerabilities of the locked pack
 
 .PHONY: clean
 clean: ## remove the environment and files of tools; runs and data stay
-	rm -rf .venv* dist build mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist build mutants .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
