@@ -157,8 +157,8 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """The quick start, run once for all tests that look at what it leaves."""
     where = session_folder(tmp_path_factory) / "digits"
     with FileLock(where.with_suffix(".lock")):
-        if not where.exists():
-            where.mkdir()
+        if not (where / "result").exists():
+            where.mkdir(exist_ok=True)
             result = run_command(where, "train", "experiment=digits")
             (where / "result").write_text(json.dumps([result.status, result.out, result.err]))
     result = Result(*json.loads((where / "result").read_text()), folder=where / "run")
