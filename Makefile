@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 # begin: template
-# VERSIONS=lowest or newest: not the locked versions but those that pyproject.toml allows, in an environment of their own.
+# VERSIONS=lowest (or newest) installs the lowest versions that pyproject.toml allows, into an environment of their own.
 VERSIONS ?= locked
 ifneq ($(VERSIONS),locked)
 $(if $(filter lowest newest,$(VERSIONS)),,$(error VERSIONS=$(VERSIONS) is none of locked, lowest, newest))

@@ -28,7 +28,7 @@ def import_quickly(name: str) -> Any:
     finally:
         gc.freeze()
         if "torch" in sys.modules and sys.modules["torch"].__version__ >= (2, 15):
-            # else its Triton prints, when Python ends, that objects are leaked; this takes a second
+            # else its Triton reports leaked objects when Python exits, so that exit takes a second longer
             atexit.register(gc.unfreeze)
         if enabled:
             gc.enable()

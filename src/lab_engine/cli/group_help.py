@@ -74,7 +74,7 @@ def _about(name: str, key: Key, options: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str, others: str) -> list[str]:
-    """Return lines that begin so; words such as transformer-engine stay whole."""
+    """Return the lines of a text, the first and the others indented; words such as transformer-engine stay whole."""
     return textwrap.wrap(text, _width(), initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
 
 

@@ -85,7 +85,7 @@ def epoch_of(trainer: Trainer) -> str:
 
 
 class _EpochLine:
-    """What an epoch reached, and how long it took; a terminal on which both would take two lines shows the first."""
+    """The line of an epoch. Its times are left out on a terminal that is too narrow for them."""
 
     def __init__(self, reached: str, took: str) -> None:
         self.reached = reached
