@@ -13,25 +13,45 @@ from lab_engine.config.command import Command
 
 MAX_WIDTH = 80  # characters
 
+RECORDED = {
+    "resume": "resume=RUN_FOLDER, or resume=last for the newest unfinished run\n"
+    "The run continues in its own folder, with its own settings. Beside resume=, only trainer.devices=, "
+    "--config-dir=, trust=true and --cfg job may be given.",
+    "from": "from=RUN_FOLDER, or from=last for the newest finished run\n"
+    "The same training again in a new folder. The exit status is 0 if weights and metrics are the same, 1 if not. "
+    "Beside from=, only hydra.run.dir=, --config-dir=, trust=true and --cfg job may be given.",
+    "trust": "trust=true, beside resume= or from=\n"
+    "Run what config.yaml names although another user of this machine owns the folder. Read the file first: "
+    "resume=RUN_FOLDER --cfg job prints it.",
+}
+"""Words about a recorded run, which are no keys, and what they mean."""
+
 
 def group_help(command: Command, topic: str, folders: Sequence[Path]) -> str:
     """Return what there is to know about a group or a key.
 
     Args:
         command: whose group or key.
-        topic: its name; of a key, with the group before the dot, or a short form.
+        topic: its name; of a key, with the group before the dot, or a short form; or `resume`, `from`, `trust`.
         folders: of the YAML files: the project's, the engine's, and the user's own if there is one.
 
     Raises:
         UserError: there is no such group or key.
     """
     topic = command.short.get(topic, topic)
+    if command.resumes and topic in RECORDED:
+        word, meaning = RECORDED[topic].splitlines()
+        return "\n".join([word, *_wrapped(meaning, "    ", "    ")])
     plain = {key.name: key for key in keys_of_command(command.name, command.package)}
     if topic in plain:
         return "\n".join(_about(topic, plain[topic], 1))
     chosen = read_option(folders[0] / f"{command.name}.yaml").chosen
+    existing = groups_of(folders)
     of_the_user = groups_of(folders[2:])  # also those that only a task of theirs takes
-    groups = sorted({*groups_of(folders)} & {*chosen, *of_the_user})
+    for above in {*existing} & {*chosen}:
+        for option in options_of(above, folders):
+            chosen |= {f"{above}/{group}": default for group, default in option.chosen.items()}
+    groups = [group for group in existing if group in {*chosen, *of_the_user}]
     group, _, name = topic.partition(".")
     if group not in groups:
         raise UserError(
@@ -41,21 +61,23 @@ def group_help(command: Command, topic: str, folders: Sequence[Path]) -> str:
     options = options_of(group, folders)
     keys = {key.name: key for key in keys_of(group, command.package, folders)}
     if name in keys:
-        return "\n".join(_about(topic, keys[name], len(options)))
+        return "\n".join(_about(topic.replace("/", "."), keys[name], len(options)))
     if name:
         raise UserError(
             f"--help {shown(topic)} is refused: no option of {group} has this key{did_you_mean(name, keys)}\n"
             f"keys: {', '.join(sorted(keys))}"
         )
     indent = max(len(option.name) for option in options) + 4
-    lines = [f"{group}=OPTION chooses one of these{f'; {group}.KEY=VALUE changes a key' if keys else ''}:", ""]
+    place = group.replace("/", ".")
+    change = f"; {place}.KEY=VALUE changes a key" if keys else ""
+    lines = [*_wrapped(f"{group}=OPTION chooses one of these{change}:", "", ""), ""]
     default = chosen.get(group, "").split(", ")
     for option in options:
         purpose = re.split(r"(?<=\.)\s", option.comment.removeprefix("Purpose").strip())[0]
         text = f"{' '.join(purpose.split())}{' (the default)' if option.name in default else ''}"
         lines += _wrapped(text, f"  {option.name}".ljust(indent), " " * indent)
     for each in sorted(keys):
-        lines += ["", *_about(f"{group}.{each}", keys[each], len(options))]
+        lines += ["", *_about(f"{place}.{each}", keys[each], len(options))]
     return "\n".join(lines)
 
 

@@ -29,6 +29,7 @@ NOT_LISTED = ("defaults", "hydra", *SET_BY_THE_PROGRAM)
 OBJECT = "an object with its _target_, or null"
 WITH_MEANING = re.compile(r"([^()]+) \(((?:[^()]|\([^()]*\))+)\)")
 """A description such as `a number above 0 (learning rate)`: what is allowed, and in brackets the meaning."""
+FOR = ", for "
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "keys"}
 
 
@@ -263,7 +264,10 @@ def _keys(options: Sequence[Option], prefix: str, described: Mapping[str, str]) 
             own = name.removeprefix(prefix) if option.everywhere else name
             values.setdefault(own, {})[option.name] = value
             target = option.values.get(name.rpartition(".")[0]) or option.target
-            kinds[own] = OBJECT if name in option.objects else kinds.get(own) or _kind(value, target)
+            kind = OBJECT if name in option.objects else _kind(value, target)
+            known = kinds.setdefault(own, kind)
+            if known != kind and known.partition(FOR)[0] == kind.partition(FOR)[0]:  # of several classes
+                kinds[own] = kind.partition(FOR)[0]
             whole = option.comment.partition("\n")[0] if option.objects == {name} else ""  # on its only object
             if text := option.comments.get(name, whole):
                 comments.setdefault(own, {}).setdefault(text, []).append(option.name)
@@ -305,4 +309,4 @@ def _kind(value: str, target: str) -> str:
         return f"a whole number, or {RUN_LENGTH}"
     if loaded is None or str(loaded).startswith(("${", "???")):
         return f"an argument of {name}" if name else ""
-    return f"{KINDS[type(loaded)]}, for {name}" if name else KINDS[type(loaded)]
+    return f"{KINDS[type(loaded)]}{FOR}{name}" if name else KINDS[type(loaded)]

@@ -49,6 +49,23 @@ def test_options_of_the_user_are_shown_too(tmp_path: Path) -> None:
     assert "(of its layers)\n    default: 3" in group_help(train.COMMAND, "teacher.width", folders)
 
 
+def test_a_group_within_a_group_is_shown_too() -> None:
+    shown = about("sweeper/sampler")
+    assert shown.startswith("sweeper/sampler=OPTION chooses one of these; sweeper.sampler.KEY=VALUE changes a\nkey:\n")
+    assert "running trials. (the default)\n" in shown
+    assert "\nsweeper.sampler.n_startup_trials\n    a whole number (trials that are drawn" in shown  # of two classes
+    assert about("sweeper/pruner.n_startup_trials").startswith("sweeper.pruner.n_startup_trials\n")
+
+
+@pytest.mark.parametrize("word", ["resume", "from", "trust"])
+def test_a_word_about_a_recorded_run_is_explained(word: str) -> None:
+    first, *others = about(word).splitlines()
+    assert first.startswith(f"{word}=")
+    assert max(map(len, others)) <= 80
+    with pytest.raises(UserError):
+        group_help(evaluate.COMMAND, word, [evaluate.COMMAND.conf, CONF])
+
+
 def test_a_recipe_has_no_keys_of_its_own() -> None:
     assert "  fast " in about("experiment")
     assert "experiment.optimizer" not in about("experiment")
