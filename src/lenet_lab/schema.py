@@ -166,7 +166,7 @@ class RunParts(Parts):
         balanced = getattr(self.data, "sampling", None) == "balanced"
         if balanced and getattr(self.loss, "class_weights", None) == "auto":
             raise contradiction(
-                "loss.class_weights=auto cannot go with data.sampling=balanced: rare classes would count twice"
+                "loss.class_weights=auto cannot be used with data.sampling=balanced: rare classes would count twice"
             )
         return self
 

@@ -74,7 +74,7 @@ def test_little_of_a_loss_is_good_whatever_is_asked(command: Command, tmp_path: 
     assert "best by val/loss: optimizer.lr=0.1 (" in command("sweep_report", "sweep", "metric=val/loss").out
     asked = command("sweep_report", "sweep", "metric=val/loss", "mode=max")
     assert asked.status == 2
-    assert asked.err == "error: metric=val/loss cannot go with mode=max: the worst would count as the best\n"
+    assert asked.err == "error: metric=val/loss cannot be used with mode=max: the worst would count as the best\n"
 
 
 NAMES = [

@@ -154,7 +154,7 @@ def refuse_worst(monitor: str, given: str, mode: str, known: str | None) -> None
         UserError: `mode` and `known` differ.
     """
     if mode in ("max", "min") and known is not None and mode != known:
-        raise UserError(f"{monitor} cannot go with {given}: the worst would count as the best")
+        raise UserError(f"{monitor} cannot be used with {given}: the worst would count as the best")
 
 
 def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:

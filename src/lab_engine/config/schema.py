@@ -195,8 +195,8 @@ class Trainer(Target):
             raise contradiction(f"trainer.devices={self.devices} is refused: give each once")
         if isinstance(self.devices, list) and self.accelerator == "cpu":
             raise contradiction(
-                f"trainer.devices={self.devices} cannot go with trainer.accelerator=cpu, which is one device: give "
-                f"how many processes, trainer.devices={len(self.devices)}"
+                f"trainer.devices={self.devices} cannot be used with trainer.accelerator=cpu, which is one device: "
+                f"give how many processes, trainer.devices={len(self.devices)}"
             )
         return self
 
@@ -297,7 +297,7 @@ class RunConfig(Parts):
             )
         if self.deterministic and more.get("benchmark"):
             raise contradiction(
-                "trainer.benchmark=true cannot go with deterministic=true: it chooses algorithms by their times, "
+                "trainer.benchmark=true cannot be used with deterministic=true: it chooses algorithms by their times, "
                 "which are never the same twice"
             )
         return self
@@ -321,12 +321,12 @@ class TrainConfig(RunConfig):
         clips = trainer.gradient_clip_val is not None and trainer.precision.endswith(("mixed", "auto"))
         if clips and getattr(self.optimizer, "fused", False):
             raise contradiction(
-                f"trainer.gradient_clip_val with trainer.precision={trainer.precision} cannot go with a fused "
+                f"trainer.gradient_clip_val with trainer.precision={trainer.precision} cannot be used with a fused "
                 "optimizer: add optimizer.fused=false"
             )
         if self.speed.compile in CUDA_GRAPHS and trainer.accumulate_grad_batches > 1:
             raise contradiction(
-                f"speed.compile={self.speed.compile} cannot go with "
+                f"speed.compile={self.speed.compile} cannot be used with "
                 f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: the next CUDA graph would "
                 "overwrite the gradients; give speed.compile=default"
             )

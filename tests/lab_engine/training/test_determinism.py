@@ -37,7 +37,7 @@ def test_a_gpu_is_left_its_own_algorithms_unless_asked() -> None:
 
 
 def test_benchmark_contradicts_it() -> None:
-    with pytest.raises(UserError, match=r"trainer.benchmark=true cannot go with deterministic=true"):
+    with pytest.raises(UserError, match=r"trainer.benchmark=true cannot be used with deterministic=true"):
         compose("deterministic=true", "+trainer.benchmark=true")
 
 
