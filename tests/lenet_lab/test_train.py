@@ -223,7 +223,7 @@ def test_a_terminal_gets_a_bar_and_colours(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_learns_real_cifar10_images(command: Command, real_images: Path, real_images_cache: Path) -> None:
-    """Half of the tutorial's first epoch; the README has the figures of the whole."""
+    """Half of the tutorial's first epoch; docs/user_guide/results.md has the figures of the whole."""
     result = command(
         "train",
         "data=image_folder",

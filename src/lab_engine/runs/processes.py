@@ -38,8 +38,8 @@ SECONDS_FOR_THE_CAUSE = 5.0  # for the process at fault to end after the others 
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit statuses
 
 CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
-TIMED_OUT = ("Timed out waiting", "Application timeout", "Timeout waiting")
-"""Parts of the messages of Gloo and NCCL where another process has ended, or does not answer."""
+TIMED_OUT = ("timed out", "timeout")
+"""Parts of the messages of Gloo and NCCL where another process has ended, or, in any case, does not answer."""
 
 
 class ProcessFailedError(SystemExit):
@@ -147,13 +147,15 @@ def leave_group() -> None:
         distributed.destroy_process_group()
 
 
-def _explain_lost_device(error: Exception) -> tuple[str, int] | None:
+def explain_lost_device(error: Exception) -> tuple[str, int] | None:
     """Return a line and the exit status if another device has caused `error`, else None."""
     if not isinstance(error, RuntimeError):  # as all errors of torch.distributed are
         return None
     if any(words in str(error) for words in CONNECTION_LOST):
         return f"device {rank()} has lost the connection to another device", EXIT_CONNECTION_LOST
-    if any(words in str(error) for words in TIMED_OUT):
+    text = str(error).lower()
+    of_processes = isinstance(error, distributed.DistError) or "gloo" in text  # a DataLoader has a timeout as well
+    if of_processes and any(words in text for words in TIMED_OUT):
         stopped = _stopped()
         others = f"device {stopped[0]}, which is stopped" if stopped else "another device, which hangs"
         return f"device {rank()} has timed out waiting for {others}", EXIT_TIMED_OUT
@@ -185,7 +187,7 @@ def main() -> None:
     except Exception as error:
         text = explain(error)
         status = EXIT_USER_ERROR if text else 1
-        if text is None and (lost := _explain_lost_device(error)):
+        if text is None and (lost := explain_lost_device(error)):
             text, status = lost
         if text is None or SHOW_TRACEBACK:
             traceback.print_exception(shorten(error))
