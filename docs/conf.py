@@ -4,6 +4,7 @@ A page of the reference is made for every package, so that no list of modules is
 """
 
 import ast
+import gc
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from sphinx.util.typing import restify
 import lab_engine
 import lenet_lab
 from lab_engine.cli import reference_page
+
+gc.disable()  # a build keeps most of the objects that it makes: to look through them took a quarter of its time
 
 project = "lenet_lab"
 version = release = lenet_lab.__version__

@@ -39,13 +39,13 @@ IMPORTED = (
     *("torch", "torch.utils.tensorboard.summary", "torchvision", "torchmetrics.classification", "lightning.pytorch"),
     *("torch.distributed.launcher.api", "lightning.pytorch.callbacks", "hydra", "hydra.utils", "pydantic", "psutil"),
     *("jinja2", "rich.progress", "matplotlib.backends.backend_agg", "matplotlib.figure", "mlflow.tracking", "wandb"),
-    *(
-        "lab_engine.sweeps.warm",
-        "lenet_lab.training",
-        "lab_engine.config.explain",
-        "lab_engine.runs.processes",
-        "lab_engine.training.loggers.tensorboard",
-    ),
+    *("omegaconf._impl", "rich._emoji_codes", "tensorboard.plugins.hparams.metadata", "PIL.JpegImagePlugin"),
+    *("lab_engine.cli.once", "lab_engine.config.check", "lab_engine.config.explain", "lab_engine.runs.processes"),
+    *("lab_engine.sweeps.schema", "lab_engine.sweeps.warm", "lenet_lab.checks"),
+    *("lab_engine.training.callbacks.best_checkpoint", "lab_engine.training.callbacks.dashboard"),
+    *("lab_engine.training.callbacks.non_finite_guard", "lab_engine.training.loggers.tensorboard"),
+    *("lenet_lab.data.digits", "lenet_lab.data.image_folder", "lenet_lab.losses", "lenet_lab.models.lenet"),
+    *("lenet_lab.schema", "lenet_lab.tasks.classification", "lenet_lab.training"),
 )
 """Most of what a run imports, but no command; none reads variables that the tests set, or starts a thread."""
 
@@ -57,8 +57,8 @@ SHARED = "TESTS_FORKED_BY"
 WAYS = ("-m", "-c")
 """Options of Python that name the program; all others stand before them."""
 
-READ_AT_START = {"LD_PRELOAD", "PYTHONIOENCODING"}
-"""Variables that Python and the system's loader read only when a program starts."""
+READ_AT_START = {"LD_PRELOAD"}
+"""Variables that the system's loader reads only when a program starts."""
 
 NO_BYTECODE = "-B"
 """Option that Python passes on to the processes of `multiprocessing` where PYTHONDONTWRITEBYTECODE is set."""
@@ -340,8 +340,9 @@ def _become(request: dict[str, Any], files: Sequence[int], kept: set[int]) -> Ne
             os.dup2(nothing, number, inheritable=False)
     sys.stdin = sys.__stdin__
     # New ones: those of the other program know whether its files could seek.
-    sys.stdout = sys.__stdout__ = open(1, "w", -1, "utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
-    sys.stderr = sys.__stderr__ = open(2, "w", -1, "utf-8", "backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    encoding = request["env"].get("PYTHONIOENCODING", "utf-8")
+    sys.stdout = sys.__stdout__ = open(1, "w", -1, encoding, closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(2, "w", -1, encoding, "backslashreplace", closefd=False)  # type: ignore[misc]  # noqa: SIM115
     sys.stdout.reconfigure(line_buffering=os.isatty(1))
     sys.stderr.reconfigure(line_buffering=True)
     sys.modules["numpy"].random.seed()

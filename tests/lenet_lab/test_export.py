@@ -35,6 +35,7 @@ from lenet_lab.models.lenet import LeNet
 from lenet_lab.train import COMMAND as TRAIN
 from lenet_lab.views.exported_classifier import exportable_classifier
 from lenet_lab.views.trained_network import TrainedNetwork, trained_network
+from tests import forked
 from tests.conftest import FROM_DATA, ROUNDING, Command, Result, environment_in, run_command
 
 ROOT = Path(__file__).parents[2]
@@ -461,7 +462,7 @@ def test_without_onnxruntime_the_extra_is_named(digits_run: Result, tmp_path: Pa
 
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, f"checkpoint={best(digits_run)}", "hydra.run.dir=run", *words]
-        return subprocess.run(command, cwd=tmp_path, env=environment_in(tmp_path), capture_output=True, text=True)
+        return forked.run(command, cwd=tmp_path, env=environment_in(tmp_path))
 
     done = call()
     assert done.returncode == 2

@@ -428,7 +428,7 @@ def test_samples_that_cannot_be_predicted_are_explained(regression_run: Result, 
 @pytest.mark.slow
 def test_ctrl_c_leaves_no_half_table_and_frees_the_folder(digits_run: Result, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    Image.effect_noise((3000, 3000), 90).save(tmp_path / "images" / "0.png")
+    Image.effect_noise((2000, 2000), 90).save(tmp_path / "images" / "0.png")
     for number in range(1, 200):
         (tmp_path / "images" / f"{number}.png").hardlink_to(tmp_path / "images" / "0.png")
     call = [sys.executable, "-m", "lenet_lab.predict", best(digits_run), "images=images", "hydra.run.dir=run"]
@@ -436,7 +436,7 @@ def test_ctrl_c_leaves_no_half_table_and_frees_the_folder(digits_run: Result, tm
     assert started.stdout is not None
     assert any("run folder" in line for line in started.stdout)  # it is about to decode
     with pytest.raises(subprocess.TimeoutExpired):
-        started.wait(3)
+        started.wait(1)
     started.send_signal(signal.SIGINT)
     assert started.wait(60) == 130
     started.stdout.close()

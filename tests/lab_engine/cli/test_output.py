@@ -3,11 +3,11 @@
 import os
 import pty
 import re
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+from tests import forked
 from tests.conftest import SMALL, environment_in
 
 
@@ -15,7 +15,7 @@ def test_the_line_of_an_epoch_fits_a_terminal_of_80_columns(tmp_path: Path) -> N
     words = [sys.executable, "-m", "lenet_lab.train", *SMALL, "report=false", "hydra.run.dir=run"]
     ours, theirs = pty.openpty()
     settings = {"TERM": "xterm", "COLUMNS": "80"}
-    with subprocess.Popen(words, cwd=tmp_path, env=environment_in(tmp_path) | settings, stdout=theirs) as run:
+    with forked.Popen(words, cwd=tmp_path, env=environment_in(tmp_path) | settings, stdout=theirs) as run:
         os.close(theirs)
         shown = b""
         with suppress(OSError):  # which is how a terminal ends
@@ -34,7 +34,7 @@ def test_the_line_of_an_epoch_fits_a_terminal_of_80_columns(tmp_path: Path) -> N
 def test_training_goes_on_when_the_reader_has_gone(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "lenet_lab.train", *SMALL, "report=false", "hydra.run.dir=run"]
     ours, theirs = os.pipe()
-    run = subprocess.Popen(words, cwd=tmp_path, env=environment_in(tmp_path), stdout=theirs)
+    run = forked.Popen(words, cwd=tmp_path, env=environment_in(tmp_path), stdout=theirs)
     os.close(theirs)
     assert os.read(ours, 9) == b"lenet_lab"
     os.close(ours)

@@ -55,17 +55,17 @@ def test_keeps_chosen_rows(tmp_path: Path) -> None:
 def test_data_larger_than_memory_is_mapped_and_not_read(tmp_path: Path) -> None:
     open_store(tmp_path, "key", fill)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    count = 2 * memory // (3 * 256 * 256)
+    count = 2 * memory // (3 * 64 * 64)
     folder = tmp_path / "key-v1"
     (folder / "images.npy").unlink()
     # a sparse file: it has this size, but takes no room
-    np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, 3, 256, 256))
+    np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=(count, 3, 64, 64))
     np.save(folder / "labels.npy", np.arange(count) % 2)
     images = open_store(tmp_path, "key", fill)
     assert images.images.nbytes > 1.9 * memory
     loader = BatchLoader(images, np.arange(count), 4, shuffle_seed=0)
     batch, _ = next(iter(loader))
-    assert batch.shape == (4, 3, 256, 256)
+    assert batch.shape == (4, 3, 64, 64)
     assert not batch.any()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < memory / 2
 
