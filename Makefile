@@ -39,9 +39,10 @@ dashboard: $(VENV)/installed ## open TensorBoard on the newest run or sweep; on 
 	[ -d "$$run" ] || { echo "RUN=$$run is no folder: give a run, a sweep, or runs/train for all."; exit 2; }; \
 	echo "$$run"; exec $(BIN)/python -m tensorboard.main --logdir "$$run"
 
-# Three processes for two cores: many tests wait for processes that they have started. In the order of names, unlike in
-# xdist's own, the slow folders come first. The tests of a file share a process and its fixtures.
-PARALLEL := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+# One process more than cores, at most six: many tests wait for processes that they have started. In the order of
+# names, unlike in xdist's own, the slow folders come first. The tests of a file share a process and its fixtures.
+CORES = $(shell getconf _NPROCESSORS_ONLN)
+PARALLEL = --numprocesses=$$(($(CORES) < 5 ? $(CORES) + 1 : 6)) --dist=loadfile --no-loadscope-reorder
 TESTS := tests
 # begin: template
 TESTS += docs

@@ -1,5 +1,6 @@
 """What the tests share: commands run as a user runs them, and small image folders."""
 
+import gc
 import json
 import os
 import signal
@@ -62,6 +63,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(300))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what has been imported from the garbage collector: it lives until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
