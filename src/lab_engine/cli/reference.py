@@ -30,6 +30,7 @@ OBJECT = "an object with its _target_, or null"
 WITH_MEANING = re.compile(r"([^()]+) \(((?:[^()]|\([^()]*\))+)\)")
 """A description such as `a number above 0 (learning rate)`: what is allowed, and in brackets the meaning."""
 FOR = ", for "
+"""Stands between a kind of value and the class that takes it."""
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "keys"}
 
 
@@ -265,9 +266,9 @@ def _keys(options: Sequence[Option], prefix: str, described: Mapping[str, str]) 
             values.setdefault(own, {})[option.name] = value
             target = option.values.get(name.rpartition(".")[0]) or option.target
             kind = OBJECT if name in option.objects else _kind(value, target)
-            known = kinds.setdefault(own, kind)
-            if known != kind and known.partition(FOR)[0] == kind.partition(FOR)[0]:  # of several classes
-                kinds[own] = kind.partition(FOR)[0]
+            known = kinds.get(own) or kind
+            of_several = known != kind and known.partition(FOR)[0] == kind.partition(FOR)[0]
+            kinds[own] = known.partition(FOR)[0] if of_several else known
             whole = option.comment.partition("\n")[0] if option.objects == {name} else ""  # on its only object
             if text := option.comments.get(name, whole):
                 comments.setdefault(own, {}).setdefault(text, []).append(option.name)

@@ -39,7 +39,7 @@ INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit statuses
 
 CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 TIMED_OUT = ("timed out", "timeout")
-"""Parts of the messages of Gloo and NCCL where another process has ended, or, in any case, does not answer."""
+"""Parts of messages of Gloo and NCCL where another process has ended and, in lower case, where it does not answer."""
 
 
 class ProcessFailedError(SystemExit):
