@@ -43,8 +43,8 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
     if _classifies(classifier["task"]["_target_"], images):
         if not images:
             raise UserError(
-                f"checkpoint={path} is of a {name}, which predicts files of images.\n"
-                "Give them with images=FILE_OR_FOLDER."
+                f"images is missing: checkpoint={path} is of a {name}, which predicts files of images.\n"
+                "Give images=FILE_OR_FOLDER."
             )
         option = config["choices"]["data"]
         keys = [f"data.{key}={shown(value)}" for key, value in config["data"].items() if value is not None]

@@ -75,7 +75,7 @@ def test_weights_that_a_network_reads_are_named_where_they_are_missing(command: 
     )
     again = ("evaluate", "--config-dir=conf", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again")
     asked = command(*again)
-    assert "A checkpoint chooses no folder and no text" in asked.err
+    assert "no folder and no text is taken from a checkpoint" in asked.err
     found = command(*again, "+model.weights=null")  # all weights are in the checkpoint
     assert found.status == 0, found.err
 

@@ -35,7 +35,7 @@ def find_run(command: Command, word: str, words: Sequence[str]) -> str:
         run = next(_unfinished() if key == "resume" else _done(), None)
         if run is None:
             kind, cure = ("unfinished", "Start a new run") if key == "resume" else ("done", "Train one")
-            raise UserError(f"{word}: no run below {RUNS} is {kind}. {cure}, or give {key}=RUN_FOLDER.")
+            raise UserError(f"{word}: no run below {RUNS.absolute()} is {kind}. {cure}, or give {key}=RUN_FOLDER.")
         _tell(word, run)
         return f"{key}={run}"
     return word
@@ -46,7 +46,9 @@ def _checkpoint(value: str, several: bool) -> str:
     if value == NEWEST and not path.exists():
         file = next((file for run in _newest_first() if (file := _of_run(run))), None)
         if file is None:
-            raise UserError(f"checkpoint=last: no run below {RUNS} has a checkpoint. Train one, or give a .ckpt file.")
+            raise UserError(
+                f"checkpoint=last: no run below {RUNS.absolute()} has a checkpoint. Train one, or give a .ckpt file."
+            )
     elif path.is_dir():
         file = _of_run(path)
         if file is None:

@@ -81,10 +81,8 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
             f"Add -m to run the command once with each. Where a key takes a list, write it as [{shown(values)}]."
         )
     if isinstance(error, OverrideParseException):
-        return (
-            f"{shown(error.override)} is refused: write KEY=VALUE, and quote a value with special characters: "
-            "'KEY=\"a, b\"'"
-        )
+        special = ", and quote a value with special characters: 'KEY=\"a, b\"'" if "=" in error.override else ""
+        return f"{shown(error.override)} is refused: write KEY=VALUE{special}"
     if isinstance(error, yaml.YAMLError):
         return _no_yaml(error)
     scarce = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)

@@ -45,7 +45,8 @@ def instead(given: str, key: str, config: DictConfig, conf: Path | None) -> str:
         return f"{shown(given)} is refused: write {keys[0]}"
     if keys:
         return f"{shown(given)} is refused: several keys have this name\nwrite one of {', '.join(keys)}"
-    if others := list(_of_other_options(_plain(name), group or "*", conf)):
+    others = [each for each in _of_other_options(_plain(name), group or "*", conf) if each.partition("=")[0] in content]
+    if others:
         words = " or ".join(f"{each}={shown(value)}" for each in others)
         return f"{shown(given)} is refused: the chosen options have no such key\nothers have it: write {words}"
     return ""

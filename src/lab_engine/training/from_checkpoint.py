@@ -217,14 +217,14 @@ def refuse_texts(
             continue
         there = group == "data" and key in LEFT_OPEN  # other keys are not in the command's configuration
         name = f"{'' if there else '+'}{group}.{key}"
-        cure = f"If you want it, add {shown(shell_word(name, value))}"
+        cure = f"To use it, add {shown(shell_word(name, value))}"
         if isinstance(value, dict) and own[key] == "???":  # of a class, whose name is not in the checkpoint
             cure = f"Give it as in training, with its _target_: '{name}={{_target_: …}}'"
         if own[key] != "???":
             cure += f"; if not, {shown(shell_word(name, own[key]))} as it is here"
         raise UserError(
-            f"checkpoint={path} was trained with {group}.{key}={shown(value)}. A checkpoint chooses no folder and no "
-            f"text.\n{cure}."
+            f"checkpoint={path} was trained with {group}.{key}={shown(value)}. For safety, no folder and no text "
+            f"is taken from a checkpoint.\n{cure}."
         )
 
 

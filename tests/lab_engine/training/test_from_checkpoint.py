@@ -51,19 +51,19 @@ def test_plain_values_and_choices_of_the_schema_are_taken(group: str, key: str, 
     [
         (
             *("model", "weights", "hf-hub:them/net"),
-            "If you want it, add +model.weights=hf-hub:them/net; if not, +model.weights=null as it is here.",
+            "To use it, add +model.weights=hf-hub:them/net; if not, +model.weights=null as it is here.",
         ),
         (
             *("model", "kind", "large one"),
-            "If you want it, add '+model.kind=large one'; if not, +model.kind=small as it is here.",
+            "To use it, add '+model.kind=large one'; if not, +model.kind=small as it is here.",
         ),
-        ("model", "asked", "/x", "If you want it, add +model.asked=/x."),
+        ("model", "asked", "/x", "To use it, add +model.asked=/x."),
         *(("scheduler", "monitor", text, None) for text in ("val/../x", "/val/loss", "http://val/loss", "loss")),
         (
             "data",
             "resize",
             "evil",
-            "If you want it, add +data.resize=evil; if not, +data.resize=stretch as it is here.",
+            "To use it, add +data.resize=evil; if not, +data.resize=stretch as it is here.",
         ),
         ("model", "depth", "2", "; if not, +model.depth=2 as it is here."),
         ("model", "names", ["b", "a"], None),
@@ -72,8 +72,8 @@ def test_plain_values_and_choices_of_the_schema_are_taken(group: str, key: str, 
         ("model", "parts", {"name": "x", "rate": "rate"}, None),
         ("model", "parts", {"name": "x", "trust_remote_code": True}, None),
         ("model", "resize", "crop", None),
-        ("data", "root", "/images", "If you want it, add data.root=/images."),
-        ("model", "root", "/images", "If you want it, add +model.root=/images."),
+        ("data", "root", "/images", "To use it, add data.root=/images."),
+        ("model", "root", "/images", "To use it, add +model.root=/images."),
         ("test_time", "kind", "\x1b[2J\n\n" + "x" * 10_000, None),
     ],
 )
@@ -82,7 +82,7 @@ def test_other_texts_are_refused_with_the_word_to_add(group: str, key: str, valu
         refuse_texts({key: value}, OWN, group, PATH, EvaluateConfig)
     text = str(error.value)
     assert text.startswith(f"checkpoint={PATH} was trained with {group}.{key}=")
-    assert ". A checkpoint chooses no folder and no text.\nIf you want it, add " in text
+    assert ". For safety, no folder and no text is taken from a checkpoint.\nTo use it, add " in text
     assert text.endswith(cure or ".")
     assert len(text.splitlines()) == 2
     assert all(letter.isprintable() for letter in text.replace("\n", ""))
@@ -134,9 +134,9 @@ def test_what_is_given_on_the_command_line_wins(digits_run: Result, command: Com
     refused = command(*words)
     assert refused.status == 2
     assert refused.err == (
-        f"error: checkpoint={tmp_path}/bad.ckpt was trained with model.weights=hf-hub:them/net. A checkpoint chooses "
-        "no folder and no text.\n"
-        "If you want it, add +model.weights=hf-hub:them/net; if not, +model.weights=null as it is here.\n"
+        f"error: checkpoint={tmp_path}/bad.ckpt was trained with model.weights=hf-hub:them/net. For safety, no "
+        "folder and no text is taken from a checkpoint.\n"
+        "To use it, add +model.weights=hf-hub:them/net; if not, +model.weights=null as it is here.\n"
     )
     for given, said in (("null", "None"), ("hf-hub:them/net", "hf-hub:them/net")):
         result = command(*words, f"+model.weights={given}", f"hydra.run.dir={said.partition(':')[0]}")
