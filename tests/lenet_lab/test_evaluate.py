@@ -60,7 +60,7 @@ def test_asks_for_the_folder_of_images(folder_run: Result, command: Command, ima
     """A checkpoint is data: it names no folder that is read."""
     result = command("evaluate", f"checkpoint={folder_run.folder}/checkpoints/best.ckpt")
     assert (result.status, len(result.err.splitlines())) == (2, 2)
-    assert f"If you want it, add data.root={image_tree}." in result.err
+    assert f"To use it, add data.root={image_tree}." in result.err
 
 
 @pytest.mark.slow
