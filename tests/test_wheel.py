@@ -60,5 +60,6 @@ def test_an_installed_wheel_trains_without_the_checkout(tmp_path: Path) -> None:
     trained = run(script, "train", *SMALL, "trainer.devices=2", "hydra.run.dir=run")
     assert "overall" in trained
     assert f"{script} evaluate checkpoint=run/" in trained
-    assert {path.name for path in outside.iterdir()} == {"run"}
-    assert "1/1" in run(script, "train", "-m", *SMALL, "hydra.sweep.dir=sweep")
+    assert "overall" in run("-m", "lenet_lab.evaluate", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again")
+    assert {path.name for path in outside.iterdir()} == {"run", "again"}
+    assert "2/2" in run(script, "train", "-m", *SMALL, "seed=1,2", "launcher.slots=1", "hydra.sweep.dir=sweep")

@@ -256,6 +256,7 @@ def test_standard_input_is_an_image_or_paths(digits_run: Result, tmp_path: Path)
         (["images=[text.png,text.png]"], "text.png cannot be read: not an image"),
         (["images=text.png,a.png"], "images=text.png,a.png is refused: these are several values"),
         (["images="], "images= is refused: give a file, a folder"),
+        ([], "images is missing: checkpoint="),
         ([], "is of a Classification, which predicts files of images.\nGive images=FILE_OR_FOLDER."),
         (
             ["images=text.png", "data.root=there"],

@@ -223,17 +223,17 @@ def test_a_terminal_gets_a_bar_and_colours(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_learns_real_cifar10_images(command: Command, real_images: Path, real_images_cache: Path) -> None:
-    """A quarter of the tutorial's first epoch; docs/user_guide/results.md has the figures of the whole."""
+    """Half of the tutorial's first epoch; docs/user_guide/results.md has the figures of the whole."""
     result = command(
         "train",
         "data=image_folder",
         f"data.root={real_images}",
         f"data.cache={real_images_cache}",
         "trainer.max_epochs=1",
-        "trainer.limit_train_batches=0.25",
+        "trainer.limit_train_batches=0.5",
     )
     assert result.status == 0, result.err
     assert "62,006 parameters" in result.out
     assert "47,500 train, 2,500 validation, 10,000 test images" in result.out
     assert result.metrics["test/count"] == 10_000
-    assert result.metrics["test/accuracy"] > 0.25  # four seeds gave 0.29 to 0.36; guessing gives 0.1
+    assert result.metrics["test/accuracy"] > 0.35

@@ -48,11 +48,12 @@ def group_help(command: Command, topic: str, folders: Sequence[Path]) -> str:
     chosen = read_option(folders[0] / f"{command.name}.yaml").chosen
     existing = groups_of(folders)
     of_the_user = groups_of(folders[2:])  # also those that only a task of theirs takes
-    for above in {*existing} & {*chosen}:
-        for option in options_of(above, folders):
-            chosen |= {f"{above}/{group}": default for group, default in option.chosen.items()}
-    groups = [group for group in existing if group in {*chosen, *of_the_user}]
     group, _, name = topic.partition(".")
+    known = group in {*chosen, *of_the_user}
+    for above in () if known else sorted({*existing} & {*chosen}):  # all files of a group are read
+        for option in options_of(above, folders):
+            chosen |= {f"{above}/{inner}": default for inner, default in option.chosen.items()}
+    groups = [each for each in existing if each in {*chosen, *of_the_user}]
     if group not in groups:
         raise UserError(
             f"--help {shown(topic)} is refused: {command.name} has no such group or key"

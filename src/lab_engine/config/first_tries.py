@@ -1,6 +1,6 @@
 """Words that people try first, such as `--momentum 0.9` or `gpus=2`, answered with the word to type."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,8 @@ def instead(given: str, key: str, config: DictConfig, conf: Path | None) -> str:
         return f"{shown(given)} is refused: write {keys[0]}"
     if keys:
         return f"{shown(given)} is refused: several keys have this name\nwrite one of {', '.join(keys)}"
-    others = [each for each in _of_other_options(_plain(name), group or "*", conf) if each.partition("=")[0] in content]
-    if others:
+    groups = [each for each in sorted(content) if group in ("", each)]  # that the command takes
+    if others := list(_of_other_options(_plain(name), groups, conf)):
         words = " or ".join(f"{each}={shown(value)}" for each in others)
         return f"{shown(given)} is refused: the chosen options have no such key\nothers have it: write {words}"
     return ""
@@ -81,8 +81,8 @@ def _keys_named(name: str, node: Any, prefix: str = "") -> Iterator[str]:
             yield from _keys_named(name, value, f"{prefix}{key}.")
 
 
-def _of_other_options(name: str, group: str, conf: Path | None) -> Iterator[str]:
-    for file in sorted(conf.glob(f"{group}/*.yaml")) if conf else ():
+def _of_other_options(name: str, groups: Sequence[str], conf: Path | None) -> Iterator[str]:
+    for file in [file for group in groups for file in sorted(conf.glob(f"{group}/*.yaml"))] if conf else ():
         text = file.read_text(encoding="utf-8")
         content = {} if text.startswith(WHOLE) else yaml.safe_load(text)
         for key in content if isinstance(content, dict) else ():

@@ -50,7 +50,7 @@ def test_two_devices_muon_one_cycle_and_augmentation_come_to_the_same_again(comm
     more = ("trainer.devices=2", "optimizer=muon", "scheduler=one_cycle", "augment=[flip,shift,cutout,colour]")
     first = command("train", *QUICK, *more)
     assert first.status == 0, first.err
-    again = command("train", f"from={first.folder}", "hydra.run.dir=again")
+    again = command("train", f"from={first.folder}", "hydra.run.dir=again", options=NEW)
     assert again.status == 0, again.err
     assert "the same   as run" in again.out
 

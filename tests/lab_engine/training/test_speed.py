@@ -90,7 +90,8 @@ def test_products_and_convolutions_of_a_gpu_are_as_precise_as_asked(
 
 
 def test_cuda_graphs_and_accumulated_gradients_cannot_go_together() -> None:
-    with pytest.raises(UserError, match=r"speed\.compile=reduce-overhead cannot be used with trainer\.accumulate"):
+    said = r"speed\.compile=reduce-overhead cannot be used with trainer\.accumulate_grad_b"
+    with pytest.raises(UserError, match=said):
         compose("speed=gpu", "trainer.accumulate_grad_batches=2")
 
 

@@ -340,6 +340,7 @@ def test_reads_all_of_cifar10(real_images: Path, real_images_cache: Path) -> Non
 
 SCRIPT = """\
 import lab_engine.images.decode
+from lenet_lab.compose import compose
 from lenet_lab.data.image_folder import ImageFolder
 
 lab_engine.images.decode.MIN_FILES_FOR_POOL = 0
@@ -355,6 +356,7 @@ def test_a_script_without_a_guard_ends_with_the_cure(tmp_path: Path) -> None:
     for name in ("ant", "bee"):
         write_images(tmp_path / "images" / name, 10, 0)
     (tmp_path / "script.py").write_text(SCRIPT)
-    done = forked.run([sys.executable, "-m", "script"], cwd=tmp_path)
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert 'put its code below `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
