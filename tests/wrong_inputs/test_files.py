@@ -26,14 +26,30 @@ NO_CHECKPOINTS = [
 FOLDERS = [
     Case(
         TRAIN,
-        "data.root=HERE/images does not exist.\nSet data.root=DIR to a folder with train/<class>/* and …",
+        "data.root=HERE/images does not exist\nSet data.root=DIR to a folder with train/<class>/* and …",
     ),
     Case(
         TRAIN.replace("images", "file"),
-        "data.root=HERE/file is a file, not a folder.\nSet data.root=DIR…",
+        "data.root=HERE/file is a file, not a folder\nSet data.root=DIR…",
         files.a_file,
     ),
-    Case(TRAIN, "data.root=HERE/images does not exist.\nSet…", files.a_loop),
+    Case(TRAIN, "data.root=HERE/images does not exist\nSet…", files.a_loop),
+    Case(
+        "train data=image_folder data.root=image",
+        "data.root=HERE/image does not exist; did you mean images?\nSet…",
+        files.images("ant", "bee"),
+    ),
+    Case(
+        "train data=imagse",
+        "data=imagse is refused: there is no such option or folder; did you mean images?\n…",
+        files.images("ant", "bee"),
+    ),
+    Case(
+        "train data.root=images",
+        "data.root=HERE/images is refused: it holds images sorted into folders, and this trains on CIFAR-10.\n"
+        "To train on these images, write data=HERE/images; for CIFAR-10, add data=cifar10.",
+        files.images("train/ant", "train/bee", "test/ant", "test/bee"),
+    ),
     Case(
         TRAIN,
         "HERE/images holds 0 class folders: at least two are needed.\n"
@@ -133,7 +149,7 @@ OF_ANOTHER = [
         "checkpoint=HERE/other.ckpt was made with model=resnet, which is not among the options "
         "here.\nGive the folder of its file with --config-dir=DIR, or choose another option with model=OPTION.",
     ),
-    Case("predict checkpoint=good.ckpt images=nowhere.png", "images=nowhere.png: there is no such file or folder."),
+    Case("predict checkpoint=good.ckpt images=nowhere.png", "images=nowhere.png: there is no such file or folder"),
     Case(
         "predict checkpoint=good.ckpt images=images",
         "images=images leads to no files. Give a file, a folder…",

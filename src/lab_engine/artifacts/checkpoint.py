@@ -18,6 +18,7 @@ from torch import nn
 
 from lab_engine.artifacts.claims import MAX_VALUES, refuse_compressed, refuse_expanded
 from lab_engine.base.errors import UserError
+from lab_engine.base.wording import did_you_mean_path
 from lab_engine.config.command_line import CHOICE_PATTERN
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if path.is_dir():
         raise UserError(f"checkpoint={path} is a folder. Give a file in it, such as {path / 'checkpoints/best.ckpt'}.")
     if not path.is_file():
-        raise UserError(f"checkpoint={path}: there is no such file. A run writes RUN_FOLDER/checkpoints/best.ckpt.")
+        raise UserError(
+            f"checkpoint={path}: there is no such file{did_you_mean_path(path)}\n"
+            "A run writes RUN_FOLDER/checkpoints/best.ckpt."
+        )
     facts = path.stat()
     return _read(path, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 

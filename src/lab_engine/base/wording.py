@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 MAX_VALUE = 200  # characters of a value in a message
@@ -77,3 +78,17 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(name, list(options), n=1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def did_you_mean_path(path: Path) -> str:
+    """Return a suggestion for a path that does not exist, from the files and folders beside it, as `did_you_mean`."""
+    names = names_in(path.parent)
+    return "" if path.name in names else printable(did_you_mean(path.name, names))  # a link may lead nowhere
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of the files and folders in `folder`, sorted; none if it cannot be read."""
+    try:
+        return sorted(each.name for each in folder.iterdir())
+    except OSError:
+        return []

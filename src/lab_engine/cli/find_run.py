@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.program import short
-from lab_engine.base.wording import printable
+from lab_engine.base.wording import did_you_mean_path, printable
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import MULTIRUN
 from lab_engine.sweeps.job import is_locked
@@ -62,7 +62,7 @@ def _checkpoint(value: str, several: bool) -> str:
         return value
     else:
         raise UserError(
-            f"checkpoint={printable(str(path.absolute()))}: there is no such file. "
+            f"checkpoint={printable(str(path.absolute()))}: there is no such file{did_you_mean_path(path)}\n"
             "A run writes RUN_FOLDER/checkpoints/best.ckpt."
         )
     _tell(f"checkpoint={value}", file)

@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from lab_engine.artifacts.run_folder import in_folder
 from lab_engine.base.errors import UserError
 from lab_engine.base.imports import import_quickly
-from lab_engine.base.wording import printable, shown
+from lab_engine.base.wording import did_you_mean_path, printable, shown
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import CONFIG_DIR, MULTIRUN, OF_RECORDED, value_of_option
 from lab_engine.config.hydra_version import BASE
@@ -134,7 +134,10 @@ def check_folder(folder: Path, key: str) -> None:
         UserError: it does not.
     """
     if not folder.exists():
-        raise UserError(f"{key}={folder}: there is no such folder. Give the folder of a run, which holds config.yaml.")
+        raise UserError(
+            f"{key}={folder}: there is no such folder{did_you_mean_path(folder)}\n"
+            "Give the folder of a run, which holds config.yaml."
+        )
     if not folder.is_dir():
         raise UserError(f"{key}={folder} is a file. Give the folder of a run, which holds config.yaml.")
     if (folder / "config.yaml").exists():

@@ -7,7 +7,7 @@ from typing import Any
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.quoting import quoted
-from lab_engine.base.wording import shown
+from lab_engine.base.wording import did_you_mean_path, shown
 
 KEY = "config_dir"
 """Key of the configuration under which the folder is recorded."""
@@ -32,7 +32,8 @@ def refuse_missing(folder: str) -> None:
         UserError: there is no such folder.
     """
     if not Path(folder).is_dir():
-        raise UserError(f"--config-dir={shown(str(Path(folder).absolute()))} is refused: there is no such folder")
+        path = Path(folder).absolute()
+        raise UserError(f"--config-dir={shown(str(path))} is refused: there is no such folder{did_you_mean_path(path)}")
 
 
 def import_from(config: Mapping[str, Any]) -> None:

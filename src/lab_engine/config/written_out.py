@@ -6,7 +6,7 @@ from pathlib import Path
 from lab_engine import CONF
 from lab_engine.base.errors import UserError
 from lab_engine.base.quoting import override
-from lab_engine.base.wording import did_you_mean, shown
+from lab_engine.base.wording import did_you_mean, did_you_mean_path, names_in, printable, shown
 from lab_engine.config.command import Command
 from lab_engine.config.command_line import CONFIG_DIR, MULTIRUN, value_of_option
 from lab_engine.config.explain import allowed_options
@@ -68,12 +68,15 @@ def _is_folder(command: Command, group: str, value: str, words: Sequence[str]) -
         return False
     if not is_path and "/" not in value:
         names = sorted({file.stem for place in places for file in (place / group).glob("*.yaml")})
+        close = printable(did_you_mean(value, [*names, *(name for name in names_in(Path()) if Path(name).is_dir())]))
         raise UserError(
-            f"{group}={shown(value)} is refused: there is no such option or folder{did_you_mean(value, names)}\n"
+            f"{group}={shown(value)} is refused: there is no such option or folder{close}\n"
             f"{allowed_options([*names, 'or a folder'], group, command.conf)}"
         )
     given = f"{group}={shown(value)} is refused"
     if "," in value and {*MULTIRUN} & {*words}:
         option = f"{group}={command.folders[group]}"
         raise UserError(f"{given}: give one folder, or sweep over {group}.root with {option}")
-    raise UserError(f"{given}: {'it is a file' if Path(value).expanduser().exists() else 'there is no such folder'}")
+    path = Path(value).expanduser()
+    why = "it is a file" if path.exists() else f"there is no such folder{did_you_mean_path(path)}"
+    raise UserError(f"{given}: {why}")

@@ -1,12 +1,13 @@
 """All files in a folder and its subfolders."""
 
+import mimetypes
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import printable
+from lab_engine.base.wording import did_you_mean_path, printable
 
 LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found"}
 """Lower-case names of files and folders that Windows, macOS and network storage put among images."""
@@ -38,6 +39,22 @@ def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
                 yield entry.path, facts
 
 
+def holds_class_folders(root: str | Path) -> bool:
+    """Return whether two folders or more in `root`, or in its folder `train`, hold images, by the suffix of a name."""
+    return any(sum(map(_holds_an_image, _folders(folder))) >= 2 for folder in (Path(root), Path(root, "train")))
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [each for each in folder.iterdir() if each.is_dir() and not is_ignored(each.name)]
+
+
+def _holds_an_image(folder: Path) -> bool:
+    kinds = (mimetypes.guess_type(each.name)[0] for each in folder.iterdir())
+    return any(kind and kind.startswith("image/") for kind in kinds)
+
+
 def refuse_missing(root: str | Path) -> None:
     """Refuse a `data.root` that is no folder.
 
@@ -46,8 +63,8 @@ def refuse_missing(root: str | Path) -> None:
     """
     root = Path(root)
     if not root.is_dir():
-        kind = "is a file, not a folder" if root.is_file() else "does not exist"
+        kind = "is a file, not a folder" if root.is_file() else f"does not exist{did_you_mean_path(root)}"
         raise UserError(
-            f"data.root={printable(str(root))} {kind}.\n"
+            f"data.root={printable(str(root))} {kind}\n"
             "Set data.root=DIR to a folder with train/<class>/* and test/<class>/*, or with <class>/*."
         )

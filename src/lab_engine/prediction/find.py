@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import counted, printable
+from lab_engine.base.wording import counted, did_you_mean_path, printable
 from lab_engine.images.decode import is_image
 from lab_engine.images.files import is_ignored, walk
 
@@ -61,7 +61,7 @@ def _from(given: str) -> Iterator[Found]:
     root = next(folder for folder in path.parents if folder.exists())  # not part of the pattern, even if it contains *
     pattern = path.relative_to(root)
     if not glob.has_magic(str(pattern)):
-        raise UserError(f"images={shown(given)}: there is no such file or folder.")
+        raise UserError(f"images={shown(given)}: there is no such file or folder{did_you_mean_path(path)}")
     yield from _matches(root, pattern)
 
 

@@ -1,4 +1,4 @@
-"""Numbers stand before nouns of their number, everywhere."""
+"""Numbers stand before nouns of their number, everywhere; a path that is not there is answered with one that is."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 import lab_engine
 import lenet_lab
-from lab_engine.base.wording import counted
+from lab_engine.base.wording import counted, did_you_mean_path
 
 PLURALS = "epochs|steps|samples|batches|images|files|jobs|parameters|channels|threads|devices|minutes|layers"
 BY_HAND = re.compile(rf"\{{[^{{}}]*(:,|\bsize|\bcount|len\([^)]*\))\}} ({PLURALS})\b")
@@ -26,6 +26,14 @@ BY_HAND = re.compile(rf"\{{[^{{}}]*(:,|\bsize|\bcount|len\([^)]*\))\}} ({PLURALS
 )
 def test_one_is_singular(number: float, text: str) -> None:
     assert counted(number, "step") == text
+
+
+def test_the_name_of_a_path_may_be_misspelled(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "nowhere").symlink_to("nothing")
+    assert did_you_mean_path(tmp_path / "fotos") == "; did you mean photos?"
+    for name in ("cats", "nowhere", "fotos/a.png"):
+        assert did_you_mean_path(tmp_path / name) == ""
 
 
 def test_nobody_counts_by_hand() -> None:
