@@ -70,7 +70,7 @@ class ImageData(schema.Data):
         ABSENT, description="stretch, crop or pad (what is done to images of another size)"
     )
     on_bad_file: Literal["error", "skip"] = Field(
-        ABSENT, description="error or skip (what is done about a file that cannot be decoded)"
+        ABSENT, description="error or skip (what is done about an image that cannot be decoded)"
     )
     test_fraction: Fraction = Field(
         ABSENT, description="a fraction above 0 and below 1 (share of each class for the test set)"

@@ -156,7 +156,7 @@ def test_bad_files_are_counted_in_the_header(command: Command, tmp_path: Path) -
     (tmp_path / "my images" / "ü" / "bad.png").touch()
     result = command("train", "data=image_folder", "data.root=my images", "data.on_bad_file=skip", "debug=one_batch")
     assert result.status == 0, result.err
-    assert "1 file that cannot be decoded" in result.out
+    assert "1 file (no image, or cannot be decoded)" in result.out
     assert "bad.png" in result.out
 
 

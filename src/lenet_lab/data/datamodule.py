@@ -126,7 +126,7 @@ class ImageDataModule(LightningDataModule, ABC):
         return {
             "data": f"{len(self.test.classes)} classes, {channels}x{height}x{width}, {len(self.train_rows):,} train, "
             f"{len(self.validation_rows):,} validation{fold}, {len(self.test):,} test images",
-            "skipped": f"{counted(skipped, 'file')} that cannot be decoded" if skipped else "",
+            "skipped": f"{counted(skipped, 'file')} (no image, or cannot be decoded)" if skipped else "",
             "duplicates": self._duplicates,
             "imbalance": self._imbalance(),
             "one by one": ", ".join(

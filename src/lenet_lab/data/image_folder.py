@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import counted, encodable, printable, shown
-from lab_engine.images.decode import ImageFormat, decode_files
+from lab_engine.images.decode import ImageFormat, decode_files, is_image
 from lab_engine.images.files import is_ignored, refuse_missing, walk
 from lab_engine.images.image_set import ImageSet
 from lab_engine.images.store import StoreWriter, open_store
@@ -45,9 +45,10 @@ class _Files:
 class ImageFolder(ImageDataModule):
     r"""`train/<class>/*`, `test/<class>/*` and perhaps `val/<class>/*`; or `<class>/*`, from which a test set is split.
 
-    Files may lie in subfolders of their class; `lab_engine.images.files.is_ignored` tells which names are ignored. The
-    classes are the names of the folders, sorted, in Unicode's composed form (macOS writes `é` as two characters); bytes
-    in a name that are not UTF-8 are written as in `caf\xe9`.
+    Files may lie in subfolders of their class; those that are no images are skipped and counted, and
+    `lab_engine.images.files.is_ignored` tells which names are ignored without a word. The classes are the names of the
+    folders, sorted, in Unicode's composed form (macOS writes `é` as two characters); bytes in a name that are not UTF-8
+    are written as in `caf\xe9`.
 
     Args:
         root: folder that holds the tree.
@@ -55,7 +56,7 @@ class ImageFolder(ImageDataModule):
         channels: 1 (grey) or 3 (RGB).
         image_size: (height, width) in pixels.
         resize: "stretch", "crop" or "pad"; see `lab_engine.images.decode.RESIZE`.
-        on_bad_file: "error" or "skip", for a file that cannot be decoded.
+        on_bad_file: "error" or "skip", for an image that cannot be decoded.
         test_fraction: of each class, above 0 and below 1; only for one tree.
         test_seed: which images become the test set; only for one tree.
         loading: see `ImageDataModule`.
@@ -131,9 +132,7 @@ class ImageFolder(ImageDataModule):
 
         def make(store: StoreWriter) -> None:
             target = store.create(len(files.paths), self.format.shape)
-            bad = [
-                row for row, why in decode_files(files.paths, target, self.format) if self._skip(files.paths[row], why)
-            ]
+            bad = self._decode(files.paths, target)
             self._refuse_changed(files)
             rows = np.setdiff1d(np.arange(len(files.paths)), bad)
             lost = [name for label, name in enumerate(classes) if not np.any(files.labels[rows] == label)]
@@ -146,6 +145,24 @@ class ImageFolder(ImageDataModule):
 
         return open_store(self.cache, f"folder-{key}", make)
 
+    def _decode(self, paths: list[str], target: Path) -> list[int]:
+        """Decode the images; return the rows of those files that are skipped."""
+        skipped, others = [], []
+        for row, why in decode_files(paths, target, self.format):
+            skipped.append(row)
+            if not is_image(paths[row]):
+                others.append(paths[row])
+            elif self.on_bad_file == "skip":
+                log.warning("Skipped %s: %s", printable(paths[row]), why)
+            else:
+                raise UserError(
+                    f"{printable(paths[row])} cannot be decoded: {why}\n"
+                    "Replace or remove it, or set data.on_bad_file=skip to leave it out."
+                )
+        if others:
+            log.warning("Skipped %s of another kind, such as %s", counted(len(others), "file"), printable(others[0]))
+        return skipped
+
     def _refuse_changed(self, files: _Files) -> None:
         """Refuse files that changed while they were decoded: the store would keep the wrong images."""
         for path, stamp in zip(files.paths, files.stamps, strict=True):
@@ -157,15 +174,6 @@ class ImageFolder(ImageDataModule):
                 raise UserError(
                     f"{path} has changed while the images were decoded.\nRun again when nothing writes to {self.root}."
                 )
-
-    def _skip(self, path: str, why: str) -> bool:
-        if self.on_bad_file == "skip":
-            log.warning("Skipped %s: %s", printable(path), why)
-            return True
-        raise UserError(
-            f"{printable(path)} cannot be decoded: {why}\n"
-            "Replace or remove it, or set data.on_bad_file=skip to leave it out."
-        )
 
 
 def _class_folders(folder: Path) -> dict[str, str]:

@@ -177,6 +177,15 @@ def test_skips_and_counts_bad_files_when_asked(with_bad_files: Path, tmp_path: P
         assert all(image.any() for image in (*train.images, *test.images))
 
 
+def test_files_of_another_kind_are_skipped_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for label, name in enumerate("ab"):
+        write_images(tmp_path / "images" / name, 8, label)
+        (tmp_path / "images" / name / "notes.txt").write_text("no image")
+    train, test = folder(tmp_path / "images", tmp_path / "cache").load()
+    assert (len(train) + len(test), train.skipped + test.skipped) == (16, 2)
+    assert "of another kind, such as" in caplog.text
+
+
 def test_refuses_a_decompression_bomb(tmp_path: Path) -> None:
     for label, name in enumerate("ab"):
         write_images(tmp_path / "images" / name, 4, label)
