@@ -54,7 +54,18 @@ class CrossEntropy(nn.Module):
 class BinaryCrossEntropy(nn.BCEWithLogitsLoss):
     """Mean binary cross entropy of logits; targets are whole numbers, as metrics take them."""
 
+    looked = False
+
     def forward(self, logits: Float[Tensor, "*shape"], targets: Int64[Tensor, "*shape"]) -> Float[Tensor, ""]:
-        """Return the mean over all elements."""
+        """Return the mean over all elements.
+
+        Raises:
+            ValueError: in the first batch there are targets other than 0 and 1.
+        """
+        if not self.looked and targets.numel():  # only at the first: on a GPU the program waits for the answer
+            low, high = map(int, targets.aminmax())
+            if low < 0 or high > 1:
+                raise ValueError(f"targets are {low} to {high}, and must be 0 or 1")
+            self.looked = True
         loss: Tensor = super().forward(logits, targets.to(logits.dtype))
         return loss

@@ -26,6 +26,12 @@ def test_one_class_is_refused() -> None:
         CrossEntropy()(torch.randn(8, 1), torch.rand(8, 1))
 
 
+@pytest.mark.parametrize("odd", [-1, 2])
+def test_a_label_is_yes_or_no(odd: int) -> None:
+    with pytest.raises(ValueError, match="and must be 0 or 1"):
+        BinaryCrossEntropy()(torch.randn(2, 3), torch.tensor([[0, 1, 0], [1, odd, 0]]))
+
+
 def test_labels_are_whole_numbers() -> None:
     logits, targets = torch.randn(4, 3), torch.randint(2, (4, 3))
     assert torch.equal(
