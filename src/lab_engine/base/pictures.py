@@ -28,7 +28,7 @@ def grid(
 
     Args:
         images: uint8 (C, H, W) each, C is 1 or 3; of one shape or of several.
-        captions: one each; its lines are cut to the width of the image.
+        captions: one each; in lines that are too wide for the image, the middle is left out.
         colours: of the captions, one each, as Pillow knows them; None: black.
         columns: images in a row.
         side: pixels, to which the longer side of each image is enlarged or reduced.
@@ -77,8 +77,9 @@ def _enlarged(pixels: npt.NDArray[np.uint8], side: int) -> Image.Image:
 
 
 def _cut(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(f"{line}…") > width:
-        line = line[:-1]
-    return f"{line}…"
+    """Cut the middle of a line: names of photographs often differ only at their end."""
+    text, kept = line, len(line)
+    while kept and font.getlength(text) > width:
+        kept -= 1
+        text = f"{line[: (kept + 1) // 2]}…{line[len(line) - kept // 2 :]}"
+    return text

@@ -38,6 +38,12 @@ def test_a_long_caption_is_cut_and_colours_show() -> None:
     assert (picture[:, GAP + 64 : GAP + 64 + GAP] == 255).all()  # what is cut does not reach the next image
 
 
+def test_a_name_that_is_cut_keeps_its_end() -> None:
+    image = np.full((3, 16, 16), 255, np.uint8)
+    first, second = (np.asarray(grid([image], [f"IMG_2024_05_17_12_30_000{number}.jpg"])) for number in (1, 2))
+    assert (first != second).any()
+
+
 def test_no_images_give_an_empty_picture() -> None:
     assert grid([], []).size > (0, 0)
 
