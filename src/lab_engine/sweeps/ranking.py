@@ -99,6 +99,12 @@ class Ranking:
         first = self.groups[0].of(self.metric)
         return self.groups[0] if first and math.isfinite(first.mean) else None
 
+    @property
+    def as_good(self) -> int:
+        """The number of other groups with the same mean as the best."""
+        means = [found.mean for group in self.groups if (found := group.of(self.metric))]
+        return means.count(means[0]) - 1 if means else 0
+
 
 def rank(sweep: SweepResults, metric: str, mode: Mode) -> Ranking:
     """Group the jobs and rank the groups; of equal groups, the one with the first job comes first."""

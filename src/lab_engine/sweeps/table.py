@@ -135,7 +135,8 @@ def verdict(ranking: Ranking) -> str:
     name = "val" if metric.startswith("val/") else printable(metric)
     jobs = f"n={best.n}, job{'' if len(best.done) == 1 else 's'} {numbers(best.jobs)}"
     chosen = value(metric, best.of(metric), ranking.percent)
-    return f"best by {printable(metric)}: {name_of(best)} ({jobs}): {name} {chosen}{beside}"
+    ties = f"; {counted(ranking.as_good, 'other')} with the same value" if ranking.as_good else ""
+    return f"best by {printable(metric)}: {name_of(best)} ({jobs}): {name} {chosen}{beside}{ties}"
 
 
 def name_of(group: Group) -> str:
