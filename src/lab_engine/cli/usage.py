@@ -1,11 +1,14 @@
 """Options that show a command instead of running it: `--help`, and Hydra's own such as `--cfg job`."""
 
+import math
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.utils import env_override
@@ -82,7 +85,18 @@ def usage(command: Command, folders: Sequence[Path], overrides: list[str]) -> st
         lines += ["", "Short forms:", *(f"  {short + '=…':<13} {key}=…" for short, key in command.short.items())]
         lines += [f"  {group + '=DIR':<13} {group}={one} {group}.root=DIR" for group, one in command.folders.items()]
     footer = f"{RUN_FOLDER}\n{FOOTER}" if command.leaves_files else FOOTER
-    return "\n".join([*lines, "", "Keys, changed with KEY=VALUE:", OmegaConf.to_yaml(config), footer])
+    keys = yaml.dump(
+        OmegaConf.to_container(config), Dumper=_ListsOnOneLine, sort_keys=False, allow_unicode=True, width=math.inf
+    )
+    return "\n".join([*lines, "", "Keys, changed with KEY=VALUE:", keys, footer])
+
+
+class _ListsOnOneLine(yaml.SafeDumper):  # type: ignore[misc] - PyYAML has no types
+    def represent_list(self, data: list[Any]) -> yaml.Node:
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+
+
+_ListsOnOneLine.add_representer(list, _ListsOnOneLine.represent_list)
 
 
 RUN_FOLDER = "hydra.run.dir=DIR    chooses the run folder"
