@@ -121,7 +121,8 @@ def user_errors(conf: Path | None = None, typed: Mapping[str, str] | None = None
 
     Args:
         conf: folder of the project's options, to list those that are allowed.
-        typed: words of the command line by the keys for which they stand; a message begins with the word.
+        typed: words of the command line by the keys for which they stand; a message about another key begins with the
+            word.
     """
     try:
         yield
@@ -136,7 +137,8 @@ def user_errors(conf: Path | None = None, typed: Mapping[str, str] | None = None
             raise
         if SHOW_TRACEBACK:
             traceback.print_exception(error)
-        if word := (typed or {}).get(text.partition("=")[0]):
+        key = text.partition("=")[0]
+        if (word := (typed or {}).get(key)) and word.partition("=")[0] != key:
             text = f"{shown(word)}: {text}"
         with suppress(OSError):  # of a full disk
             print("error:", printable(text, kept="\n"), file=sys.stderr, flush=True)  # noqa: T201

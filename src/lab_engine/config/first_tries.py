@@ -76,7 +76,7 @@ def _plain(name: str) -> str:
 def _keys_named(name: str, node: Any, prefix: str = "") -> Iterator[str]:
     for key, value in node.items() if isinstance(node, Mapping) else ():
         if prefix or key not in ("hydra", *SET_BY_THE_PROGRAM):
-            if _plain(str(key)) == name:
+            if _plain(str(key)) == name and not isinstance(value, Mapping):
                 yield f"{prefix}{key}"
             yield from _keys_named(name, value, f"{prefix}{key}.")
 
