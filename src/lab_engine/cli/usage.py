@@ -91,7 +91,7 @@ def usage(command: Command, folders: Sequence[Path], overrides: list[str]) -> st
     return "\n".join([*lines, "", "Keys, changed with KEY=VALUE:", keys, footer])
 
 
-class _ListsOnOneLine(yaml.SafeDumper):  # type: ignore[misc] - PyYAML has no types
+class _ListsOnOneLine(yaml.SafeDumper):  # type: ignore[misc]
     def represent_list(self, data: list[Any]) -> yaml.Node:
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
 

@@ -5,14 +5,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Literal
+from typing import Any
 
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import shown
-from lab_engine.config.schema import Task
-
-Mode = Literal["max", "min"]
+from lab_engine.config.schema import Mode, Task
 
 MAX_BYTES = 100_000
 

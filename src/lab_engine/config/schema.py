@@ -28,6 +28,8 @@ MAX_NUMBER = 2**32 - 1
 Positive = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
 Natural = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
 Threads = Annotated[int, Field(ge=1, le=1024)]
+Mode = Literal["min", "max"]
+"""Whether lower or higher is better. Its order is that in the editors' schemas, on any Python."""
 Share = Annotated[float, Field(gt=0, le=1)] | Positive
 ABSENT: Any = None
 """Default of an optional key; null is refused as its value unless its type allows null."""
@@ -76,8 +78,8 @@ class Task(Target):
     monitor: Annotated[str, Field(pattern="^(val|train)/.")] = Field(
         description="a metric of validation, such as val/loss (the test set must choose nothing)"
     )
-    mode: Literal["min", "max"] = Field(description="min or max (whether lower or higher is better for task.monitor)")
-    directions: dict[str, Literal["min", "max"]] = Field(
+    mode: Mode = Field(description="min or max (whether lower or higher is better for task.monitor)")
+    directions: dict[str, Mode] = Field(
         {}, description="metrics without val/ or test/, each with min or max, such as {loss: min}"
     )
     percent: list[str] = Field([], description="a list of metrics without val/ or test/, such as [error_rate]")
@@ -135,7 +137,7 @@ class Callback(Target):
     """A callback, which may watch a metric: any of lightning.pytorch.callbacks or the user's own."""
 
     monitor: str = Field(ABSENT, description="a metric to watch, such as val/loss")
-    mode: Literal["min", "max"] | None = Field(ABSENT, description=MODE)
+    mode: Mode | None = Field(ABSENT, description=MODE)
 
 
 class Scheduler(Target):
@@ -146,7 +148,7 @@ class Scheduler(Target):
         0.3, description="a number above 0 and below 1 (fraction of the run in which the learning rate goes up)"
     )
     monitor: Annotated[str, METRIC] = Field(ABSENT, description="a metric to watch, such as val/loss")
-    mode: Literal["min", "max"] | None = Field(None, description=MODE)
+    mode: Mode | None = Field(None, description=MODE)
 
 
 class Logger(Target):

@@ -11,7 +11,8 @@ from rich.text import Text
 from lab_engine.base.errors import UserError
 from lab_engine.base.program import short
 from lab_engine.base.wording import printable
-from lab_engine.config.directions import Mode, direction, refuse_worst
+from lab_engine.config.directions import direction, refuse_worst
+from lab_engine.config.schema import Mode
 from lab_engine.sweeps.report import report_on
 from lab_engine.sweeps.results import SweepResults, read_sweep
 from lab_engine.training.terminal import LOG_WIDTH

@@ -20,8 +20,8 @@ from lab_engine.base.signals import Interrupted
 from lab_engine.base.wording import counted
 from lab_engine.config.command import words_of
 from lab_engine.config.command_line import given_twice
-from lab_engine.config.directions import Mode
 from lab_engine.config.instantiate import build
+from lab_engine.config.schema import Mode
 from lab_engine.sweeps.executor import Executor, Plan, run
 from lab_engine.sweeps.grid import Grid, has_ended
 from lab_engine.sweeps.importance import MIN_JOBS

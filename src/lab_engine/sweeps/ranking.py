@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lab_engine.config.directions import Mode
+from lab_engine.config.schema import Mode
 from lab_engine.sweeps.parameters import Parameters, canonical
 from lab_engine.sweeps.results import JobResult, SweepResults
 

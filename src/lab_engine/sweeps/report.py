@@ -10,7 +10,7 @@ from typing import Any
 
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.spreadsheet import escape_formula
-from lab_engine.config.directions import Mode
+from lab_engine.config.schema import Mode
 from lab_engine.sweeps.page import contents
 from lab_engine.sweeps.parameters import text
 from lab_engine.sweeps.ranking import Ranking, rank

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from lab_engine.config.schema import AbsolutePath, Closed, Config, Natural, Positive, Target, contradiction
+from lab_engine.config.schema import AbsolutePath, Closed, Config, Mode, Natural, Positive, Target, contradiction
 
 REPEATS = "a list of keys, such as [seed,data.fold] (jobs that differ only in these keys are one group)"
 
@@ -121,6 +121,6 @@ class SweepReportConfig(Config):
         "task's monitor)"
     )
     repeats: list[str] = Field(description=REPEATS)
-    mode: Literal["max", "min"] | None = Field(
+    mode: Mode | None = Field(
         description="max, min, or null (whether higher or lower is better; null: as the task says)"
     )

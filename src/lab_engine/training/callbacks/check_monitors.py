@@ -11,7 +11,8 @@ from torchmetrics import Metric
 from lab_engine.artifacts.results import STAGES
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import did_you_mean
-from lab_engine.config.directions import Mode, write_directions
+from lab_engine.config.directions import write_directions
+from lab_engine.config.schema import Mode
 
 log = logging.getLogger(__name__)
 
