@@ -85,6 +85,6 @@ def _of_other_options(name: str, groups: Sequence[str], conf: Path | None) -> It
     for file in [file for group in groups for file in sorted(conf.glob(f"{group}/*.yaml"))] if conf else ():
         text = file.read_text(encoding="utf-8")
         content = {} if text.startswith(WHOLE) else yaml.safe_load(text)
-        for key in content if isinstance(content, dict) else ():
-            if _plain(str(key)) == name:
+        for key, value in content.items() if isinstance(content, dict) else ():
+            if _plain(str(key)) == name and not isinstance(value, Mapping):
                 yield f"{file.parent.name}={file.stem} {file.parent.name}.{key}"
