@@ -1,16 +1,13 @@
 """The checks of a command's configuration; except for `predict`, they do not import torch."""
 
 import os
-from pathlib import Path
 from typing import Any
 
-from lab_engine.base.errors import UserError
 from lab_engine.base.extras import need, need_all
 from lab_engine.base.imports import import_quickly
-from lab_engine.base.wording import shown
 from lab_engine.config.check import check, check_with_taken
 from lab_engine.config.directions import fill_modes
-from lab_engine.images.files import holds_class_folders, refuse_missing
+from lab_engine.images.files import refuse_class_folders, refuse_missing
 from lab_engine.sweeps.schema import SweepReportConfig
 from lenet_lab.schema import AnatomyConfig, TrainConfig
 
@@ -26,21 +23,9 @@ def check_train(config: Config) -> Config:
     need_all(checked["logger"], "logger")
     if checked["data"]["_target_"] == IMAGE_FOLDER:
         refuse_missing(checked["data"]["root"])
-    if checked["data"]["_target_"] == CIFAR10:
-        _refuse_other_images(checked)
+    if checked["data"]["_target_"] == CIFAR10 and not any(word.startswith("data=") for word in checked["words"]):
+        refuse_class_folders(checked["data"]["root"], os.environ.get("LENET_LAB_DATA", "data"), "data=cifar10")
     return checked
-
-
-def _refuse_other_images(config: Config) -> None:
-    """Refuse to download CIFAR-10 among images that are sorted by class, unless `data=` asks for CIFAR-10."""
-    root = config["data"]["root"]
-    asked = any(word.startswith("data=") for word in config["words"])
-    default = Path(os.environ.get("LENET_LAB_DATA", "data")).absolute()
-    if not asked and Path(root) != default and holds_class_folders(root):
-        raise UserError(
-            f"data.root={shown(root)} is refused: it holds images sorted into folders, and this trains on CIFAR-10.\n"
-            f"To train on these images, write data={shown(root)}; for CIFAR-10, add data=cifar10."
-        )
 
 
 def check_predict(config: Config) -> Config:

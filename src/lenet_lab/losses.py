@@ -62,10 +62,8 @@ class BinaryCrossEntropy(nn.BCEWithLogitsLoss):
         Raises:
             ValueError: in the first batch there are targets other than 0 and 1.
         """
-        if not self.looked and targets.numel():  # only at the first: on a GPU the program waits for the answer
-            low, high = map(int, targets.aminmax())
-            if low < 0 or high > 1:
-                raise ValueError(f"targets are {low} to {high}, and must be 0 or 1")
-            self.looked = True
+        if not self.looked and ((targets < 0) | (targets > 1)).any():  # each look waits for a GPU
+            raise ValueError(f"targets are {int(targets.min())} to {int(targets.max())}, and must be 0 or 1")
+        self.looked = True
         loss: Tensor = super().forward(logits, targets.to(logits.dtype))
         return loss

@@ -46,8 +46,8 @@ FOLDERS = [
     ),
     Case(
         "train data.root=images",
-        "data.root=HERE/images is refused: it holds images sorted into folders, and this trains on CIFAR-10.\n"
-        "To train on these images, write data=HERE/images; for CIFAR-10, add data=cifar10.",
+        "data.root=HERE/images is refused: it holds images sorted into folders, and data=cifar10 reads none of "
+        "them.\nTo train on these images, write data=HERE/images; otherwise add data=cifar10.",
         files.images("train/ant", "train/bee", "test/ant", "test/bee"),
     ),
     Case(

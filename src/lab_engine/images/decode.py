@@ -25,7 +25,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lab_engine.base.bar import Bar
 from lab_engine.base.devices import cores
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import counted, shortened
+from lab_engine.base.wording import counted, printable, shortened
 from lab_engine.images.store import GUARD
 
 log = logging.getLogger(__name__)
@@ -234,6 +234,34 @@ def decode_files(files: Sequence[str], target: Path, wanted: ImageFormat) -> Ite
             return
         with _pool(min(cores(), len(blocks))) as pool:
             yield from _report(pool.map(decode_block, blocks, starts), blocks, bar)
+
+
+def rows_to_skip(failed: Iterable[tuple[int, str]], files: Sequence[str], on_bad_file: str) -> list[int]:
+    """Return the rows of the files that are left out, and warn about them.
+
+    Args:
+        failed: rows of files that cannot be decoded, and the reasons.
+        files: paths, one for each row.
+        on_bad_file: "error" or "skip", for an image. A file that is no image is always left out.
+
+    Raises:
+        UserError: an image cannot be decoded, and `on_bad_file` is "error".
+    """
+    rows, others = [], []
+    for row, why in failed:
+        rows.append(row)
+        if not is_image(files[row]):
+            others.append(files[row])
+        elif on_bad_file == "skip":
+            log.warning("Skipped %s: %s", printable(files[row]), why)
+        else:
+            raise UserError(
+                f"{printable(files[row])} cannot be decoded: {why}\n"
+                "Replace or remove it, or set data.on_bad_file=skip to leave it out."
+            )
+    if others:
+        log.warning("Skipped %s of another kind, such as %s", counted(len(others), "file"), printable(others[0]))
+    return rows
 
 
 def _report(

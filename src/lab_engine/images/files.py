@@ -39,9 +39,26 @@ def walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
                 yield entry.path, facts
 
 
-def holds_class_folders(root: str | Path) -> bool:
-    """Return whether two folders or more in `root`, or in its folder `train`, hold images, by the suffix of a name."""
-    return any(sum(map(_holds_an_image, _folders(folder))) >= 2 for folder in (Path(root), Path(root, "train")))
+def refuse_class_folders(root: str | Path, usual: str | Path, option: str) -> None:
+    """Refuse a `data.root` of images sorted by class, where the data that are trained on are others.
+
+    Args:
+        root: in which two folders or more, or two in its folder `train`, hold images, by the suffixes of their names.
+        usual: never refused, because nobody has named it.
+        option: word that chooses the data, in spite of `root`.
+
+    Raises:
+        UserError: it is such a folder.
+    """
+    root = Path(root)
+    if root == Path(usual).absolute():
+        return
+    if any(sum(map(_holds_an_image, _folders(folder))) >= 2 for folder in (root, root / "train")):
+        given = printable(str(root))
+        raise UserError(
+            f"data.root={given} is refused: it holds images sorted into folders, and {option} reads none of them.\n"
+            f"To train on these images, write data={given}; otherwise add {option}."
+        )
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import counted, encodable, printable, shown
-from lab_engine.images.decode import ImageFormat, decode_files, is_image
+from lab_engine.images.decode import ImageFormat, decode_files, rows_to_skip
 from lab_engine.images.files import is_ignored, refuse_missing, walk
 from lab_engine.images.image_set import ImageSet
 from lab_engine.images.store import StoreWriter, open_store
@@ -132,7 +132,7 @@ class ImageFolder(ImageDataModule):
 
         def make(store: StoreWriter) -> None:
             target = store.create(len(files.paths), self.format.shape)
-            bad = self._decode(files.paths, target)
+            bad = rows_to_skip(decode_files(files.paths, target, self.format), files.paths, self.on_bad_file)
             self._refuse_changed(files)
             rows = np.setdiff1d(np.arange(len(files.paths)), bad)
             lost = [name for label, name in enumerate(classes) if not np.any(files.labels[rows] == label)]
@@ -144,24 +144,6 @@ class ImageFolder(ImageDataModule):
             store.finish(files.labels[rows], classes, skipped=len(bad))
 
         return open_store(self.cache, f"folder-{key}", make)
-
-    def _decode(self, paths: list[str], target: Path) -> list[int]:
-        """Decode the images; return the rows of those files that are skipped."""
-        skipped, others = [], []
-        for row, why in decode_files(paths, target, self.format):
-            skipped.append(row)
-            if not is_image(paths[row]):
-                others.append(paths[row])
-            elif self.on_bad_file == "skip":
-                log.warning("Skipped %s: %s", printable(paths[row]), why)
-            else:
-                raise UserError(
-                    f"{printable(paths[row])} cannot be decoded: {why}\n"
-                    "Replace or remove it, or set data.on_bad_file=skip to leave it out."
-                )
-        if others:
-            log.warning("Skipped %s of another kind, such as %s", counted(len(others), "file"), printable(others[0]))
-        return skipped
 
     def _refuse_changed(self, files: _Files) -> None:
         """Refuse files that changed while they were decoded: the store would keep the wrong images."""
