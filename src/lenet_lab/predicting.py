@@ -22,7 +22,7 @@ from lab_engine.prediction.find import find_images
 from lab_engine.prediction.find import shown as shown_file
 from lab_engine.prediction.samples import choose_device, predict_samples
 from lab_engine.training import terminal
-from lab_engine.training.from_checkpoint import FROM_CHECKPOINT, checkpoint_path, fill_in, load_offered
+from lab_engine.training.from_checkpoint import checkpoint_path, fill_in, load_offered
 from lenet_lab.schema import PredictConfig
 from lenet_lab.views.predict_explanation import Explainer
 from lenet_lab.views.predict_images import Prediction, classify
@@ -46,9 +46,9 @@ def check(config: dict[str, Any]) -> dict[str, Any]:
                 f"images is missing: checkpoint={path} is of a {name}, which predicts files of images.\n"
                 "Give images=FILE_OR_FOLDER."
             )
-        option = config["choices"]["data"]
+        option = config["choices"].get("data")
         keys = [f"data.{key}={shown(value)}" for key, value in config["data"].items() if value is not None]
-        if given := [f"data={option}", *keys] if option != FROM_CHECKPOINT else keys:
+        if given := [f"data={option}", *keys] if option else keys:
             raise UserError(
                 f"{given[0]} is refused: a {name} predicts files of images.\nLeave it out; images= says which files."
             )

@@ -27,8 +27,6 @@ from lab_engine.config.taken import OF_THE_PROGRAM
 from lab_engine.training.build import TASK_KEYS, build_task
 from lab_engine.training.pretrained import OF_MODEL
 
-FROM_CHECKPOINT = "evaluate/from_checkpoint"
-"""The option of a group that stands for: as recorded in the checkpoint."""
 LEFT_OPEN = ("root", "cache", "eval_batch_size", "predict")
 """Keys that are null in `conf/data/evaluate/from_checkpoint.yaml`: the recorded option or the checkpoint sets them."""
 METRIC_NAME = r"(train|val|test)(/\w[\w .-]*)+"
@@ -59,7 +57,8 @@ def fill_in(
     files on this machine: nothing in a checkpoint can name code to run. An option given on the command line is kept.
 
     Args:
-        config: of a command that reads checkpoints, resolved; it is changed.
+        config: of a command that reads checkpoints, resolved; it is changed. Of a group without a choice the
+            checkpoint says which option it is: what a list in the defaults list names is no choice to Hydra.
         path: of the checkpoint.
         schema: of the configuration; a text of the checkpoint may be one of its literals.
         owners: "task", "data", or both: which of them the command needs.
@@ -79,9 +78,8 @@ def fill_in(
                 continue
             _fill(config, group, composed, metadata, path, schema)
     taken = {group for owner in owners for group in config[owner].get("takes", ())}
-    for group in [group for group, option in config["choices"].items() if option == FROM_CHECKPOINT]:
-        del config["choices"][group]
-        if group not in taken:  # else it has several options, which have no choice in the checkpoint
+    for group in config.keys() - {"choices", *config["choices"], *owners, *taken}:
+        if isinstance(config[group], dict) and all(value is None for value in config[group].values()):
             del config[group]
     _refuse_untaken(config, owners, path)
 
@@ -99,7 +97,7 @@ def _refuse_untaken(config: Mapping[str, Any], owners: Sequence[str], path: Path
 
 def _recompose(metadata: CheckpointMetadata, config: dict[str, Any], path: Path, more: Sequence[str]) -> DictConfig:
     """Compose the configuration of the training run from its recorded words and options and this machine's files."""
-    given = {group for group, option in config["choices"].items() if option != FROM_CHECKPOINT}
+    given = config["choices"].keys()
     groups = {word.partition("=")[0] for word in metadata.words}
     choices = [f"{group}={option}" for group, option in metadata.choices.items() if group not in groups]
     words = [word for word in (*choices, *metadata.words) if word.partition("=")[0] not in given]
@@ -140,7 +138,7 @@ def _fill(
     schema: type[BaseModel],
 ) -> None:
     given = config.get(group) or {}
-    if config["choices"].get(group, FROM_CHECKPOINT) != FROM_CHECKPOINT:
+    if group in config["choices"]:
         return
     if group not in composed:
         raise UserError(

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from lab_engine.base.errors import UserError
 from lab_engine.base.quoting import shell_word
 from lab_engine.config.command import config_folder
-from lab_engine.training.from_checkpoint import FROM_CHECKPOINT, LEFT_OPEN, refuse_texts
+from lab_engine.training.from_checkpoint import LEFT_OPEN, refuse_texts
 from lenet_lab.schema import EvaluateConfig
 from tests.conftest import Command, Result
 
@@ -106,7 +106,7 @@ def test_hydra_reads_what_is_typed(value: Any) -> None:
 
 
 def test_null_leaves_open_what_the_file_of_the_command_says() -> None:
-    option = yaml.safe_load((config_folder("lenet_lab") / "data" / f"{FROM_CHECKPOINT}.yaml").read_text())
+    option = yaml.safe_load((config_folder("lenet_lab") / "data/evaluate/from_checkpoint.yaml").read_text())
     assert option == dict.fromkeys(LEFT_OPEN)
 
 
