@@ -27,6 +27,9 @@ KEEP = "LENET_LAB_SCREENSHOTS"
 DOCS = ROOT / "docs"
 PAGES = sorted(str(path.relative_to(DOCS).with_suffix(".html")) for path in DOCS.rglob("*.md"))
 
+AT_THE_END = re.compile(r"^(nanobind: | - (leaked|\.\.\.) |See https://nanobind).*\n?", re.MULTILINE)
+"""Triton 3.9 lists what it holds when a process ends that has imported as much as a build does."""
+
 BLOCKS = """\
 # Blocks
 
@@ -91,7 +94,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
+    assert AT_THE_END.sub("", done.stderr) == ""
     assert f"{build}/site/index.html" in done.stdout
     return build / "site"
 

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from lab_engine.base.quoting import quote_paths
+from lab_engine.config.hydra_version import BASE
 from lab_engine.prediction.samples import choose_device
 from lenet_lab.api import load
 from tests import forked
@@ -216,6 +217,9 @@ def test_a_file_may_have_any_name(digits_run: Result, tmp_path: Path, name: byte
     image.rename(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     word = os.fsdecode(b"images=./" + name if name == b"-" else b"images=" + name)
     result = piped(tmp_path, b"", best(digits_run), word, "pictures=1")
+    if name == b"caf\xe9.png" and not BASE:  # OmegaConf 2.4, which comes with Hydra 1.4, cannot write it
+        assert (result.status, "is not in UTF-8, and config.yaml cannot hold it" in result.err) == (2, True)
+        return
     assert result.status == 0, result.err
     assert [row["file"].lstrip("'") for row in rows(result.folder)] == [name.decode("utf-8", "backslashreplace")]
 

@@ -12,12 +12,12 @@ FILE = "HERE/conf/optimizer/mine.yaml"
 OWN_FILES = [
     Case(
         MINE,
-        f"{FILE}, line 3, column 1: not YAML: expected ',' or ']'…",
+        f"{FILE}, line 3, column 1: not YAML: …expected ',' or ']'…",
         files.own_option("_target_: torch.optim.SGD\nbetas: [1, 2\n"),
     ),
     Case(
         MINE,
-        f"{FILE}, line 2, column 1: not YAML: found character '\\t' that cannot start any token "
+        f"{FILE}, line 2, column 1: not YAML: found character …that cannot start any token "
         "(indent with spaces, not tabs)",
         files.own_option("a:\n\tb: 1\n"),
     ),

@@ -85,6 +85,8 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
         return f"{shown(error.override)} is refused: write KEY=VALUE{special}"
     if isinstance(error, yaml.YAMLError):
         return _no_yaml(error)
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return f"{shown(error.object)} is not in UTF-8, and config.yaml cannot hold it: rename the file or folder"
     scarce = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
     if scarce or isinstance(error, MemoryError):
         return f"There is not enough memory: {_first_line(error) or 'Python has none left'}\n{SMALLER}"
@@ -210,8 +212,16 @@ def _no_yaml(error: yaml.YAMLError) -> str:
         return f"A configuration file is not YAML: {_first_line(error)}"
     why = getattr(error, "problem", None) or getattr(error, "context", None) or "it cannot be read"
     name = shown(str(Path(mark.name))) if mark.name else "a value"
-    tab = " (indent with spaces, not tabs)" if "\\t" in why else ""
+    tab = " (indent with spaces, not tabs)" if _is_tab(mark) else ""
     return f"{name}, line {mark.line + 1}, column {mark.column + 1}: not YAML: {shown(why)}{tab}"
+
+
+def _is_tab(mark: yaml.Mark) -> bool:
+    try:
+        line: str = Path(mark.name).read_text(encoding="utf-8").split("\n")[mark.line]
+    except (OSError, ValueError, IndexError):  # a word of the command line has no file
+        return False
+    return line[mark.column :].startswith("\t")
 
 
 def _first_line(error: Exception) -> str:

@@ -72,9 +72,11 @@ def build(node: Config, key: str, **arguments: Any) -> Any:
 
 def _failed(node: Config, key: str, error: Exception) -> tuple[str, str]:
     """Return the key and the target of the object that could not be built: `node`, or a part of it."""
-    full = str(error).rpartition("full_key: ")[2] if isinstance(error, InstantiationException) else ""
+    said = str(error) if isinstance(error, InstantiationException) else ""
+    full = "\n".join([said, *getattr(error, "__notes__", ())]).rpartition("full_key: ")[2]  # Hydra 1.4 adds a note
     parts = {re.sub(r"[][]", "", place): (key + place, target) for place, target in _targets(node)}
-    return parts.get(f".{full}", (key, node["_target_"]))  # Hydra 1.3 writes a[0].b as a0.b
+    plain = re.sub(r"[][]", "", full)  # Hydra 1.3 writes a[0].b as a0.b
+    return parts.get(f".{plain}", (key, node["_target_"]))
 
 
 def _targets(value: Any, place: str = "") -> Iterator[tuple[str, str]]:

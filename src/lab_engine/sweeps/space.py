@@ -55,8 +55,8 @@ class Parameter:
         if isinstance(listed, IntDistribution):
             return tuple(range(listed.low, listed.high + 1, listed.step))
         if isinstance(listed, FloatDistribution) and listed.step is not None:
-            steps = round((listed.high - listed.low) / listed.step)
-            return tuple(listed.low + listed.step * number for number in range(steps + 1))
+            low, high, step = (Decimal(str(each)) for each in (listed.low, listed.high, listed.step))  # as in `_range`
+            return tuple(float(low + step * number) for number in range(int((high - low) / step) + 1))
         return ()
 
     def override(self, value: Any) -> str:

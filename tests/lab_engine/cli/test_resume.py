@@ -275,7 +275,7 @@ def test_what_is_no_run_is_refused(command: CommandLine, tmp_path: Path) -> None
         (lambda text: "a: 1\na: 2", "config.yaml is not the configuration of a run: found duplicate key a in line 2"),
         (lambda text: "a: &a [1]\nb: [*a, *a]\n", "config.yaml is not the configuration of a run: an alias in line 2"),
         (lambda text: text + 1_000_000 * "#", "config.yaml is not the configuration of a run: it is larger than"),
-        (lambda text: 9000 * "[", "config.yaml is not the configuration of a run: more than 50 levels in line"),
+        (lambda text: 60 * "[", "config.yaml is not the configuration of a run: more than 50 levels in line"),
         (
             lambda text: text.replace("seed: 42", "seed: ${oc.env:HOME}"),
             "config.yaml: seed=${oc.env:HOME} is refused: give a whole number",
