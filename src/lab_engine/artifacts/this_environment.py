@@ -16,8 +16,9 @@ import torch
 
 from lab_engine.artifacts.environment import FILE, Environment, Git, read_environment
 from lab_engine.base.atomic_write import atomic_write
-from lab_engine.base.git import PATCH, git, uncommitted_patch
+from lab_engine.base.git import NO_ROOM, PATCH, git, uncommitted_patch
 from lab_engine.base.imports import import_quickly
+from lab_engine.base.wording import counted
 from lab_engine.config.command_line import started_as
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,9 @@ def record_environment(
     elif not (folder / FILE).exists():
         if environment.git.dirty and (patch := uncommitted_patch(_folder(package), SECONDS_FOR_GIT)):
             atomic_write(folder / PATCH, patch)
+            if missing := sum(line.startswith(NO_ROOM) for line in patch.splitlines()):
+                left = counted(missing, "file")
+                log.warning("%s has no room for %s, which its first lines name: commit your changes.", PATCH, left)
         atomic_write(folder / FILE, environment.model_dump_json(indent=1) + "\n", errors="replace")
 
 

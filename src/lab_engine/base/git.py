@@ -12,6 +12,9 @@ from tempfile import TemporaryDirectory
 PATCH = "changes.patch"
 MAX_BYTES = 1_000_000  # of the patch; files that do not fit are left out
 MAX_NEW_FILE = 100_000  # bytes; code is smaller, and data does not belong here
+SAMPLE = 8000  # bytes of a new file that are read to see whether it is text
+NO_ROOM = b"# left out, no room: "
+"""Beginning of the line in a patch that names a changed or new file that it does not hold."""
 CREDENTIALS = r"(://[^\s/:@]*):[^\s/@]+@"  # a password in an address
 MASKED = r"\1:…@"
 
@@ -44,8 +47,8 @@ def git(folder: Path, *words: str, seconds: float, **variables: str) -> "subproc
 def uncommitted_patch(folder: Path, seconds: float) -> bytes:
     """Return a patch for `git apply` with the changed files, and the new ones that no .gitignore names.
 
-    Binary files are included. Passwords in addresses are masked. Files that would make the patch too large are left
-    out, and its first lines name them.
+    Passwords in addresses are masked. New files that are large or not text are left out: they are no code. So are files
+    for which there is no room, new ones first. The first lines name what is left out; `git apply` ignores them.
 
     Args:
         folder: in a checkout with a commit.
@@ -61,18 +64,17 @@ def uncommitted_patch(folder: Path, seconds: float) -> bytes:
         new = [
             name for name in _git(top, until, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0") if name
         ]
-        large = [name for name in new if not _is_small(top / os.fsdecode(name))]
+        code = [name for name in new if _is_code(top / os.fsdecode(name))]
         with TemporaryDirectory() as place:  # new files are added to a copy of git's index, not to the index itself
             own = {"GIT_INDEX_FILE": str(Path(place) / "index")}
             shutil.copyfile(top / index, own["GIT_INDEX_FILE"])
-            if small := [name for name in new if name not in large]:
-                names = [os.fsdecode(name) for name in small]
-                for start in range(0, len(names), 500):
-                    _git(top, until, "add", "--intent-to-add", "--", *names[start : start + 500], **own)
+            for start in range(0, len(code), 500):
+                names = map(os.fsdecode, code[start : start + 500])
+                _git(top, until, "add", "--intent-to-add", "--", *names, **own)
             patch = _git(top, until, "diff", "--binary", "--no-color", "--no-ext-diff", "HEAD", **own)
     except (OSError, subprocess.SubprocessError):
         return b""
-    return re.sub(CREDENTIALS.encode(), MASKED.encode(), _bounded(patch, large))
+    return re.sub(CREDENTIALS.encode(), MASKED.encode(), _others(new, code) + _bounded(patch))
 
 
 def _git(folder: Path, until: float, *words: str, **variables: str) -> bytes:
@@ -81,19 +83,33 @@ def _git(folder: Path, until: float, *words: str, **variables: str) -> bytes:
     return done.stdout
 
 
-def _is_small(file: Path) -> bool:
+def _is_code(file: Path) -> bool:
+    """Return whether a new file is a link, or text that is not too large."""
     with suppress(OSError):
-        return file.is_symlink() or (file.is_file() and file.stat().st_size <= MAX_NEW_FILE)
+        if file.is_symlink():
+            return True
+        if file.is_file() and file.stat().st_size <= MAX_NEW_FILE:
+            with file.open("rb") as stream:
+                return b"\0" not in stream.read(SAMPLE)
     return False
 
 
-def _bounded(patch: bytes, left_out: list[bytes]) -> bytes:
-    """Keep the files that fit, in order, after lines that name the ones left out, which `git apply` ignores."""
-    kept, size = [], 0
-    for part in re.split(rb"(?m)^(?=diff --git )", patch):
+def _others(new: list[bytes], code: list[bytes]) -> bytes:
+    others = sorted({*new} - {*code})
+    if not others:
+        return b""
+    more = f" and {len(others) - 1} more".encode() if len(others) > 1 else b""
+    return b"# left out, large or not text: " + others[0] + more + b"\n"
+
+
+def _bounded(patch: bytes) -> bytes:
+    """Keep the files that fit, changed ones before new ones, after lines that name those left out."""
+    parts = re.split(rb"(?m)^(?=diff --git )", patch)
+    kept, left_out, size = [], [], 0
+    for part in sorted(parts, key=lambda part: b"\nnew file mode " in part[:1000]):
         if size + len(part) > MAX_BYTES:
-            left_out = [*left_out, part.partition(b"\n")[0].removeprefix(b"diff --git ")]
+            left_out.append(NO_ROOM + part.partition(b"\n")[0].removeprefix(b"diff --git ") + b"\n")
             continue
         kept.append(part)
         size += len(part)
-    return b"".join([*(b"# left out, too large: " + name + b"\n" for name in left_out), *kept])
+    return b"".join([*left_out, *kept])
