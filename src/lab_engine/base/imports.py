@@ -2,7 +2,7 @@
 
 import atexit
 import gc
-import pkgutil
+import importlib
 import sys
 from typing import Any
 
@@ -20,11 +20,11 @@ def import_quickly(name: str) -> Any:
         The module or the attribute.
     """
     if name.partition(":")[0] in sys.modules:
-        return pkgutil.resolve_name(name)
+        return _resolve(name)
     enabled = gc.isenabled()
     gc.disable()
     try:
-        return pkgutil.resolve_name(name)
+        return _resolve(name)
     finally:
         gc.freeze()
         if "torch" in sys.modules and sys.modules["torch"].__version__ >= (2, 15):
@@ -32,3 +32,9 @@ def import_quickly(name: str) -> Any:
             atexit.register(gc.unfreeze)
         if enabled:
             gc.enable()
+
+
+def _resolve(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    found = importlib.import_module(module)  # pkgutil.resolve_name would hide why it cannot be imported
+    return getattr(found, attribute) if attribute else found
