@@ -18,6 +18,8 @@ LOCKED := $(PIP) --require-hashes --no-build-isolation --requirement
 # CPU=1 leaves out CUDA: the packages come from an index of PyTorch, whose hashes no lock file has. The environment keeps it.
 CPU ?= $(wildcard $(VENV)/cpu)
 CPU_INDEX := https://download.pytorch.org/whl/cpu
+# Without this, pip could take a build with CUDA from another index that it is set to look at.
+CPU_BUILD := $(if $(filter Linux,$(shell uname)),+cpu)
 lock_without_cuda = awk '/^[^ ]/ {keep = !/^(torch|torchvision|triton|nvidia-.*|cuda-.*)==/} keep' $(1) > $(VENV)/$(1)
 install_lock = $(if $(CPU),$(call lock_without_cuda,$(1)) && $(LOCKED) $(VENV)/$(1) --no-deps,$(LOCKED) $(1))
 
@@ -181,7 +183,7 @@ else
 $(VENV)/packages: $(VENV)/bin/python requirements-build.lock requirements.lock
 ifneq ($(CPU),)
 	@echo "Installing into $(VENV), without CUDA: about 0.4 GB to download the first time, a minute or more."
-	@$(PIP) --no-deps --index-url $(CPU_INDEX) $$(sed -nE 's/^(torch|torchvision)==([^ ]+).*/\1==\2/p' requirements.lock)
+	@$(PIP) --no-deps --index-url $(CPU_INDEX) $$(sed -nE 's/^(torch|torchvision)==([^ ]+).*/\1==\2$(CPU_BUILD)/p' requirements.lock)
 	@touch $(VENV)/cpu
 else
 	@echo "Installing into $(VENV): on Linux 3 GB to download the first time, most of it CUDA, and 7 GB on the disk;"
