@@ -34,7 +34,9 @@ def find_run(command: Command, word: str, words: Sequence[str]) -> str:
     if command.resumes and key in ("resume", "from") and value == NEWEST and not Path(value).exists():
         run = next(_unfinished() if key == "resume" else _done(), None)
         if run is None:
-            kind, cure = ("unfinished", "Start a new run") if key == "resume" else ("done", "Train one")
+            kind, cure = "done", "Train one"
+            if key == "resume":
+                kind, cure = "unfinished and has a checkpoint", "Start a new run"
             raise UserError(f"{word}: no run below {RUNS.absolute()} is {kind}. {cure}, or give {key}=RUN_FOLDER.")
         _tell(word, run)
         return f"{key}={run}"
@@ -82,7 +84,7 @@ def _newest_first() -> list[Path]:
 
 def _unfinished() -> Iterator[Path]:
     for run in _newest_first():
-        if not (run / "metrics.json").exists() and not is_locked(run):
+        if not (run / "metrics.json").exists() and _of_run(run) and not is_locked(run):
             yield run
 
 

@@ -14,7 +14,7 @@ from lab_engine.config.command import Command
 MAX_WIDTH = 80  # characters
 
 RECORDED = {
-    "resume": "resume=RUN_FOLDER, or resume=last for the newest unfinished run\n"
+    "resume": "resume=RUN_FOLDER, or resume=last for the newest unfinished run that has a checkpoint\n"
     "The run continues in its own folder, with its own settings. Beside resume=, only trainer.devices=, "
     "--config-dir=, trust=true and --cfg job may be given.",
     "from": "from=RUN_FOLDER, or from=last for the newest finished run\n"

@@ -44,10 +44,11 @@ def test_a_run_folder_is_its_best_checkpoint(runs: Path, capsys: pytest.CaptureF
 
 
 def test_the_newest_unfinished_run_is_resumed(runs: Path) -> None:
-    make_run(runs / "a", 1)
-    make_run(runs / "b", 2, "metrics.json")
-    make_run(runs / "sweep" / "0", 3)  # a job: which of them is meant, nobody knows
-    make_run(runs / "busy", 4)
+    make_run(runs / "a", 1, "checkpoints/last.ckpt")
+    make_run(runs / "b", 2, "metrics.json", "checkpoints/last.ckpt")
+    make_run(runs / "sweep" / "0", 3, "checkpoints/last.ckpt")  # a job: which of them is meant, nobody knows
+    make_run(runs / "busy", 4, "checkpoints/last.ckpt")
+    make_run(runs / "refused", 5)  # there is nothing to resume from
     with hold(runs / "busy"):
         assert find_run(TRAIN, "resume=last", []) == "resume=runs/train/a"
     assert find_run(TRAIN, "from=last", []) == "from=runs/train/b"
