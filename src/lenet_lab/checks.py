@@ -1,6 +1,6 @@
 """The checks of a command's configuration; except for `predict`, they do not import torch."""
 
-import os
+import sys
 from typing import Any
 
 from lab_engine.base.extras import need, need_all
@@ -23,8 +23,9 @@ def check_train(config: Config) -> Config:
     need_all(checked["logger"], "logger")
     if checked["data"]["_target_"] == IMAGE_FOLDER:
         refuse_missing(checked["data"]["root"])
-    if checked["data"]["_target_"] == CIFAR10 and not any(word.startswith("data=") for word in checked["words"]):
-        refuse_class_folders(checked["data"]["root"], os.environ.get("LENET_LAB_DATA", "data"), "data=cifar10")
+    typed = {word.partition("=")[0] for word in sys.argv[1:]}
+    if checked["data"]["_target_"] == CIFAR10 and "data.root" in typed and "data" not in typed:
+        refuse_class_folders(checked["data"]["root"], "data=cifar10")
     return checked
 
 

@@ -50,6 +50,7 @@ FOLDERS = [
         "them.\nTo train on these images, write data=HERE/images; otherwise add data=cifar10.",
         files.images("train/ant", "train/bee", "test/ant", "test/bee"),
     ),
+    Case("train data.root=images", "data.root=HERE/images is refused: it holds…\n…", files.images("ant", "bee")),
     Case(
         TRAIN,
         "HERE/images holds 0 class folders: at least two are needed.\n"
@@ -59,10 +60,10 @@ FOLDERS = [
     Case(TRAIN, "HERE/images holds 1 class folder: at least two are needed.\nPut…", files.images("ant")),
     Case(
         TRAIN,
-        "HERE/images/bee holds no files: put images into it, or remove the folder.",
+        "HERE/images/bee holds no images: put some into it, or remove the folder.",
         files.and_(files.images("ant"), files.add("bee/")),
     ),
-    Case(TRAIN, "HERE/images/ant holds no files: put images into it, or remove the folder.", files.only_odd_files),
+    Case(TRAIN, "HERE/images/ant holds no images: put some into it, or remove the folder.", files.only_odd_files),
     Case(
         TRAIN,
         "HERE/images: train/ and test/ must hold the same classes; only in one of them: bee, cow.",

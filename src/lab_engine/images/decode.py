@@ -2,7 +2,6 @@
 
 import io
 import logging
-import re
 import signal
 import stat
 import time
@@ -26,6 +25,7 @@ from lab_engine.base.bar import Bar
 from lab_engine.base.devices import cores
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import counted, printable, shortened
+from lab_engine.images.files import has_image_suffix
 from lab_engine.images.store import GUARD
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,6 @@ SECONDS_PER_PIECE = 0.5  # that a worker process decodes before it reports back,
 
 FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
 """Formats that are read. Pillow's others are rare and little tested, and for EPS it starts Ghostscript."""
-SUFFIX = re.compile(
-    r"\.(apng|arw|avif|bmp|cr[23]|dds|dib|dng|gif|hei[cf]|ico|j2k|jfif|jp2|jpe|jpe?g|jp[fx]|jxl|nef|orf|pcx|p[bgnp]m|png|"
-    r"psd|qoi|raf|rw2|svg|tga|tiff?|webp)",
-    re.IGNORECASE,
-)
-"""The suffix of an image, also in a format that cannot be read."""
 RESIZE: dict[str, Callable[..., Image.Image]] = {
     "stretch": lambda image, size: image.resize(size, Image.Resampling.BILINEAR),
     "crop": partial(ImageOps.fit, method=Image.Resampling.BILINEAR),
@@ -120,7 +114,7 @@ def is_image(file: str | bytes) -> bool:
         file: its path, or its content. A file that may not be opened counts as an image.
     """
     if isinstance(file, str):
-        if SUFFIX.fullmatch(Path(file).suffix):
+        if has_image_suffix(file):
             return True
         if not Path(file).is_file():  # opening a pipe would wait for ever
             return False
@@ -237,30 +231,25 @@ def decode_files(files: Sequence[str], target: Path, wanted: ImageFormat) -> Ite
 
 
 def rows_to_skip(failed: Iterable[tuple[int, str]], files: Sequence[str], on_bad_file: str) -> list[int]:
-    """Return the rows of the files that are left out, and warn about them.
+    """Return the rows of the images that are left out, and warn of each.
 
     Args:
-        failed: rows of files that cannot be decoded, and the reasons.
+        failed: rows of images that cannot be decoded, and the reasons.
         files: paths, one for each row.
-        on_bad_file: "error" or "skip", for an image. A file that is no image is always left out.
+        on_bad_file: "error" or "skip".
 
     Raises:
         UserError: an image cannot be decoded, and `on_bad_file` is "error".
     """
-    rows, others = [], []
+    rows = []
     for row, why in failed:
-        rows.append(row)
-        if not is_image(files[row]):
-            others.append(files[row])
-        elif on_bad_file == "skip":
-            log.warning("Skipped %s: %s", printable(files[row]), why)
-        else:
+        if on_bad_file != "skip":
             raise UserError(
                 f"{printable(files[row])} cannot be decoded: {why}\n"
                 "Replace or remove it, or set data.on_bad_file=skip to leave it out."
             )
-    if others:
-        log.warning("Skipped %s of another kind, such as %s", counted(len(others), "file"), printable(others[0]))
+        log.warning("Skipped %s: %s", printable(files[row]), why)
+        rows.append(row)
     return rows
 
 

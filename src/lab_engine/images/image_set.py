@@ -15,7 +15,7 @@ class ImageSet:
         images: values 0 to 255; C is 1 (grey) or 3 (RGB).
         labels: values 0 to len(classes) - 1.
         classes: names, in the order of the labels.
-        skipped: files that were left out because they are no images or could not be decoded.
+        skipped: images that were left out because they could not be decoded.
         store: the folder from which they are memory-mapped, if they are.
     """
 

@@ -52,6 +52,8 @@ class ImageDataModule(LightningDataModule, ABC):
         on_device: keep all images in the memory of the Trainer's device, if they fit there; "auto": on a GPU only.
     """
 
+    others = 0  # files beside the images that are of another kind
+
     def __init__(
         self,
         *,
@@ -121,7 +123,7 @@ class ImageDataModule(LightningDataModule, ABC):
     def describe(self) -> dict[str, str]:
         """Return lines for the header of a run, by name."""
         channels, height, width = self.test.image_shape
-        skipped = sum(each.skipped for each in self._loaded)
+        skipped = self.others + sum(each.skipped for each in self._loaded)
         fold = "" if self.folds is None else f" (fold {self.fold} of 0 to {self.folds - 1})"
         return {
             "data": f"{len(self.test.classes)} classes, {channels}x{height}x{width}, {len(self.train_rows):,} train, "

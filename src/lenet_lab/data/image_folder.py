@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lab_engine.base.errors import UserError
 from lab_engine.base.wording import counted, encodable, printable, shown
 from lab_engine.images.decode import ImageFormat, decode_files, rows_to_skip
-from lab_engine.images.files import is_ignored, refuse_missing, walk
+from lab_engine.images.files import is_ignored, is_of_another_kind, refuse_missing, walk
 from lab_engine.images.image_set import ImageSet
 from lab_engine.images.store import StoreWriter, open_store
 from lenet_lab.data.datamodule import ImageDataModule
@@ -32,11 +32,12 @@ SETS = 3
 
 @dataclass(frozen=True)
 class _Files:
-    """Files of one split, sorted by class and path; a change to a file changes its stamp."""
+    """Images of one split, sorted by class and path; a change to a file changes its stamp. `others` were left out."""
 
     paths: list[str]
     labels: npt.NDArray[np.int64]
     stamps: list[str]
+    others: int = 0
 
     def take(self, rows: npt.NDArray[np.int64]) -> "_Files":
         return _Files([self.paths[row] for row in rows], self.labels[rows], [self.stamps[row] for row in rows])
@@ -45,10 +46,9 @@ class _Files:
 class ImageFolder(ImageDataModule):
     r"""`train/<class>/*`, `test/<class>/*` and perhaps `val/<class>/*`; or `<class>/*`, from which a test set is split.
 
-    Files may lie in subfolders of their class; those that are no images are skipped and counted, and
-    `lab_engine.images.files.is_ignored` tells which names are ignored without a word. The classes are the names of the
-    folders, sorted, in Unicode's composed form (macOS writes `é` as two characters); bytes in a name that are not UTF-8
-    are written as in `caf\xe9`.
+    Files may lie in subfolders of their class; `lab_engine.images.files` tells which names are ignored, and which are
+    counted as files of another kind. The classes are the names of the folders, sorted, in Unicode's composed form
+    (macOS writes `é` as two characters); bytes in a name that are not UTF-8 are written as in `caf\xe9`.
 
     Args:
         root: folder that holds the tree.
@@ -105,10 +105,12 @@ class ImageFolder(ImageDataModule):
                         f"{root}: train/ and {part}/ must hold the same classes; only in one of them: {odd}."
                     )
             listed = [_list_files(self.root / part, list(folders[part].values())) for part in split]
+            self.others = sum(each.others for each in listed)
         else:
             found = _class_folders(self.root)
             classes = list(found)
             everything = _list_files(self.root, list(found.values()))
+            self.others = everything.others
             counts = np.bincount(everything.labels)
             if counts.min() < SETS:
                 few, count = classes[counts.argmin()], counted(int(counts.min()), "image")
@@ -180,17 +182,18 @@ def _list_files(folder: Path, classes: Sequence[str]) -> _Files:
     paths: list[str] = []
     labels: list[int] = []
     stamps: list[str] = []
+    others = 0
     prefix = len(str(folder))
     for label, name in enumerate(classes):
-        found = sorted((path, _stamp(facts)) for path, facts in walk(str(folder / name)))
+        everything = list(walk(str(folder / name)))
+        found = sorted((path, _stamp(facts)) for path, facts in everything if not is_of_another_kind(path))
+        others += len(everything) - len(found)
         if not found:
-            raise UserError(
-                f"{printable(str(folder / name))} holds no files: put images into it, or remove the folder."
-            )
+            raise UserError(f"{printable(str(folder / name))} holds no images: put some into it, or remove the folder.")
         paths += [path for path, _ in found]
         labels += [label] * len(found)
         stamps += [f"{path[prefix:]}\t{stamp}" for path, stamp in found]
-    return _Files(paths, np.array(labels, dtype=np.int64), stamps)
+    return _Files(paths, np.array(labels, dtype=np.int64), stamps, others)
 
 
 def _stamp(facts: os.stat_result) -> str:
