@@ -54,16 +54,17 @@ class CrossEntropy(nn.Module):
 class BinaryCrossEntropy(nn.BCEWithLogitsLoss):
     """Mean binary cross entropy of logits; targets are whole numbers, as metrics take them."""
 
-    looked = False
+    checked = False
 
     def forward(self, logits: Float[Tensor, "*shape"], targets: Int64[Tensor, "*shape"]) -> Float[Tensor, ""]:
         """Return the mean over all elements.
 
         Raises:
-            ValueError: in the first batch there are targets other than 0 and 1.
+            ValueError: there are targets other than 0 and 1; on a GPU only the first batch is checked.
         """
-        if not self.looked and ((targets < 0) | (targets > 1)).any():  # each look waits for a GPU
+        unchecked = targets.is_cpu or not self.checked  # on a GPU each check would wait for it
+        if unchecked and ((targets < 0) | (targets > 1)).any():
             raise ValueError(f"targets are {int(targets.min())} to {int(targets.max())}, and must be 0 or 1")
-        self.looked = True
+        self.checked = True
         loss: Tensor = super().forward(logits, targets.to(logits.dtype))
         return loss

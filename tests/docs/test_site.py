@@ -28,7 +28,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(str(path.relative_to(DOCS).with_suffix(".html")) for path in DOCS.rglob("*.md"))
 
 AT_THE_END = re.compile(r"^(nanobind: | - (leaked|\.\.\.) |See https://nanobind).*\n?", re.MULTILINE)
-"""Triton 3.9 lists what it holds when a process ends that has imported as much as a build does."""
+"""When a build ends, Triton 3.9 prints what it still holds."""
 
 BLOCKS = """\
 # Blocks

@@ -89,7 +89,7 @@ def test_several_devices_measure_the_same(folder_run: Result, command: Command, 
     ("overrides", "message"),
     [
         (["checkpoint=nowhere.ckpt"], "nowhere.ckpt: there is no such file"),
-        ([], "checkpoint is missing: give checkpoint=VALUE; --help checkpoint says which"),
+        ([], "checkpoint is missing: give checkpoint=last (the newest run), or checkpoint=RUN_FOLDER"),
         (["checkpoint=text.ckpt"], "text.ckpt is not a checkpoint of this program"),
         (["checkpoint=BEST", "data=image_folder", "data.root=TREE"], "Its classes: 0, 1, 2, 3"),
         (["checkpoint=BEST", "model=lenet", "model.hidden=[3,4]"], "does not fit this network"),

@@ -429,7 +429,7 @@ def test_a_file_that_would_not_do_is_not_left(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "checkpoint is missing: give checkpoint=VALUE; --help checkpoint says which"),
+        ([], "checkpoint is missing: give checkpoint=last (the newest run), or checkpoint=RUN_FOLDER"),
         (["checkpoint=nowhere.ckpt"], "nowhere.ckpt: there is no such file"),
         (["checkpoint=mine.onnx"], "mine.onnx is not a checkpoint of this program"),
         (["checkpoint=BEST", "format=tflite"], "format=tflite is refused: give onnx or torch"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_VALUE = 200  # characters of a value in a message
+MAX_NAMES = 10_000  # that are compared with a misspelled one; 100,000 take seconds
 MAX_LINE = 240  # characters of a line from another program
 
 
@@ -83,7 +84,9 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 def did_you_mean_path(path: Path) -> str:
     """Return a suggestion for a path that does not exist, from the files and folders beside it, as `did_you_mean`."""
     names = names_in(path.parent)
-    return "" if path.name in names else printable(did_you_mean(path.name, names))  # a link may lead nowhere
+    if path.name in names or len(names) > MAX_NAMES:  # a link may lead nowhere
+        return ""
+    return printable(did_you_mean(path.name, names))
 
 
 def names_in(folder: Path) -> list[str]:

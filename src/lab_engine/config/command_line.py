@@ -128,7 +128,7 @@ def options_first(words: Sequence[str]) -> list[str]:
 def _refuse(word: str, several: bool) -> None:
     key, equals, value = word.lstrip("+~").partition("=")
     if not key and equals:
-        raise UserError(f"{shown(word)} is refused: write KEY=VALUE")
+        raise UserError(f"{shown(word)} is refused: write KEY=VALUE, without spaces around =")
     if key.partition(".")[0] in SET_BY_THE_PROGRAM:
         cure = CHOSEN_WITH.get(key.partition(".")[0], "Leave it out.")
         raise UserError(f"{shown(word)} is refused: the program sets it. {cure}")

@@ -29,7 +29,7 @@ from lab_engine.base.signals import Interrupted
 from lab_engine.base.streams import drop_failed_stdout
 from lab_engine.base.wording import did_you_mean, printable, shortened, shown
 from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK
-from lab_engine.config.command_line import SET_BY_THE_PROGRAM
+from lab_engine.config.command_line import OF_RECORDED, SET_BY_THE_PROGRAM
 from lab_engine.config.first_tries import instead
 
 FIXABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
@@ -64,6 +64,8 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
         return _no_such_option(error, conf)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         return _no_such_key(cause, conf)
+    if isinstance(error, MissingMandatoryValue) and error.full_key == "checkpoint":
+        return "checkpoint is missing: give checkpoint=last (the newest run), or checkpoint=RUN_FOLDER"
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is missing: give {error.full_key}=VALUE; --help {error.full_key} says which"
     if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
@@ -81,11 +83,10 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
             f"Add -m to run the command once with each. Where a key takes a list, write it as [{shown(values)}]."
         )
     if isinstance(error, OverrideParseException):
-        special = ", and quote a value with special characters: 'KEY=\"a, b\"'" if "=" in error.override else ""
-        return f"{shown(error.override)} is refused: write KEY=VALUE{special}"
+        return f"{shown(error.override)} is refused: {_instead_of(error.override)}"
     if isinstance(error, yaml.YAMLError):
         return _no_yaml(error)
-    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+    if isinstance(error, UnicodeEncodeError) and _raised_in(error, ("yaml",)):
         return f"{shown(error.object)} is not in UTF-8, and config.yaml cannot hold it: rename the file or folder"
     scarce = isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
     if scarce or isinstance(error, MemoryError):
@@ -108,6 +109,14 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
         place = shown(str(of_disk.filename or ("standard output" if drop_failed_stdout() else "file")))
         return f"{place}: {of_disk.strerror}. Choose another place, or check its free space and permissions."
     return None
+
+
+def _instead_of(word: str) -> str:
+    """Return what to write in place of a word that Hydra cannot read."""
+    if f"{word}=" in OF_RECORDED[:2]:
+        return f"write {word}=last, or {word}=RUN_FOLDER"
+    special = ", and quote a value with special characters: 'KEY=\"a, b\"'" if "=" in word else ""
+    return f"write KEY=VALUE{special}"
 
 
 def disk_error(error: Exception) -> OSError | None:
@@ -236,7 +245,12 @@ def _no_such_key(error: OmegaConfBaseException, conf: Path | None) -> str:
     siblings = [sibling for sibling in siblings if sibling not in ("hydra", *SET_BY_THE_PROGRAM)]
     where = f"keys of {parent}" if parent else "keys"
     allowed = f"\n{where}: {', '.join(siblings)}" if siblings else ""
-    of_folders = [] if parent else ["resume", "from", "trust"]
+    if key == "checkpoint" and "optimizer" in siblings:
+        return (
+            f"{shown(given)} is refused: this command takes no checkpoint\nresume=RUN_FOLDER continues a run, "
+            "from=RUN_FOLDER repeats it, model.init_from=FILE begins with the weights of a checkpoint"
+        )
+    of_folders = [] if parent else [word.removesuffix("=") for word in OF_RECORDED]
     similar = did_you_mean(name, siblings + of_folders)
     root = error.parent_node._get_root() if error.parent_node is not None else None
     if not similar and isinstance(root, DictConfig) and (text := instead(given, key, root, conf)):

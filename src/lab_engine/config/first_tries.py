@@ -39,14 +39,15 @@ def instead(given: str, key: str, config: DictConfig, conf: Path | None) -> str:
     group, _, name = key.rpartition(".")
     name = SYNONYMS.get(_plain(name), name)
     value = given.partition("=")[2]
+    mappings = value.startswith("{")
     content: Any = OmegaConf.to_container(config, resolve=False)
-    keys = [f"{key}={shown(value)}" for key in _keys_named(_plain(name), content)]
+    keys = [f"{key}={shown(value)}" for key in _keys_named(_plain(name), content, mappings)]
     if len(keys) == 1:
         return f"{shown(given)} is refused: write {keys[0]}"
     if keys:
         return f"{shown(given)} is refused: several keys have this name\nwrite one of {', '.join(keys)}"
     groups = [each for each in sorted(content) if group in ("", each)]  # that the command takes
-    if others := list(_of_other_options(_plain(name), groups, conf)):
+    if others := list(_of_other_options(_plain(name), groups, conf, mappings)):
         words = " or ".join(f"{each}={shown(value)}" for each in others)
         return f"{shown(given)} is refused: the chosen options have no such key\nothers have it: write {words}"
     return ""
@@ -73,18 +74,18 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
-def _keys_named(name: str, node: Any, prefix: str = "") -> Iterator[str]:
+def _keys_named(name: str, node: Any, mappings: bool, prefix: str = "") -> Iterator[str]:
     for key, value in node.items() if isinstance(node, Mapping) else ():
         if prefix or key not in ("hydra", *SET_BY_THE_PROGRAM):
-            if _plain(str(key)) == name and not isinstance(value, Mapping):
+            if _plain(str(key)) == name and (mappings or not isinstance(value, Mapping)):
                 yield f"{prefix}{key}"
-            yield from _keys_named(name, value, f"{prefix}{key}.")
+            yield from _keys_named(name, value, mappings, f"{prefix}{key}.")
 
 
-def _of_other_options(name: str, groups: Sequence[str], conf: Path | None) -> Iterator[str]:
+def _of_other_options(name: str, groups: Sequence[str], conf: Path | None, mappings: bool) -> Iterator[str]:
     for file in [file for group in groups for file in sorted(conf.glob(f"{group}/*.yaml"))] if conf else ():
         text = file.read_text(encoding="utf-8")
         content = {} if text.startswith(WHOLE) else yaml.safe_load(text)
         for key, value in content.items() if isinstance(content, dict) else ():
-            if _plain(str(key)) == name and not isinstance(value, Mapping):
+            if _plain(str(key)) == name and (mappings or not isinstance(value, Mapping)):
                 yield f"{file.parent.name}={file.stem} {file.parent.name}.{key}"

@@ -56,7 +56,7 @@ class Parameter:
             return tuple(range(listed.low, listed.high + 1, listed.step))
         if isinstance(listed, FloatDistribution) and listed.step is not None:
             low, high, step = (Decimal(str(each)) for each in (listed.low, listed.high, listed.step))  # as in `_range`
-            return tuple(float(low + step * number) for number in range(int((high - low) / step) + 1))
+            return tuple(float(low + step * number) for number in range(round((high - low) / step) + 1))
         return ()
 
     def override(self, value: Any) -> str:

@@ -135,8 +135,13 @@ def verdict(ranking: Ranking) -> str:
     name = "val" if metric.startswith("val/") else printable(metric)
     jobs = f"n={best.n}, job{'' if len(best.done) == 1 else 's'} {numbers(best.jobs)}"
     chosen = value(metric, best.of(metric), ranking.percent)
-    ties = f"; {counted(ranking.as_good, 'other')} with the same value" if ranking.as_good else ""
-    return f"best by {printable(metric)}: {name_of(best)} ({jobs}): {name} {chosen}{beside}{ties}"
+    return f"best by {printable(metric)}: {name_of(best)} ({jobs}): {name} {chosen}{beside}{_ties(ranking)}"
+
+
+def _ties(ranking: Ranking) -> str:
+    have = "has" if ranking.as_good == 1 else "have"
+    others = counted(ranking.as_good, "other")
+    return f"; {others} {have} the same {printable(ranking.metric)}" if ranking.as_good else ""
 
 
 def name_of(group: Group) -> str:

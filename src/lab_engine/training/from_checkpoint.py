@@ -57,8 +57,8 @@ def fill_in(
     files on this machine: nothing in a checkpoint can name code to run. An option given on the command line is kept.
 
     Args:
-        config: of a command that reads checkpoints, resolved; it is changed. Of a group without a choice the
-            checkpoint says which option it is: what a list in the defaults list names is no choice to Hydra.
+        config: of a command that reads checkpoints, resolved; it is changed. The checkpoint says the option of each
+            group that is not among its `choices`, which are those of the command line.
         path: of the checkpoint.
         schema: of the configuration; a text of the checkpoint may be one of its literals.
         owners: "task", "data", or both: which of them the command needs.

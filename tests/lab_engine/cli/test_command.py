@@ -80,6 +80,7 @@ def test_help_needs_no_heavy_imports(command: Command, tmp_path: Path, module: s
     assert result.status == 0
     assert f"python -m lenet_lab.{module}" in result.out
     assert "data.batch_size=" in result.out or module != "train"
+    assert ("  conv_channels: [6, 16]" in result.out) == (module in ("train", "anatomy"))
     assert ("logger     csv, mlflow, none, tensorboard, wandb" in result.out) == (module == "train")
     assert ("hydra.run.dir=DIR" in result.out) == (module in ("train", "evaluate", "export"))
     assert not imported(result.err) & {*HEAVY, "numpy", "pydantic"}

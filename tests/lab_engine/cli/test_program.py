@@ -41,7 +41,7 @@ def test_the_commands_are_listed_without_heavy_imports(tmp_path: Path) -> None:
 
 def test_help_names_the_command_as_it_was_called(tmp_path: Path) -> None:
     text = lenet_lab(tmp_path, "train", "--help").stdout
-    assert "  lenet-lab train trainer.devices=2 " in text
+    assert "  lenet-lab train devices=2 " in text
     assert "python -m" not in text
     assert lenet_lab(tmp_path, "--help", "train").stdout == text
     assert "lenet-lab sweep_report SWEEP_FOLDER" in lenet_lab(tmp_path, "sweep-report", "-h").stdout

@@ -57,6 +57,11 @@ def test_writes_values_as_hydra_reads_them(word: str) -> None:
         assert (read, type(read)) == (value, type(value))
 
 
+def test_a_range_has_the_values_that_were_written() -> None:
+    (parameter,) = read_space(["x=range(0,1,0.1)"]).parameters
+    assert parameter.choices == (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
 def test_no_digit_of_a_float_is_lost() -> None:
     (parameter,) = read_space(["optimizer.lr=interval(0,1)"]).parameters
     for value in (0.1 + 0.2, 1 / 3, 1e-300, 5e-324):
