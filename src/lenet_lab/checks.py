@@ -1,6 +1,5 @@
 """The checks of a command's configuration; except for `predict`, they do not import torch."""
 
-import sys
 from typing import Any
 
 from lab_engine.base.extras import need, need_all
@@ -23,8 +22,7 @@ def check_train(config: Config) -> Config:
     need_all(checked["logger"], "logger")
     if checked["data"]["_target_"] == IMAGE_FOLDER:
         refuse_missing(checked["data"]["root"])
-    typed = {word.partition("=")[0] for word in sys.argv[1:]}
-    if checked["data"]["_target_"] == CIFAR10 and "data.root" in typed and "data" not in typed:
+    if checked["data"]["_target_"] == CIFAR10:
         refuse_class_folders(checked["data"]["root"], "data=cifar10")
     return checked
 

@@ -62,8 +62,7 @@ class BinaryCrossEntropy(nn.BCEWithLogitsLoss):
         Raises:
             ValueError: there are targets other than 0 and 1; on a GPU only the first batch is checked.
         """
-        unchecked = targets.is_cpu or not self.checked  # on a GPU each check would wait for it
-        if unchecked and ((targets < 0) | (targets > 1)).any():
+        if (targets.is_cpu or not self.checked) and ((targets < 0) | (targets > 1)).any():  # a GPU would have to wait
             raise ValueError(f"targets are {int(targets.min())} to {int(targets.max())}, and must be 0 or 1")
         self.checked = True
         loss: Tensor = super().forward(logits, targets.to(logits.dtype))

@@ -98,10 +98,9 @@ def predict_images(config: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(config["threads"] or max(threads_for(values) // 2, 1))
     explainer = Explainer(trained, config["method"]) if config["explain"] else None
     channels, height, width = trained.format.shape
-    colours = "grey" if channels == 1 else "colour"
     facts = {
         "checkpoint": short(Path(config["checkpoint"])),
-        "images": f"{len(files):,}, shown to the network in {colours}, {height}x{width} pixels",
+        "images": f"{len(files):,}, shown to the network in {'grey' if channels == 1 else 'colour'}, {height}x{width}",
         "skipped": f"{counted(len(others), 'file')} of another kind, such as {shown_file(others[0])}" if others else "",
         "model": f"{type(trained.network).__name__}, {len(classes):,} classes",
         "explained by": explainer.description if explainer else "",

@@ -161,7 +161,7 @@ def test_files_of_another_kind_are_skipped_and_counted(digits_run: Result, comma
     result = command("predict", best(digits_run), "images=photos")
     assert (result.status, result.err) == (0, "")
     assert "skipped     1 file of another kind, such as photos/notes.txt" in result.out
-    assert "images      1, shown to the network in grey, 32x32 pixels" in result.out
+    assert "images      1, shown to the network in grey, 32x32" in result.out
     assert [row["file"] for row in rows(result.folder)] == ["photos/a.png"]
     named = command("predict", best(digits_run), "images=photos/notes.txt", f"hydra.run.dir={tmp_path}/other")
     assert named.status == 2

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,15 +64,18 @@ def is_of_another_kind(name: str) -> bool:
 
 
 def refuse_class_folders(root: str | Path, option: str) -> None:
-    """Refuse a `data.root` of images sorted by class, where the data that are trained on are others.
+    """Refuse a `data.root` of images sorted by class, where the data are others and the command line does not say so.
 
     Args:
         root: refused if two folders in it, or in its folder `train`, hold images.
         option: word that chooses the data, in spite of `root`.
 
     Raises:
-        UserError: it is such a folder.
+        UserError: it is such a folder, given without an option of `data`.
     """
+    typed = {word.partition("=")[0] for word in sys.argv[1:]}
+    if "data.root" not in typed or "data" in typed:
+        return
     root = Path(root)
     for folder in (root, root / "train"):
         inside = [folder / name for name in names_in(folder) if not is_ignored(name)]

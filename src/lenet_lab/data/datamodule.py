@@ -52,8 +52,6 @@ class ImageDataModule(LightningDataModule, ABC):
         on_device: keep all images in the memory of the Trainer's device, if they fit there; "auto": on a GPU only.
     """
 
-    others = 0  # files beside the images that are of another kind
-
     def __init__(
         self,
         *,
@@ -89,6 +87,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self.normalize = Normalize(mean, std)
         self.shuffle_seed = seed if shuffle else None
         self.on_device = on_device
+        self.others = 0  # files beside the images that are of another kind
         self._resident: dict[int, ResidentImages | None] = {}
         self.train: ImageSet
         self.validation_images: ImageSet

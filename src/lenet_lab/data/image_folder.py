@@ -26,8 +26,7 @@ log = logging.getLogger(__name__)
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 """Folder names that mean a split and not a class."""
 
-SETS = 3
-"""Sets into which one tree is split: train, validation and test."""
+SETS = 3  # into which one tree is split: train, validation and test
 
 
 @dataclass(frozen=True)
