@@ -139,9 +139,9 @@ def verdict(ranking: Ranking) -> str:
 
 
 def _ties(ranking: Ranking) -> str:
-    have = "has" if ranking.as_good == 1 else "have"
-    others = counted(ranking.as_good, "other")
-    return f"; {others} {have} the same {printable(ranking.metric)}" if ranking.as_good else ""
+    others = ranking.as_good
+    have = "has" if others == 1 else "have"
+    return f"; {counted(others, 'other')} {have} the same {printable(ranking.metric)}" if others else ""
 
 
 def name_of(group: Group) -> str:

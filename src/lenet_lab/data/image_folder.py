@@ -1,7 +1,6 @@
 """Any folder of images that are sorted into one folder per class."""
 
 import hashlib
-import logging
 import os
 import unicodedata
 from collections.abc import Sequence
@@ -20,8 +19,6 @@ from lab_engine.images.image_set import ImageSet
 from lab_engine.images.store import StoreWriter, open_store
 from lenet_lab.data.datamodule import ImageDataModule
 from lenet_lab.data.split import stratified_split
-
-log = logging.getLogger(__name__)
 
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 """Folder names that mean a split and not a class."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from packaging.version import Version
 
 from lab_engine.artifacts.run_folder import LOCK, hold
 from lab_engine.base.errors import UserError
@@ -30,6 +31,8 @@ from tests.lab_engine.cli.test_command import HEAVY, imported
 
 LONG = (*SMALL, "trainer.max_epochs=4", "augment=shift", "logger=none", "report=false")
 SECONDS = 120
+OWN_LIMIT = Version(yaml.__version__) >= Version("6.0.4")  # of PyYAML
+TOO_DEEP = "exceeded maximum nesting depth" if OWN_LIMIT else "more than 50 levels"
 
 
 def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
@@ -276,6 +279,7 @@ def test_what_is_no_run_is_refused(command: CommandLine, tmp_path: Path) -> None
         (lambda text: "a: &a [1]\nb: [*a, *a]\n", "config.yaml is not the configuration of a run: an alias in line 2"),
         (lambda text: text + 1_000_000 * "#", "config.yaml is not the configuration of a run: it is larger than"),
         (lambda text: 60 * "[", "config.yaml is not the configuration of a run: more than 50 levels in line"),
+        (lambda text: 9000 * "[", f"config.yaml is not the configuration of a run: {TOO_DEEP} in line"),
         (
             lambda text: text.replace("seed: 42", "seed: ${oc.env:HOME}"),
             "config.yaml: seed=${oc.env:HOME} is refused: give a whole number",
