@@ -78,7 +78,7 @@ def _nothing_runs_on(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if folder is not None:
         left = [process for process in psutil.process_iter() if _works_in(process, folder)]
-        _, alive = psutil.wait_procs(left, timeout=5)  # one that was killed may take a moment
+        _, alive = psutil.wait_procs(left, timeout=30)  # one that was killed may take a moment
         for process in alive:
             process.kill()
         assert alive == []

@@ -3,7 +3,6 @@
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -50,7 +49,7 @@ class Mirror:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         asked = handler.headers["Range"]
         self.requests.append(asked)
-        time.sleep(self.pause)
+        self._released.wait(self.pause)
         if self.redirect is not None:
             handler.send_response(302)
             handler.send_header("Location", self.redirect or self.url)

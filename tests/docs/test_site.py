@@ -129,7 +129,7 @@ class SiteTab(Tab):
         images = self.page.evaluate("Array.from(document.images, image => [image.src, image.naturalWidth])")
         assert all(width > 0 for _, width in images), images
         assert self.page.title().endswith("lenet_lab")
-        assert self.page.locator("h1, article h2").first.inner_text(timeout=5000).strip("¶ ")  # results have no h1
+        assert self.page.locator("h1, article h2").first.inner_text().strip("¶ ")  # results have no h1
         assert self.complaints == []
 
     def check_width(self) -> None:
@@ -211,7 +211,7 @@ def test_the_search_finds_a_class(tab: SiteTab, site: Path, screenshots: Path) -
     box = page.locator(".sidebar-search")
     box.fill("BatchLoader")
     box.press("Enter")
-    page.locator("#search-results a[href*='lenet_lab.data.html']").first.wait_for(timeout=10_000)
+    page.locator("#search-results a[href*='lenet_lab.data.html']").first.wait_for()
     shoot(tab, site / "search.html", screenshots, "?q=image")
 
 

@@ -221,7 +221,7 @@ def test_no_word_of_a_job_becomes_part_of_the_page(tab: Tab, tmp_path: Path) -> 
     page = tab.open(sweep / "report.html")
     page.locator("#axes .axis-title").last.wait_for()
     page.evaluate("Plotly.Fx.hover('curves', [{curveNumber: 0, pointNumber: 1}])")
-    label = page.locator("#curves .hovertext").first.text_content(timeout=5000)
+    label = page.locator("#curves .hovertext").first.text_content()
     assert label is not None
     assert "</script><script>" in label
     assert page.title() == "a<b>&amp; c · sweep"
