@@ -74,10 +74,15 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
+def _is_named(name: str, key: str, value: object, mappings: bool) -> bool:
+    """Return whether a key has this plain name, and a value that can be set: a mapping only where one is given."""
+    return _plain(key) == name and (mappings or not isinstance(value, Mapping))
+
+
 def _keys_named(name: str, node: Any, mappings: bool, prefix: str = "") -> Iterator[str]:
     for key, value in node.items() if isinstance(node, Mapping) else ():
         if prefix or key not in ("hydra", *SET_BY_THE_PROGRAM):
-            if _plain(str(key)) == name and (mappings or not isinstance(value, Mapping)):
+            if _is_named(name, str(key), value, mappings):
                 yield f"{prefix}{key}"
             yield from _keys_named(name, value, mappings, f"{prefix}{key}.")
 
@@ -87,5 +92,5 @@ def _of_other_options(name: str, groups: Sequence[str], conf: Path | None, mappi
         text = file.read_text(encoding="utf-8")
         content = {} if text.startswith(WHOLE) else yaml.safe_load(text)
         for key, value in content.items() if isinstance(content, dict) else ():
-            if _plain(str(key)) == name and (mappings or not isinstance(value, Mapping)):
+            if _is_named(name, str(key), value, mappings):
                 yield f"{file.parent.name}={file.stem} {file.parent.name}.{key}"
