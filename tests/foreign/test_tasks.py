@@ -191,7 +191,7 @@ def test_a_search_goes_by_what_the_task_monitors(tmp_path: Path) -> None:
             [*REGRESSION, "callbacks.checkpoint.monitor=val/r2"],
             (
                 "callbacks.checkpoint.monitor=val/r2 needs callbacks.checkpoint.mode=max or "
-                "callbacks.checkpoint.mode=min: it is not known whether higher or lower is better.\n"
+                "callbacks.checkpoint.mode=min: it is not known whether higher or lower is better\n"
                 "The task says it only of val/mae."
             ),
         ),

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import shown
+from lab_engine.base.wording import did_you_mean, shown
 from lab_engine.config.schema import Mode, Task
 
 MAX_BYTES = 100_000
@@ -134,7 +134,7 @@ def resolve_mode(key: str, metric: str, mode: str | None, task: Mapping[str, Any
     """
     known = direction(task, metric)
     if mode is None and known is None:
-        raise UserError(f"{key}.monitor={metric} needs {key}.mode=max or {key}.mode=min: {_not_known(task)}")
+        raise UserError(f"{key}.monitor={metric} needs {key}.mode=max or {key}.mode=min: {_not_known(metric, task)}")
     refuse_worst(f"{key}.monitor={metric}", f"{key}.mode={mode}", mode or "", known)
     return str(mode or known)
 
@@ -169,7 +169,7 @@ def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[st
     if given is None and known is None and isinstance(metric, str) and task:
         raise UserError(
             f"sweeper.metric={metric} needs sweeper.direction=maximize or sweeper.direction=minimize: "
-            + _not_known(task)
+            + _not_known(metric, task)
         )
     if given is None:
         filled["direction"] = "minimize" if known == "min" else "maximize"
@@ -178,9 +178,10 @@ def fill_sweeper(sweeper: Mapping[str, Any], task: Mapping[str, Any]) -> dict[st
     return filled
 
 
-def _not_known(task: Mapping[str, Any]) -> str:
-    names: Iterable[str] = dict.fromkeys(
-        [task.get("monitor", ""), *(f"val/{name}" for name in task.get("directions") or {})]
+def _not_known(metric: str, task: Mapping[str, Any]) -> str:
+    names = dict.fromkeys([task.get("monitor", ""), *(f"val/{name}" for name in task.get("directions") or {})])
+    known = [name for name in names if name]
+    return (
+        f"it is not known whether higher or lower is better{did_you_mean(metric, known)}\n"
+        f"The task says it only of {', '.join(known)}."
     )
-    known = ", ".join(name for name in names if name)
-    return f"it is not known whether higher or lower is better.\nThe task says it only of {known}."
