@@ -12,6 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,7 +68,8 @@ class SweepResults:
     """All jobs in a folder, by number.
 
     Attributes:
-        task: monitor, mode, directions and percent of the jobs' task; empty if their tasks differ in these.
+        task: monitor, mode, directions and percent of the task of the jobs that have metrics, or of all jobs if none
+            has; empty if their tasks differ in these.
         repeats: keys that repeat a setting, such as `seed`; jobs that differ only in these are one group.
     """
 
@@ -113,6 +115,8 @@ def read_sweep(folder: Path, repeats: Sequence[str] = ("seed",)) -> SweepResults
         )
     read = [_read_job(folder, place) for place in places]
     jobs, configs = [job for job, _ in read], [config for _, config in read]
+    measured = [bool(job.metrics) for job in jobs] if any(job.metrics for job in jobs) else [True] * len(jobs)
+    task = _common_task(list(compress(configs, measured)), places)
     if all((place / "job.json").exists() for place in places):  # else runs of other commands may be among them
         parameters = chosen([job.overrides or () for job in jobs], configs)
     else:
@@ -124,7 +128,7 @@ def read_sweep(folder: Path, repeats: Sequence[str] = ("seed",)) -> SweepResults
         for job, number, values in zip(jobs, numbers, parameters, strict=True)
     ]
     jobs.sort(key=lambda job: job.number)
-    return SweepResults(folder, tuple(jobs), _common_task(configs, places), tuple(repeats))
+    return SweepResults(folder, tuple(jobs), task, tuple(repeats))
 
 
 def _common_task(configs: Sequence[Config | None], places: Sequence[Path]) -> Config:

@@ -226,3 +226,13 @@ def test_what_a_stranger_says_of_metrics_is_read_as_data(tmp_path: Path) -> None
     write_job(tmp_path, 0, metrics={"val/loss": 1.0}, task=task)
     (tmp_path / "0" / "task.json").write_text("[" * 90_000)
     assert read_sweep(tmp_path).task == {"monitor": None, "mode": None, "directions": {}, "percent": []}
+
+
+def test_a_job_without_metrics_does_not_hide_what_the_others_rank_by(tmp_path: Path) -> None:
+    task = {"monitor": "val/loss", "mode": "min", "directions": {}, "percent": []}
+    write_job(tmp_path, 0, metrics={"val/loss": 1.0}, task=task)
+    refused = write_job(tmp_path, 1, task={**task, "monitor": "val/los"})
+    (refused / "metrics.json").unlink(missing_ok=True)
+    assert read_sweep(tmp_path).task == task
+    (tmp_path / "0" / "metrics.json").unlink()
+    assert read_sweep(tmp_path).task == {}
