@@ -110,7 +110,8 @@ SWEEPS = [
     ),
     Case(
         "sweep_report sweep metric=val/accurcy",
-        "metric=val/accurcy is refused: no job has it\nmetrics: val/accuracy, val/loss, test/accuracy",
+        "metric=val/accurcy is refused: no job has it; did you mean val/accuracy?\n"
+        "metrics: val/accuracy, val/loss, test/accuracy",
         files.done,
     ),
     Case(

@@ -75,10 +75,29 @@ def _escaped(character: str) -> str:
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """Return a suggestion from `options` to append to a message; empty if none is similar."""
+    close = _closest(name, options)
+    return f"; did you mean {close}?" if close else ""
+
+
+def did_you_mean_metric(metric: str, known: Iterable[str]) -> str:
+    """Return a suggestion as `did_you_mean`, or the metric whose beginning is given, such as `val/acc`.
+
+    It has the same stage if any has: sharing `val/` makes no two metrics similar.
+    """
+    stage = metric[: metric.find("/") + 1]
+    known = list(known)
+    names = [each.removeprefix(stage) for each in known if each.startswith(stage)]
+    if not names:
+        return did_you_mean(metric, known)
+    given = metric.removeprefix(stage)
+    close = _closest(given, names) or next((name for name in names if name.startswith(given)), "")
+    return f"; did you mean {stage}{close}?" if close else ""
+
+
+def _closest(name: str, options: Iterable[str]) -> str:
     import difflib  # here, so that a start without errors is not slower
 
-    close = difflib.get_close_matches(name, list(options), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return next(iter(difflib.get_close_matches(name, list(options), n=1)), "")
 
 
 def did_you_mean_path(path: Path) -> str:

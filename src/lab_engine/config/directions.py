@@ -9,7 +9,7 @@ from typing import Any
 
 from lab_engine.base.atomic_write import atomic_write
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import did_you_mean, shown
+from lab_engine.base.wording import did_you_mean_metric, shown
 from lab_engine.config.schema import Mode, Task
 
 MAX_BYTES = 100_000
@@ -182,6 +182,6 @@ def _not_known(metric: str, task: Mapping[str, Any]) -> str:
     names = dict.fromkeys([task.get("monitor", ""), *(f"val/{name}" for name in task.get("directions") or {})])
     known = [name for name in names if name]
     return (
-        f"it is not known whether higher or lower is better{did_you_mean(metric, known)}\n"
+        f"it is not known whether higher or lower is better{did_you_mean_metric(metric, known)}\n"
         f"The task says it only of {', '.join(known)}."
     )

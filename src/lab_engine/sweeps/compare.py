@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lab_engine.base.errors import UserError
 from lab_engine.base.program import short
-from lab_engine.base.wording import printable
+from lab_engine.base.wording import did_you_mean_metric, printable
 from lab_engine.config.directions import direction, refuse_worst
 from lab_engine.config.schema import Mode
 from lab_engine.sweeps.report import report_on
@@ -48,7 +48,8 @@ def choose_metric(config: dict[str, Any], sweep: SweepResults) -> tuple[str, Mod
             f"mode=min\nmetrics: {printable(known)}"
         )
     if sweep.metrics and metric not in sweep.metrics:  # rather than an empty report over a good one
-        raise UserError(f"metric={metric} is refused: no job has it\nmetrics: {printable(known)}")
+        similar = printable(did_you_mean_metric(metric, sweep.metrics))
+        raise UserError(f"metric={metric} is refused: no job has it{similar}\nmetrics: {printable(known)}")
     known_mode = direction(sweep.task, metric)
     mode = config["mode"] or known_mode
     if mode is None:

@@ -7,7 +7,7 @@ import pytest
 
 import lab_engine
 import lenet_lab
-from lab_engine.base.wording import counted, did_you_mean_path
+from lab_engine.base.wording import counted, did_you_mean_metric, did_you_mean_path
 
 PLURALS = "epochs|steps|samples|batches|images|files|jobs|parameters|channels|threads|devices|minutes|layers"
 BY_HAND = re.compile(rf"\{{[^{{}}]*(:,|\bsize|\bcount|len\([^)]*\))\}} ({PLURALS})\b")
@@ -34,6 +34,22 @@ def test_the_name_of_a_path_may_be_misspelled(tmp_path: Path) -> None:
     assert did_you_mean_path(tmp_path / "fotos") == "; did you mean photos?"
     for name in ("cats", "nowhere", "fotos/a.png"):
         assert did_you_mean_path(tmp_path / name) == ""
+
+
+@pytest.mark.parametrize(
+    ("metric", "similar"),
+    [
+        ("val/acuracy", "val/accuracy"),
+        ("train/acuracy", "train/accuracy"),
+        ("valid/accuracy", "val/accuracy"),
+        ("accuracy", "val/accuracy"),
+        ("val/acc", "val/accuracy"),
+        ("val/r2", ""),
+    ],
+)
+def test_a_metric_of_the_same_stage_is_suggested(metric: str, similar: str) -> None:
+    expected = f"; did you mean {similar}?" if similar else ""
+    assert did_you_mean_metric(metric, ["val/accuracy", "val/mae", "train/accuracy"]) == expected
 
 
 def test_nobody_counts_by_hand() -> None:

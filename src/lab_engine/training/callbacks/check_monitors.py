@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from lab_engine.artifacts.results import STAGES
 from lab_engine.base.errors import UserError
-from lab_engine.base.wording import did_you_mean
+from lab_engine.base.wording import did_you_mean_metric
 from lab_engine.config.directions import write_directions
 from lab_engine.config.schema import Mode
 
@@ -72,7 +72,7 @@ class CheckMonitors(Callback):
             if metric not in logged and metric.startswith("train/") == of_training:
                 raise UserError(
                     f"{key}={metric} is refused: it was not logged by the end of {when}"
-                    f"{did_you_mean(metric, map(str, logged))}\n"
+                    f"{did_you_mean_metric(metric, map(str, logged))}\n"
                     f"logged: {', '.join(map(str, logged)) or 'nothing'}"
                 )
 
