@@ -60,7 +60,7 @@ def main(command: Command, script: str = "") -> None:
     words = sys.argv[1:]
     try:
         typed: dict[str, str] = {}
-        with user_errors(command.conf, typed), nullcontext() if {*MULTIRUN} & {*words} else ended_by_signals():
+        with user_errors(command, typed), nullcontext() if {*MULTIRUN} & {*words} else ended_by_signals():
             patch_hydra_parser()
             function = HELP
             if {"--help", "-h"}.isdisjoint(words):

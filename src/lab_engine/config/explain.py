@@ -28,7 +28,7 @@ from lab_engine.base.errors import UserError
 from lab_engine.base.signals import Interrupted
 from lab_engine.base.streams import drop_failed_stdout
 from lab_engine.base.wording import did_you_mean, printable, shortened, shown
-from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK
+from lab_engine.config.command import EXIT_USER_ERROR, SHOW_TRACEBACK, Command
 from lab_engine.config.command_line import OF_RECORDED, SET_BY_THE_PROGRAM
 from lab_engine.config.first_tries import instead
 
@@ -48,14 +48,14 @@ COLLATE = "torch.utils.data._utils.collate"
 SMALLER = "Make data.batch_size, the images or the network smaller."
 
 
-def explain(error: Exception, conf: Path | None = None) -> str | None:
+def explain(error: Exception, command: Command | None = None) -> str | None:
     """Explain in one or two lines what the user should fix; None if the user cannot fix it.
 
     Args:
         error: whatever was raised.
-        conf: folder of the project's options, to list those that are allowed.
+        command: that was given, to tell which options and words it takes.
     """
-    cause = error.__cause__
+    cause, conf = error.__cause__, command.conf if command else None
     if isinstance(error, UserError):
         return str(error)
     if type(error).__name__ == "MisconfigurationException":  # Lightning's, which need not be imported here
@@ -63,7 +63,7 @@ def explain(error: Exception, conf: Path | None = None) -> str | None:
     if isinstance(error, MissingConfigException):
         return _no_such_option(error, conf)
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
-        return _no_such_key(cause, conf)
+        return _no_such_key(cause, command)
     if isinstance(error, MissingMandatoryValue) and error.full_key == "checkpoint":
         return "checkpoint is missing: give checkpoint=last (the newest run), or checkpoint=RUN_FOLDER"
     if isinstance(error, MissingMandatoryValue):
@@ -127,11 +127,11 @@ def disk_error(error: Exception) -> OSError | None:
 
 
 @contextmanager
-def user_errors(conf: Path | None = None, typed: Mapping[str, str] | None = None) -> Iterator[None]:
+def user_errors(command: Command | None = None, typed: Mapping[str, str] | None = None) -> Iterator[None]:
     """Print errors that the user can fix in a line or two, and end with status 2; let all others through.
 
     Args:
-        conf: folder of the project's options, to list those that are allowed.
+        command: that was given, to tell which options and words it takes.
         typed: words of the command line by the keys for which they stand; a message about another key begins with the
             word.
     """
@@ -143,7 +143,7 @@ def user_errors(conf: Path | None = None, typed: Mapping[str, str] | None = None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     except Exception as error:
-        text = explain(error, conf)
+        text = explain(error, command)
         if text is None:
             raise
         if SHOW_TRACEBACK:
@@ -237,7 +237,7 @@ def _first_line(error: Exception) -> str:
     return shortened(shown(next(iter(str(error).splitlines()), "")))
 
 
-def _no_such_key(error: OmegaConfBaseException, conf: Path | None) -> str:
+def _no_such_key(error: OmegaConfBaseException, command: Command | None) -> str:
     key = str(error.full_key)
     parent, _, name = key.rpartition(".")
     given = next((word for word in sys.argv[1:] if f"{word.partition('=')[0]}.".startswith(f"{key}.")), key)
@@ -245,7 +245,7 @@ def _no_such_key(error: OmegaConfBaseException, conf: Path | None) -> str:
     siblings = [sibling for sibling in siblings if sibling not in ("hydra", *SET_BY_THE_PROGRAM)]
     where = f"keys of {parent}" if parent else "keys"
     allowed = f"\n{where}: {', '.join(siblings)}" if siblings else ""
-    if key == "checkpoint" and "optimizer" in siblings:
+    if key == "checkpoint" and command and command.resumes:
         return (
             f"{shown(given)} is refused: this command takes no checkpoint\nresume=RUN_FOLDER continues a run, "
             "from=RUN_FOLDER repeats it, model.init_from=FILE begins with the weights of a checkpoint"
@@ -253,6 +253,6 @@ def _no_such_key(error: OmegaConfBaseException, conf: Path | None) -> str:
     of_folders = [] if parent else [word.removesuffix("=") for word in OF_RECORDED]
     similar = did_you_mean(name, siblings + of_folders)
     root = error.parent_node._get_root() if error.parent_node is not None else None
-    if not similar and isinstance(root, DictConfig) and (text := instead(given, key, root, conf)):
+    if not similar and isinstance(root, DictConfig) and (text := instead(given, key, root, command)):
         return text
     return f"{shown(given)} is refused: there is no such key{similar}{allowed}"

@@ -1,7 +1,6 @@
 """Words that people try first, such as `--momentum 0.9` or `gpus=2`, answered with the word to type."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -27,27 +26,28 @@ SYNONYMS = {
 """Names of keys in other programs, and here."""
 
 
-def instead(given: str, key: str, config: DictConfig, conf: Path | None) -> str:
+def instead(given: str, key: str, config: DictConfig, command: Command | None) -> str:
     """Return a message with the word to type in place of a key that does not exist; empty if there is none.
 
     Args:
         given: the word that is refused.
         key: that does not exist.
         config: composed, in which the keys are looked for.
-        conf: folder of the project's options, some of which have other keys.
+        command: that refuses it; its short forms are told, and the options that have such a key.
     """
     group, _, name = key.rpartition(".")
     name = SYNONYMS.get(_plain(name), name)
     value = given.partition("=")[2]
     mappings = value.startswith("{")
     content: Any = OmegaConf.to_container(config, resolve=False)
-    keys = [f"{key}={shown(value)}" for key in _keys_named(_plain(name), content, mappings)]
+    short = {key: word for word, key in command.short.items()} if command else {}
+    keys = [f"{short.get(key, key)}={shown(value)}" for key in _keys_named(_plain(name), content, mappings)]
     if len(keys) == 1:
         return f"{shown(given)} is refused: write {keys[0]}"
     if keys:
         return f"{shown(given)} is refused: several keys have this name\nwrite one of {', '.join(keys)}"
     groups = [each for each in sorted(content) if group in ("", each)]  # that the command takes
-    if others := list(_of_other_options(_plain(name), groups, conf, mappings)):
+    if others := list(_of_other_options(_plain(name), groups, command, mappings)):
         words = " or ".join(f"{each}={shown(value)}" for each in others)
         return f"{shown(given)} is refused: the chosen options have no such key\nothers have it: write {words}"
     return ""
@@ -66,7 +66,7 @@ def for_option(command: Command, error: UnknownOptionError) -> UserError:
         command.resumes and f"{name}=" in OF_RECORDED
     ):
         return UserError(f"{shown(given)} is refused: write {name}={shown(value or 'VALUE')}")
-    text = instead(f"{name}={value or 'VALUE'}", name, config, command.conf)
+    text = instead(f"{name}={value or 'VALUE'}", name, config, command)
     return UserError(f"{shown(given)}{text[text.index(' is refused') :]}") if text else error
 
 
@@ -87,8 +87,8 @@ def _keys_named(name: str, node: Any, mappings: bool, prefix: str = "") -> Itera
             yield from _keys_named(name, value, mappings, f"{prefix}{key}.")
 
 
-def _of_other_options(name: str, groups: Sequence[str], conf: Path | None, mappings: bool) -> Iterator[str]:
-    for file in [file for group in groups for file in sorted(conf.glob(f"{group}/*.yaml"))] if conf else ():
+def _of_other_options(name: str, groups: Sequence[str], command: Command | None, mappings: bool) -> Iterator[str]:
+    for file in [file for group in groups for file in sorted(command.conf.glob(f"{group}/*.yaml"))] if command else ():
         text = file.read_text(encoding="utf-8")
         content = {} if text.startswith(WHOLE) else yaml.safe_load(text)
         for key, value in content.items() if isinstance(content, dict) else ():

@@ -37,7 +37,7 @@ def compose_checked(
             composed = hydra.compose(command.name, overrides=[*given, *words], return_hydra_config=True)
             config = to_plain(composed, composed.hydra, folder)
         except Exception as error:
-            if (text := explain(error, command.conf)) is None:
+            if (text := explain(error, command)) is None:
                 raise
             raise UserError(text) from error
     if config_dir is not None:
