@@ -23,6 +23,9 @@ CPU_BUILD := $(if $(filter Linux,$(shell uname)),+cpu)
 lock_without_cuda = awk '/^[^ ]/ {keep = !/^(torch|torchvision|triton|nvidia-.*|cuda-.*)==/} keep' $(1) > $(VENV)/$(1)
 install_lock = $(if $(CPU),$(call lock_without_cuda,$(1)) && $(LOCKED) $(VENV)/$(1) --no-deps,$(LOCKED) $(1))
 
+# Where this is set, as in many images of containers, each process compiles all of the code again: a minute of the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
