@@ -23,7 +23,7 @@ def test_a_process_that_is_killed_ends_the_run(command: Command, rank: int) -> N
 
 @pytest.mark.slow
 def test_a_process_that_is_stopped_ends_the_run(command: Command) -> None:
-    stop = overrides("Signal", number=int(signal.SIGSTOP), rank=1, minutes_to_wait=0.2)
+    stop = overrides("Signal", number=int(signal.SIGSTOP), rank=1, minutes_to_wait=0.4)
     result = command("train", *TWO, *stop, options=("-u",))  # not forked: psutil reads RANK as it was at the start
     assert result.status == 1
     assert result.err == "error: device 0 has timed out waiting for device 1, which is stopped\n"

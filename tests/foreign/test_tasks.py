@@ -89,6 +89,7 @@ def test_it_is_repeated_to_the_same(run: tuple[str, Result], command: Command) -
     assert "the same   as" in again.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_one_that_was_killed_goes_on_to_the_same_end(task: str, command: Command, tmp_path: Path) -> None:
     words, *_ = TASKS[task]

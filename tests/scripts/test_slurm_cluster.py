@@ -4,9 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from tests.lab_engine.sweeps.conftest import wait_until
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_cluster.py"
 
@@ -27,10 +30,18 @@ def call(*words: str | Path, path: str = os.environ["PATH"]) -> subprocess.Compl
     return subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=100)
 
 
-def processes_with(folder: Path) -> list[str]:
-    """Command lines that name it, of all processes that live."""
-    lines = [(process / "cmdline").read_bytes() for process in Path("/proc").glob("[0-9]*") if process.exists()]
-    return [line.replace(b"\0", b" ").decode() for line in lines if str(folder).encode() in line]
+def processes_with(name: object) -> list[str]:
+    """Command lines that have it, of all processes that live."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            lines.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return [line for line in lines if str(name) in line]
+
+
+def end_of_all(name: object) -> None:
+    """Wait for the end of the processes whose command lines have this; what is killed takes a moment."""
+    wait_until(lambda: processes_with(name) == [])
 
 
 @needs_slurm
@@ -41,7 +52,7 @@ def test_clusters_beside_each_other_do_not_meet(short: Path) -> None:
     ran = call("run", other, "sh", "-c", "sinfo --noheader --format='%P %D %c' --sort=P; exit 3")
     assert ran.stdout.splitlines() == ["main* 1 2", "urgent 1 2"]
     assert ran.returncode == 3
-    assert processes_with(other) == []
+    end_of_all(other)
     shown = subprocess.run(
         ["sinfo", "--noheader", "--partition=main", "--format=%D %c %t"],
         env={**os.environ, "SLURM_CONF": f"{one}/slurm.conf"},
@@ -53,7 +64,7 @@ def test_clusters_beside_each_other_do_not_meet(short: Path) -> None:
     assert again.returncode == 2
     assert "a cluster runs there already" in again.stderr
     assert call("stop", one).returncode == 0
-    assert processes_with(one) == []
+    end_of_all(one)
 
 
 @needs_slurm
@@ -61,8 +72,8 @@ def test_jobs_end_with_their_cluster(short: Path) -> None:
     script = f"srun touch {short}/begun; srun sleep 1000"
     wait = f"sbatch --output=/dev/null --wrap '{script}'; until [ -e {short}/begun ]; do sleep 0.1; done"
     assert call("run", short / "cluster", "sh", "-c", wait).returncode == 0
-    assert processes_with(short) == []
-    assert "sleep 1000" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    end_of_all(short)
+    end_of_all("sleep 1000")
 
 
 @needs_slurm

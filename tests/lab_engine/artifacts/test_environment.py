@@ -22,6 +22,12 @@ CPU = torch.device("cpu")
 SETTLED = {"trainer": {"precision": "bf16-mixed"}, "speed": {"memory_format": "channels_last", "compile": None}}
 
 
+@pytest.fixture(autouse=True)
+def _git_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take longer than a user should wait."""
+    monkeypatch.setattr(this_environment, "SECONDS_FOR_GIT", 60.0)
+
+
 def git(folder: Path, *words: str) -> str:
     own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     names = ["-c", "user.name=a", "-c", "user.email=a@b"]

@@ -21,6 +21,7 @@ NEW = ("-u",)
 """Options of Python: a command with one is not forked, so it has another seed of hashes and nothing of another run."""
 
 
+@pytest.mark.slow
 def test_a_run_comes_to_the_same_again(command: Command, tmp_path: Path) -> None:
     first = command("train", *QUICK)
     assert first.status == 0, first.err

@@ -4,13 +4,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -29,7 +29,7 @@ from tests.conftest import SMALL, Result, environment_in, run_command
 from tests.conftest import Command as CommandLine
 from tests.lab_engine.cli.test_command import HEAVY, imported
 
-LONG = (*SMALL, "trainer.max_epochs=4", "augment=shift", "logger=none", "report=false")
+LONG = (*SMALL, "trainer.max_epochs=6", "augment=shift", "logger=none", "report=false")
 SECONDS = 120
 OWN_LIMIT = Version(yaml.__version__) >= Version("6.0.4")  # of PyYAML
 TOO_DEEP = "exceeded maximum nesting depth" if OWN_LIMIT else "more than 50 levels"
@@ -49,16 +49,21 @@ def cut_off(where: Path, *more: str) -> Path:
     process = forked.Popen(
         words, cwd=where, env=environment_in(where), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    folder = where / "run"
+    folder, held = where / "run", []
     try:
         wait_for((folder / "checkpoints" / "last.ckpt").exists, process)
-        process.send_signal(signal.SIGSTOP)  # or it might come to its end before what follows
+        main = psutil.Process(process.pid)
+        held = [main, *main.children(recursive=True)]  # or they might come to their end before what follows
+        for each in held:
+            each.suspend()
         assert is_locked(folder)
         other = run_command(where, "train", f"resume={folder}")
         assert other.status == 2
         assert "is in use by another process" in other.err
     finally:
         process.kill()
+        for device in held[1:]:  # each ends by itself, because the process that started it has
+            device.resume()
         process.communicate()
     assert not is_locked(folder)
     assert not (folder / "metrics.json").exists()
@@ -110,7 +115,7 @@ def test_a_run_goes_on_where_it_is_now_as_if_nothing_had_happened(
     assert (config["folder"], config["callbacks"]["last"]["dirpath"]) == (str(moved), str(moved / "checkpoints"))
     assert contents(interrupted) == left
     assert [path.name for path in tmp_path.iterdir()] == ["a folder"]  # no other run folder, no log elsewhere
-    assert "epoch 4/4" in (moved / "train.log").read_text()
+    assert "epoch 6/6" in (moved / "train.log").read_text()
 
 
 def test_the_same_command_again_names_the_way_to_resume(
@@ -191,8 +196,9 @@ def test_a_job_of_a_sweep_that_fails_says_so(command: CommandLine, interrupted: 
 
 @pytest.mark.slow
 def test_with_two_devices(tmp_path: Path) -> None:
-    expected = run_command(tmp_path, "train", *LONG, "trainer.devices=2", "hydra.run.dir=calm")
-    folder = cut_off(tmp_path, "trainer.devices=2")
+    two = ("trainer.devices=2", "trainer.max_epochs=10")  # of half as many steps
+    expected = run_command(tmp_path, "train", *LONG, *two, "hydra.run.dir=calm")
+    folder = cut_off(tmp_path, *two)
     result = run_command(tmp_path, "train", f"resume={folder}")
     assert result.status == 0, result.err
     assert without_time(result) == without_time(expected)
@@ -201,7 +207,7 @@ def test_with_two_devices(tmp_path: Path) -> None:
 
 def test_shows_the_configuration(command: CommandLine, interrupted: Path) -> None:
     result = command("train", f"resume={interrupted}", "--cfg", "job", options=("-X", "importtime"))
-    assert yaml.safe_load(result.out)["trainer"]["max_epochs"] == 4
+    assert yaml.safe_load(result.out)["trainer"]["max_epochs"] == 6
     assert not imported(result.err) & set(HEAVY)
 
 

@@ -1,6 +1,6 @@
 """Jobs that cost no time, for tests of what is above them.
 
-    python -m tests.lab_engine.sweeps.quick SWEEP_FOLDER SETTINGS WORD…
+    python -m tests.lab_engine.sweeps.quick SECONDS SWEEP_FOLDER SETTINGS WORD…
 
 Files, states and locks are as those of real jobs; only the training is made up.
 """
@@ -155,4 +155,4 @@ def search(folder: Path, settings: dict[str, Any], words: Sequence[str], slots: 
 
 
 if __name__ == "__main__":
-    search(Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:], seconds=0.01)
+    search(Path(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4:], seconds=float(sys.argv[1]))

@@ -27,7 +27,7 @@ ROOT = os.pathsep.join(
 def test_whatever_happens_to_a_job_the_others_go_on(sweep: Callable[..., Sweep]) -> None:
     kinds = ["raise", "kill", "exit", "leave", "hang", "memory", "nothing"]
     done = sweep(
-        *TINY, TROUBLE, f"+callbacks.trouble.kind={','.join(kinds)}", "launcher.timeout_minutes=0.3", PYTHONPATH=ROOT
+        *TINY, TROUBLE, f"+callbacks.trouble.kind={','.join(kinds)}", "launcher.timeout_minutes=0.5", PYTHONPATH=ROOT
     )
     assert done.status == 1
     assert dict(zip(kinds, done.states.values(), strict=True)) == {
@@ -44,7 +44,7 @@ def test_whatever_happens_to_a_job_the_others_go_on(sweep: Callable[..., Sweep])
     assert reasons["kill"] == "it was killed by SIGKILL"
     assert reasons["exit"] == "its process ended with status 7"
     assert reasons["leave"] == "gone"
-    assert reasons["hang"] == "it took longer than 0.3 minutes"
+    assert reasons["hang"] == "it took longer than 0.5 minutes"
     assert "memory" in reasons["memory"]
     for reason in reasons.values():
         assert reason in done.out
@@ -155,7 +155,7 @@ def test_ctrl_c_stops_the_jobs_and_leaves_nothing_running(tmp_path: Path) -> Non
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert "Traceback" not in err
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    wait_until(lambda: not any(map(psutil.pid_exists, pids)))  # one that had just begun ends a moment later
     assert list(found.states.values()) == ["interrupted", "interrupted"]
 
 

@@ -54,9 +54,11 @@ def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     jobs_killed = 0
     for number in range(KILLS):
         process = forked.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
-        if number % 5:  # else at any moment of its start
+        if number % 5:
             wait_until(lambda process=process: at_work(killed) or process.poll() is not None)
-        time.sleep(chance.uniform(0, 1.5))
+            time.sleep(chance.uniform(0, 0.5))
+        else:
+            time.sleep(chance.uniform(0, 1.5))  # at any moment of its start
         if pids := at_work(killed):
             jobs_killed += 1
             with suppress(ProcessLookupError):  # it has just ended

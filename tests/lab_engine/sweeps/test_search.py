@@ -246,9 +246,10 @@ def test_wrong_settings_are_refused(overrides: list[str], message: str) -> None:
         settings(*overrides)
 
 
-def start(folder: Path, chosen: dict[str, Any], *words: str) -> subprocess.Popen[bytes]:
-    """A search in a process of its own, with jobs that cost a moment."""
-    command = [sys.executable, "-m", "tests.lab_engine.sweeps.quick", str(folder), json.dumps(chosen), *words]
+def start(folder: Path, chosen: dict[str, Any], *words: str, seconds: float = 0.01) -> subprocess.Popen[bytes]:
+    """A search in a process of its own, with jobs whose epochs take these seconds."""
+    search = [str(seconds), str(folder), json.dumps(chosen), *words]
+    command = [sys.executable, "-m", "tests.lab_engine.sweeps.quick", *search]
     return forked.Popen(command, cwd=Path(__file__).parents[3])
 
 
@@ -268,7 +269,7 @@ def test_killed_at_any_moment_it_ends_as_if_nothing_had_happened(tmp_path: Path)
     moments = np.random.default_rng(0)
     folder, killed = tmp_path / "killed", 0
     while True:
-        more = reports(folder) + moments.integers(8, 24)
+        more = reports(folder) + moments.integers(4, 12)
         process = start(folder, chosen, X)
         wait_or_end(lambda more=more: reports(folder) > more, process)
         time.sleep(moments.random() / 50)
@@ -308,7 +309,8 @@ def test_a_changed_command_does_not_spoil_what_was_begun(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_two_processes_share_a_study_and_a_folder(tmp_path: Path) -> None:
-    processes = [start(tmp_path, {"trials": 16, "pruner": MEDIAN}, X) for _ in range(2)]
+    # long enough for the second to come in time
+    processes = [start(tmp_path, {"trials": 16, "pruner": MEDIAN}, X, seconds=0.2) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     found = trials(tmp_path)
     assert {trial.state for trial in found} <= {TrialState.COMPLETE, TrialState.PRUNED}
@@ -340,18 +342,18 @@ def test_two_processes_share_a_study_in_postgresql(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_search_prunes_real_jobs(sweep: Callable[..., Sweep]) -> None:
     words = ["sweeper=optuna", "sweeper/sampler=grid", "sweeper.pruner.n_startup_trials=1", "launcher.slots=1"]
-    done = sweep(*TINY, *words, "optimizer.lr=0.05,1e-09", "trainer.max_epochs=12", "sweeper.sampler.seed=1")
+    done = sweep(*TINY, *words, "optimizer.lr=0.05,1e-09", "trainer.max_epochs=30", "sweeper.sampler.seed=1")
     assert done.status == 0, done.out + done.err
     assert "study sweep" in done.out
     found = {trial.params["optimizer.lr"]: trial for trial in trials(done.folder)}
     assert found[0.05].state == TrialState.COMPLETE
     assert found[1e-9].state == TrialState.PRUNED
-    assert 0 < found[1e-9].last_step < 12
+    assert 0 < found[1e-9].last_step < 30
     for trial in found.values():
         job = done.folder / str(trial.number)
         config = yaml.safe_load((job / "config.yaml").read_text())
         assert config["optimizer"]["lr"] == trial.params["optimizer.lr"]
-        assert config["trainer"]["max_epochs"] == 12
+        assert config["trainer"]["max_epochs"] == 30
     assert found[0.05].value == done.metrics(str(found[0.05].number))["val/accuracy"]
 
 

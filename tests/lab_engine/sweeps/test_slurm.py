@@ -350,8 +350,10 @@ def test_a_job_on_two_nodes_that_is_requeued_ends_as_if_nothing_had_happened(
     recipe = ["trainer.max_epochs=12", "augment=shift", "scheduler=one_cycle", "seed=1"]
     sweep = Sweep(cluster, tmp_path, *recipe, "trainer.num_nodes=2")
     with sweep.start() as process:
+        until(sweep.queue)
+        number = sweep.queue()["0"]
         until((sweep.folder / "0" / "checkpoints" / "last.ckpt").exists)
-        sweep.slurm("scontrol", "requeue", sweep.queue()["0"])
+        sweep.slurm("scontrol", "requeue", number)
         undisturbed = command("train", *QUICK, *recipe, "trainer.devices=2")
         process.communicate(timeout=200)
     assert process.returncode == 0
@@ -369,7 +371,7 @@ def test_a_job_on_two_nodes_that_is_requeued_ends_as_if_nothing_had_happened(
 
 @pytest.mark.slow
 def test_jobs_outlive_the_sweep_and_are_found_again(cluster: dict[str, str], tmp_path: Path) -> None:
-    sweep = Sweep(cluster, tmp_path, "trainer.max_epochs=10,5000")
+    sweep = Sweep(cluster, tmp_path, "trainer.max_epochs=20,5000")
     with sweep.start() as process:
         until(lambda: len(sweep.queue("RUNNING")) == 2)
         process.kill()

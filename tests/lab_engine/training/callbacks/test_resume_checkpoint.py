@@ -165,7 +165,7 @@ while True:
         train(config)
         os._exit(0)
     if killed < kills:
-        time.sleep(chance.uniform(0.1, 1.5))
+        time.sleep(chance.uniform(0.1, 0.8))
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     killed += os.WIFSIGNALED(status)
@@ -213,7 +213,7 @@ def has_stepped(folder: Path) -> bool:
 @pytest.fixture(scope="module")
 def calm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
     """A run on one device or on two that nobody interrupts, and its words."""
-    own = ("trainer.max_epochs=4", f"trainer.devices={request.param}")
+    own = ("trainer.max_epochs=8", f"trainer.devices={request.param}")
     words = (*[word for word in RUN if not word.startswith(("trainer.max_epochs", "callbacks.last"))], *own)
     where = tmp_path_factory.mktemp("calm")
     run = start(where, *words, "hydra.run.dir=run")

@@ -174,6 +174,7 @@ def test_a_run_that_was_cut_off_goes_on_in_the_same_places(tmp_path: Path, monke
     assert history(read_wandb(second), "test/accuracy") == [results["test/accuracy"]]
 
 
+@pytest.mark.slow
 def test_a_killed_run_stays_running_in_mlflow_until_it_goes_on(tmp_path: Path) -> None:
     words = [*SMALL, "logger=mlflow", "logger.mlflow.tracking_uri=sqlite:///mlflow.db", "report=false"]
     words += ["trainer.max_epochs=20", "callbacks.dashboard=null", "hydra.run.dir=run"]
