@@ -52,7 +52,8 @@ def test_keeps_chosen_rows(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "key-v1").iterdir()) == ["facts.json", "images.npy", "labels.npy"]
 
 
-def test_data_larger_than_memory_is_mapped_and_not_read(tmp_path: Path) -> None:
+def test_data_larger_than_memory_is_mapped_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lenet_lab.data.loader.IMAGES_PER_GATHER", 64)
     open_store(tmp_path, "key", fill)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
