@@ -12,7 +12,6 @@ import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,8 +114,7 @@ def read_sweep(folder: Path, repeats: Sequence[str] = ("seed",)) -> SweepResults
         )
     read = [_read_job(folder, place) for place in places]
     jobs, configs = [job for job, _ in read], [config for _, config in read]
-    measured = [bool(job.metrics) for job in jobs] if any(job.metrics for job in jobs) else [True] * len(jobs)
-    task = _common_task(list(compress(configs, measured)), places)
+    task = _common_task([config for job, config in read if job.metrics] or configs, places)
     if all((place / "job.json").exists() for place in places):  # else runs of other commands may be among them
         parameters = chosen([job.overrides or () for job in jobs], configs)
     else:
