@@ -23,7 +23,7 @@ CPU_BUILD := $(if $(filter Linux,$(shell uname)),+cpu)
 lock_without_cuda = awk '/^[^ ]/ {keep = !/^(torch|torchvision|triton|nvidia-.*|cuda-.*)==/} keep' $(1) > $(VENV)/$(1)
 install_lock = $(if $(CPU),$(call lock_without_cuda,$(1)) && $(LOCKED) $(VENV)/$(1) --no-deps,$(LOCKED) $(1))
 
-# Where this is set, as in many images of containers, each process compiles all of the code again: a minute of the tests.
+# Where this is set, as in many container images, each process that a target starts would compile the code again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help

@@ -125,7 +125,10 @@ def test_values_of_options_are_no_folders() -> None:
         (["empty"], "empty holds no jobs"),
         (["sweep/0"], "0 is the folder of a single run"),
         (["sweep", "empty"], "sweep empty: give one folder"),
-        (["sweep", "metric=val/acc"], "metric=val/acc is refused: no job has it; did you mean val/accuracy?\n"),
+        (
+            ["sweep", "metric=val/acc"],
+            "metric=val/acc is refused: no job has it; did you mean val/accuracy?\nmetrics: val/loss, val/accuracy",
+        ),
         (["sweep", "metric=test/accuracy"], "metric=test/accuracy is refused: give a metric of metrics.json"),
         (["sweep", "mode=best"], "mode=best is refused: give max, min, or null (whether higher or lower"),
         (["sweep", "-m"], "-m is refused: sweep_report shows one thing at a time"),

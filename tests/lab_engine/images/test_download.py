@@ -26,7 +26,7 @@ MD5 = hashlib.md5(BODY, usedforsecurity=False).hexdigest()
 OTHER_MD5 = hashlib.md5(OTHER, usedforsecurity=False).hexdigest()
 
 fetch = partial(download, md5=MD5)
-STALL = 3.0  # seconds, where a mirror stalls: a busy machine must still answer within them
+STALL = 3.0  # seconds until a mirror counts as stalled; a busy machine must answer within them
 
 
 @pytest.fixture
@@ -393,7 +393,7 @@ def test_what_a_continued_download_has_is_counted_from_its_beginning(serve, file
 
 
 def test_a_slow_server_that_keeps_on_is_fast_enough(serve, file, monkeypatch):
-    """30 bytes, one in 20 seconds of this clock: it is looked at how fast they come after every third."""
+    """30 bytes, one in 20 seconds of this clock: the speed is checked after every third byte."""
     seconds = itertools.count(step=20)
     clock = SimpleNamespace(monotonic=lambda: next(seconds))
     monkeypatch.setattr("lab_engine.images.download.time", clock)
