@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import torch
 from lab_engine.base.devices import SPIN_COUNT
 from lab_engine.training import terminal
 from tests.conftest import environment_in, write_images
+from tests.processes import command_lines_with
 
 BENCH = Path(__file__).parents[2] / "scripts" / "bench"
 
@@ -114,13 +114,7 @@ def test_ctrl_c_keeps_what_is_measured_and_leaves_no_process(place: Path) -> Non
     found = json.loads(next(place.glob("build/bench/2*/benchmarks.json")).read_text())
     assert (list(found["sections"]), found["interrupted"]) == (["startup"], True)
     if Path("/proc").is_dir():
-        assert not left_over(str(place))
-
-
-def left_over(text: str) -> list[bytes]:
-    """Command lines that hold it, of other processes that live."""
-    files = [file for file in Path("/proc").glob("[0-9]*/cmdline") if file.parent.name != str(os.getpid())]
-    return [line for file in files if file.exists() and text.encode() in (line := file.read_bytes())]
+        assert not command_lines_with(str(place))
 
 
 @pytest.mark.parametrize(

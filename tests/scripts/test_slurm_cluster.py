@@ -4,12 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.lab_engine.sweeps.conftest import wait_until
+from tests.processes import command_lines_with
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm_cluster.py"
 
@@ -30,18 +30,9 @@ def call(*words: str | Path, path: str = os.environ["PATH"]) -> subprocess.Compl
     return subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=100)
 
 
-def processes_with(name: object) -> list[str]:
-    """Command lines that have it, of all processes that live."""
-    lines = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended
-            lines.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-    return [line for line in lines if str(name) in line]
-
-
-def end_of_all(name: object) -> None:
+def end_of_all(text: str) -> None:
     """Wait for the end of the processes whose command lines have this; what is killed takes a moment."""
-    wait_until(lambda: processes_with(name) == [])
+    wait_until(lambda: command_lines_with(text) == [])
 
 
 @needs_slurm
@@ -52,7 +43,7 @@ def test_clusters_beside_each_other_do_not_meet(short: Path) -> None:
     ran = call("run", other, "sh", "-c", "sinfo --noheader --format='%P %D %c' --sort=P; exit 3")
     assert ran.stdout.splitlines() == ["main* 1 2", "urgent 1 2"]
     assert ran.returncode == 3
-    end_of_all(other)
+    end_of_all(str(other))
     shown = subprocess.run(
         ["sinfo", "--noheader", "--partition=main", "--format=%D %c %t"],
         env={**os.environ, "SLURM_CONF": f"{one}/slurm.conf"},
@@ -64,7 +55,7 @@ def test_clusters_beside_each_other_do_not_meet(short: Path) -> None:
     assert again.returncode == 2
     assert "a cluster runs there already" in again.stderr
     assert call("stop", one).returncode == 0
-    end_of_all(one)
+    end_of_all(str(one))
 
 
 @needs_slurm
@@ -72,7 +63,7 @@ def test_jobs_end_with_their_cluster(short: Path) -> None:
     script = f"srun touch {short}/begun; srun sleep 1000"
     wait = f"sbatch --output=/dev/null --wrap '{script}'; until [ -e {short}/begun ]; do sleep 0.1; done"
     assert call("run", short / "cluster", "sh", "-c", wait).returncode == 0
-    end_of_all(short)
+    end_of_all(str(short))
     end_of_all("sleep 1000")
 
 
